@@ -1,0 +1,3 @@
+std = "luajit"
+max_line_length = 130
+exclude_files = { "BUILD" }

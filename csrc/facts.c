@@ -1,0 +1,70 @@
+/* facts.c -- what only a C compiler knows: constant values and struct layouts.
+ * Two read-only tables and no functions; Lua walks each once, at load. */
+#include "shim.h"
+
+#include <sys/types.h>
+#include <sys/socket.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/in_systm.h> /* BSD: netinet/ip.h needs it first */
+#include <netinet/ip.h>       /* IPTOS_* */
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stddef.h>
+#include <time.h> /* older linux/errqueue.h names struct timespec */
+
+/* After the libc headers, for then libc-compat.h suppresses what those define.  Not linux/tcp.h: it clashes
+ * with netinet/tcp.h. */
+#if defined(__linux__) && __has_include(<linux/version.h>)
+#include <linux/errqueue.h>
+#include <linux/in.h>  /* IP_LOCAL_PORT_RANGE, IP_PROTOCOL */
+#include <linux/in6.h> /* IPV6_FLOWINFO_SEND, IPV6_FLOWLABEL_MGR */
+#include <linux/net_tstamp.h>
+#include <linux/sockios.h>
+#include <linux/version.h> /* LINUX_VERSION_CODE guards some enumerators */
+#include <linux/vm_sockets.h>
+#ifdef __GLIBC__      /* musl: clashes with net/if.h, which has the names */
+#include <linux/if.h> /* IFF_LOWER_UP, IFF_DORMANT, IFF_ECHO */
+#endif
+#endif
+
+struct llsocket_const {
+    const char *name;
+    int64_t value;
+};
+
+#define K(name) { #name, (int64_t)(name) },
+EXPORT const struct llsocket_const llsocket1_consts[] = {
+#include "consts.def"
+    { NULL, 0 }
+};
+#undef K
+
+/* A struct's own row has name NULL; `type` is int, uint, ptr, bytes, or the name of a struct listed earlier. */
+struct llsocket_field {
+    const char *owner, *name, *type;
+    uint32_t offset, size, align;
+};
+
+#define SIGNED(x) _Generic((x), signed char: 1, short: 1, int: 1, long: 1, long long: 1, default: 0)
+#define IN(s, f)  (((struct s *)0)->f)
+/* Each macro turns the field's name into text itself: some are macros that an outer one would expand. */
+#define PLACE(s, f)    offsetof(struct s, f), sizeof(IN(s, f)), 0
+#define STRUCT(s)      { #s, NULL, "struct", 0, sizeof(struct s), _Alignof(struct s) },
+#define INT(s, f)      { #s, #f, SIGNED(IN(s, f)) ? "int" : "uint", PLACE(s, f) },
+#define PTR(s, f)      { #s, #f, "ptr", PLACE(s, f) },
+#define BYTES(s, f)    { #s, #f, "bytes", PLACE(s, f) },
+#define SUB(s, f, t)   { #s, #f, t, PLACE(s, f) },
+EXPORT const struct llsocket_field llsocket1_fields[] = {
+#include "structs.def"
+    { NULL, NULL, NULL, 0, 0, 0 }
+};

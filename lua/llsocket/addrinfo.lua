@@ -1,0 +1,111 @@
+-- addrinfo.lua -- one socket address with the type and protocol that go with it.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local gai = require "llsocket.gai"
+local interface = require "llsocket.interface"
+local sockaddr = require "llsocket.sockaddr"
+
+local errno = ffi.errno
+local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
+local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
+local HOST_SIZE, SERV_SIZE = 1025, 256 -- NI_MAXHOST; more than NI_MAXSERV, for a unix path goes there too
+
+---@class llsocket.addrinfo
+local Addrinfo = {}
+
+local SHOW = {
+  [AF_INET] = function(ai) return ("%s:%d"):format(ai:addr(), ai:port()) end,
+  [AF_INET6] = function(ai) return ("[%s]:%d"):format(ai:addr(), ai:port()) end,
+  [AF_UNIX] = function(ai) return "unix:" .. ai:addr():gsub("^%z", "@") end, -- as ss(8) shows abstract names
+}
+
+-- The address comes first, so that the object itself is the pointer that a call wants.
+local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
+local addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
+  __index = function(_, name) return Addrinfo[name] end,
+  __tostring = function(ai)
+    local show = SHOW[ai.domain]
+    if show then return show(ai) end
+    return ("llsocket.addrinfo: family %d, %d bytes"):format(ai.domain, ai.namelen)
+  end,
+})
+
+local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
+
+-- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
+local canonnames = setmetatable({}, { __mode = "k" })
+
+-- Makes an object whose name is still empty.
+local function new(domain, type, proto)
+  local ai = addrinfo_t()
+  ai.domain, ai.type, ai.proto = domain, type, proto
+  return ai
+end
+
+--- Tells the address family.
+---@return integer af  AF_*
+function Addrinfo:family()
+  is_self(self, "family")
+  return self.domain
+end
+
+--- Tells the socket type.
+---@return integer socktype  SOCK_*, 0 for any
+function Addrinfo:socktype()
+  is_self(self, "socktype")
+  return self.type
+end
+
+--- Tells the protocol.
+---@return integer protocol  IPPROTO_*, 0 for the family's default
+function Addrinfo:protocol()
+  is_self(self, "protocol")
+  return self.proto
+end
+
+--- Tells the canonical host name; see AI_CANONNAME in getaddrinfo(3).
+---@return string? canonname  nil except on the first of a list that was asked for with AI_CANONNAME
+function Addrinfo:canonname()
+  is_self(self, "canonname")
+  return canonnames[self]
+end
+
+--- Tells the address: numeric, with `%scope` where there is one, or the path of a unix socket, where an
+--- abstract name keeps its leading NUL and an unnamed socket's is empty.
+---@return string? addr  nil for other families
+function Addrinfo:addr()
+  is_self(self, "addr")
+  local text = sockaddr.text(self.name, self.namelen, self.domain)
+  local scope = sockaddr.scope(self.name, self.domain)
+  if scope == 0 then return text end
+  return text .. "%" .. (interface.name(scope) or scope)
+end
+
+--- Tells the port.
+---@return integer? port  0 to 65535, host order; nil for families without ports
+function Addrinfo:port()
+  is_self(self, "port")
+  return sockaddr.port(self.name, self.domain)
+end
+
+local host_cell, serv_cell = ffi.new "char[1025]", ffi.new "char[256]"
+
+--- Looks up host and service name; see getnameinfo(3).  Blocks while it asks the resolver, unless
+--- NI_NUMERICHOST is given.
+---@param flag? integer  NI_*; more may follow
+---@return { host: string, serv: string }? ni
+---@return string? err
+---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_FAMILY, EAI_SYSTEM
+---@return integer? errno  after EAI_SYSTEM only; EINVAL for a flag that is no 32-bit integer
+function Addrinfo:nameinfo(flag, ...)
+  is_self(self, "nameinfo")
+  local flags = check.flags(1, "nameinfo", flag, ...)
+  if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
+  local code, e = C.llsocket1_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
+  if code ~= 0 then return gai.failed(code, e) end
+  return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
+end
+
+return { type = addrinfo_t, methods = Addrinfo, new = new, arg = arg, canonnames = canonnames }

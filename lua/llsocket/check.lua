@@ -1,0 +1,105 @@
+-- check.lua -- argument checks; raising is the cold path, so only the tests cost anything.
+--
+-- A wrong type raises at the line that called into the library.  A right type with an impossible value is
+-- reported to the caller, who answers EINVAL: no number reaches the FFI unchecked, since 2^32+1 becomes 1
+-- on one LuaJIT and INT_MIN on another.
+local ffi = require "ffi"
+local bit = require "bit"
+
+local type, select, tobit, bor, istype = type, select, bit.tobit, bit.bor, ffi.istype
+
+local M = {}
+
+local here = debug.getinfo(1, "S").source:match "^(.*)check%.lua$" or "\0"
+
+-- The level, for an error() in the function that calls this one, of the first function outside the library.
+local function outside()
+  local level = 1
+  repeat
+    level = level + 1
+    local info = debug.getinfo(level, "S")
+  until not info or info.source:sub(1, #here) ~= here
+  return level - 1
+end
+
+local function bad(position, method, expected, value)
+  local message = "bad argument #%d to '%s' (%s expected, got %s)"
+  error(message:format(position, method, expected, type(value)), outside())
+end
+
+--- Raises unless `value` is a string.
+function M.string(value, position, method)
+  if type(value) ~= "string" then bad(position, method, "string", value) end
+end
+
+--- Raises unless `value` is a boolean or, for an optional argument, nil.
+function M.boolean(value, position, method)
+  if value ~= nil and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
+end
+
+--- Raises unless `value` is a string or nil.
+function M.optional_string(value, position, method)
+  if value ~= nil and type(value) ~= "string" then bad(position, method, "string", value) end
+end
+
+--- Raises unless `value` is a number.
+function M.number(value, position, method)
+  if type(value) ~= "number" then bad(position, method, "number", value) end
+end
+
+--- Raises unless `value` is a number; answers whether it is a signed 32-bit integer.
+function M.int(value, position, method)
+  if type(value) ~= "number" then bad(position, method, "number", value) end
+  return tobit(value) == value
+end
+
+--- Raises in the name of an argument that allows several types.
+M.bad = bad
+
+-- A word of 32 bits may be written signed or unsigned; nil for any other number.
+local function word(value)
+  local bits = tobit(value)
+  if bits == value or bits + 2^32 == value then return bits end
+end
+
+--- Raises unless `value` is a number; answers it as a signed 32-bit integer, or nil where it is none,
+--- signed or unsigned.
+function M.word(value, position, method)
+  if type(value) ~= "number" then bad(position, method, "number", value) end
+  return word(value)
+end
+
+local function fold(bits, position, method, flag, ...)
+  if type(flag) ~= "number" then bad(position, method, "number", flag) end
+  local more = word(flag)
+  bits = bits and more and bor(bits, more)
+  if select("#", ...) == 0 then return bits end
+  return fold(bits, position + 1, method, ...)
+end
+
+--- Combines `[flag, ...]`: raises unless each is a number, answers nil where one is no 32-bit word.
+--- The first is looked at apart, so that the common call has no loop over varargs.
+function M.flags(position, method, flag, ...)
+  if select("#", ...) == 0 then
+    if flag == nil then return 0 end
+    if type(flag) ~= "number" then bad(position, method, "number", flag) end
+    return word(flag)
+  end
+  return fold(0, position, method, flag or 0, ...)
+end
+
+--- Makes the two checks of a class: of a method's self, and of an argument.
+---@param ctype ffi.ctype*
+---@param class string  the name for messages
+function M.class(ctype, class)
+  local function self(value, method)
+    if istype(ctype, value) then return end
+    error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+  end
+  local function arg(value, position, method)
+    if not istype(ctype, value) then bad(position, method, class, value) end
+  end
+  return self, arg
+end
+
+return M

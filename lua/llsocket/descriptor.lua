@@ -1,0 +1,109 @@
+-- descriptor.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+--
+-- Functions answer nil, or the errno, unless they say otherwise.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+local sockopt = require "llsocket.sockopt"
+
+ffi.cdef [[
+int llsocket1_fcntl(int fd, int cmd, int arg);
+int llsocket1_ioctl(int fd, uint32_t request, void *arg);
+]]
+
+local errno, band = ffi.errno, bit.band
+local fcntl, ioctl, is_self = shim.llsocket1_fcntl, shim.llsocket1_ioctl, handle.self
+local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC
+local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
+
+local int_cell = ffi.new "int[1]"
+
+local function set_nonblock(sd, on)
+  int_cell[0] = on and 1 or 0
+  local rc, e = ioctl(sd, FIONBIO, int_cell), errno()
+  if rc < 0 then return e end
+end
+
+-- Answers the state, or nil and the errno.
+local function is_nonblock(sd)
+  local flags, e = fcntl(sd, F_GETFL, 0), errno()
+  if flags < 0 then return nil, e end
+  return band(flags, O_NONBLOCK) ~= 0
+end
+
+local function set_cloexec(sd, on)
+  local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
+  if rc < 0 then return e end
+end
+
+-- What the creating call could not do; answers nil, or the errno.
+local function settle(sd, cloexec, nonblock)
+  local e = cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
+  if not e and not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE then
+    int_cell[0] = 1
+    e = sockopt.set(sd, const.SOL_SOCKET, const.SO_NOSIGPIPE, int_cell, 4)
+  end
+  return e or nil
+end
+
+local function close(sd)
+  local rc, e = C.llsocket1_close(sd), errno()
+  if rc ~= 0 then return e end
+end
+
+local function shutdown(sd, how)
+  local rc, e = C.llsocket1_shutdown(sd, how), errno()
+  if rc ~= 0 then return e end
+end
+
+-- F_DUPFD_CLOEXEC's third argument is the least number that the copy may have.
+local function duplicate(fd)
+  local sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno()
+  return sd, e
+end
+
+---@class llsocket.socket
+local Socket = {}
+
+--- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).
+---@param enable? boolean
+---@return boolean? enable
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:cloexec(enable)
+  is_self(self, "cloexec")
+  check.boolean(enable, 1, "cloexec")
+  if enable ~= nil then
+    local e = set_cloexec(self.sd, enable)
+    if e then return failed(e) end
+    return enable
+  end
+  local flags, e = fcntl(self.sd, F_GETFD, 0), errno()
+  if flags < 0 then return failed(e) end
+  return band(flags, FD_CLOEXEC) ~= 0
+end
+
+--- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).
+---@param enable? boolean
+---@return boolean? enable
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:nonblock(enable)
+  is_self(self, "nonblock")
+  check.boolean(enable, 1, "nonblock")
+  local e
+  if enable ~= nil then e = set_nonblock(self.sd, enable) else enable, e = is_nonblock(self.sd) end
+  if e then return failed(e) end
+  self.nonblocking = enable
+  return enable
+end
+
+return {
+  methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
+  set_nonblock = set_nonblock, is_nonblock = is_nonblock,
+}

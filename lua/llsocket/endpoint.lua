@@ -1,0 +1,157 @@
+-- endpoint.lua -- where a socket is bound and connected, and waiting for it.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local descriptor = require "llsocket.descriptor"
+local handle = require "llsocket.handle"
+local sockaddr = require "llsocket.sockaddr"
+
+local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
+local is_self, failed, refused = handle.self, report.failed, report.refused
+local EINVAL, EBADF, EAGAIN, EINTR = const.EINVAL, const.EBADF, const.EAGAIN, const.EINTR
+local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
+
+---@class llsocket.socket
+local Socket = {}
+
+-- The address to use; nil and the errno where neither call nor constructor gave one.
+local function target(sock, ai, method)
+  if ai ~= nil then addrinfo.arg(ai, 1, method) end
+  ai = ai or handle.names[sock]
+  if ai then return ai end
+  return nil, sock.sd < 0 and EBADF or EINVAL
+end
+
+--- Binds the socket to an address; see bind(2).
+---@param ai? llsocket.addrinfo  the default is the constructor's
+---@return string? err
+---@return integer? errno  EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOENT; EINVAL without any address; EBADF once closed
+function Socket:bind(ai)
+  is_self(self, "bind")
+  local name, why = target(self, ai, "bind")
+  if not name then return refused(why) end
+  local rc, e = C.llsocket1_bind(self.sd, name, name.namelen), errno()
+  if rc ~= 0 then return refused(e) end
+end
+
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out; only the kernel knows which it is.
+local function not_connected(sd, e)
+  if e == EINPROGRESS and descriptor.is_nonblock(sd) then return nil, true, e end
+  return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
+end
+
+--- Connects the socket to an address, which for a datagram socket is where it sends; see connect(2).
+--- Blocks on a blocking socket, for as long as sndtimeo allows.
+---@param ai? llsocket.addrinfo  the default is the constructor's
+---@return string? err
+---@return boolean? again  true: under way (EINPROGRESS, EALREADY, EINTR), wait with sendable and ask error();
+---or a unix socket's backlog is full (EAGAIN), try again
+---@return integer? errno  ECONNREFUSED, EISCONN, ENOENT, ETIMEDOUT, ENETUNREACH; on a blocking socket EINPROGRESS is
+---a time-out; EINVAL without any address; EBADF once closed
+function Socket:connect(ai)
+  is_self(self, "connect")
+  local name, why = target(self, ai, "connect")
+  if not name then return report.text(why), false, why end
+  local rc, e = C.llsocket1_connect(self.sd, name, name.namelen), errno()
+  if rc ~= 0 then return not_connected(self.sd, e) end
+end
+
+--- Listens for connections; see listen(2).
+---@param backlog? integer  connections that may wait, 1 to 2^31-1; the default is SOMAXCONN
+---@return string? err
+---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EBADF once closed
+function Socket:listen(backlog)
+  is_self(self, "listen")
+  if backlog == nil then backlog = const.SOMAXCONN end
+  if not check.int(backlog, 1, "listen") or backlog < 1 then return refused(EINVAL) end
+  local rc, e = C.llsocket1_listen(self.sd, backlog), errno()
+  if rc ~= 0 then return refused(e) end
+end
+
+local namelen_cell = ffi.new "uint32_t[1]"
+
+local function name_of(sock, call)
+  local ai = addrinfo.new(sock.domain, sock.type, sock.proto)
+  namelen_cell[0] = sockaddr.SIZE
+  local rc, e = call(sock.sd, ai, namelen_cell), errno()
+  if rc ~= 0 then return failed(e) end
+  ai.namelen = min(namelen_cell[0], sockaddr.SIZE)
+  return ai
+end
+
+--- Tells the address that the socket is bound to; see getsockname(2).
+---@return llsocket.addrinfo? ai
+---@return string? err
+---@return integer? errno  ENOBUFS; EBADF once closed
+function Socket:getsockname()
+  is_self(self, "getsockname")
+  return name_of(self, C.llsocket1_getsockname)
+end
+
+--- Tells the address that the socket is connected to; see getpeername(2).
+---@return llsocket.addrinfo? ai  of an unnamed unix socket the path is empty
+---@return string? err
+---@return integer? errno  ENOTCONN; EBADF once closed
+function Socket:getpeername()
+  is_self(self, "getpeername")
+  return name_of(self, C.llsocket1_getpeername)
+end
+
+--- Tells whether the next byte is the one after the out-of-band mark; see sockatmark(3).
+---@return boolean? bool
+---@return string? err
+---@return integer? errno  ENOTTY, EINVAL: this socket has no mark; EBADF once closed
+function Socket:atmark()
+  is_self(self, "atmark")
+  local rc, e = C.llsocket1_sockatmark(self.sd), errno()
+  if rc < 0 then return failed(e) end
+  return rc == 1
+end
+
+local poll_cell = layout.pollfd()
+local POLLIN, POLLOUT, POLLNVAL = const.POLLIN, const.POLLOUT, const.POLLNVAL
+
+-- Milliseconds for poll(2): rounded up, so that no wait ends early; nil is for ever.
+local function milliseconds(sec, method)
+  if sec == nil then return -1 end
+  check.number(sec, 1, method)
+  if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
+end
+
+local function wait(sock, events, sec, method)
+  local ms = milliseconds(sec, method)
+  if not ms then return failed(EINVAL) end
+  if sock.sd < 0 then return failed(EBADF) end
+  poll_cell.fd, poll_cell.events, poll_cell.revents = sock.sd, events, 0
+  local n, e = C.llsocket1_poll(poll_cell, 1, ms), errno()
+  if n < 0 then return failed(e) end
+  if band(poll_cell.revents, POLLNVAL) ~= 0 then return failed(EBADF) end
+  return n > 0
+end
+
+--- Waits until a receive or accept would not block: there is data, a connection, the end or an error; see poll(2).
+---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EINTR; EBADF once closed
+function Socket:recvable(sec)
+  is_self(self, "recvable")
+  return wait(self, POLLIN, sec, "recvable")
+end
+
+--- Waits until a send would not block or a connect has ended, well or not (ask error()); see poll(2).
+---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EINTR; EBADF once closed
+function Socket:sendable(sec)
+  is_self(self, "sendable")
+  return wait(self, POLLOUT, sec, "sendable")
+end
+
+return { methods = Socket }

@@ -1,0 +1,66 @@
+-- errno.lua -- error numbers as names and texts, and the shapes in which calls report them.
+local ffi = require "ffi"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+
+ffi.cdef "const char *llsocket1_strerror(int errnum, char *buf, size_t size);"
+
+local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
+local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECONNABORTED
+
+local buf = ffi.new "char[256]"
+
+-- Filled once per number, so that a failing call allocates nothing.
+local texts = setmetatable({}, { __index = function(self, e)
+  local text = ffi.string(shim.llsocket1_strerror(e, buf, 256))
+  self[e] = text
+  return text
+end })
+
+-- Where two names share a number, the one that people know.
+local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
+
+local names = {}
+for name, value in pairs(const) do
+  local known = ALIAS[name]
+  if name:find "^E%w+$" and not (known and const[known] == value) then names[value] = name end
+end
+
+local M = {}
+
+--- Tells the text of an error number; see strerror(3).
+---@param e integer  errno
+---@return string text
+function M.text(e) return texts[e] end
+
+--- Tells the name of an error number, as errno(3) spells it.
+---@param e integer  errno
+---@return string? name  `"ECONNREFUSED"`; nil for a number that this system does not use
+function M.name(e) return names[e] end
+
+--- What a call answers that had nothing to give: `nil, err, errno`.
+function M.failed(e) return nil, texts[e], e end
+
+--- What a call answers that gives nothing when it succeeds: `err, errno`.
+function M.refused(e) return texts[e], e end
+
+--- What a receiving call answers: `nil, nil, true, errno` to try again, `nil, err, false, errno` otherwise.
+function M.not_received(e)
+  if AGAIN[e] then return nil, nil, true, e end
+  return nil, texts[e], false, e
+end
+
+--- What a sending call answers: `0, nil, true, errno` to try again, no values once the peer has closed.
+function M.not_sent(e)
+  if AGAIN[e] then return 0, nil, true, e end
+  if e == EPIPE or e == ECONNRESET then return end
+  return nil, texts[e], false, e
+end
+
+--- What accept answers: a connection that died in the queue is one more reason to try again.
+function M.not_accepted(e)
+  if AGAIN[e] or e == ECONNABORTED then return nil, nil, true, e end
+  return nil, texts[e], false, e
+end
+
+return M

@@ -1,0 +1,30 @@
+-- gai.lua -- the resolver's error numbers as texts.  They share no table with errno: the numbers overlap.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local errno = require "llsocket.errno"
+
+local EAI_SYSTEM = const.EAI_SYSTEM
+
+local texts = setmetatable({}, { __index = function(self, code)
+  local text = ffi.string(C.llsocket1_gai_strerror(code))
+  self[code] = text
+  return text
+end })
+
+local M = {}
+
+--- Tells the text of a resolver error; see gai_strerror(3).
+---@param code integer  EAI_*
+---@return string text
+function M.text(code) return texts[code] end
+
+--- What a resolver call answers: `nil, err, EAI_*`, and the errno after it where the code is EAI_SYSTEM.
+---@param code integer  EAI_*
+---@param e? integer  errno, looked at only when code is EAI_SYSTEM
+function M.failed(code, e)
+  if code == EAI_SYSTEM then return nil, errno.text(e), code, e end
+  return nil, texts[code], code
+end
+
+return M

@@ -1,0 +1,36 @@
+-- handle.lua -- the object that owns a descriptor: its ctype, its finaliser, its table of methods.
+--
+-- It stands below the rooms that add methods, so that each can check its self without knowing the others.
+local ffi = require "ffi"
+local shim = require "llsocket.shim"
+local check = require "llsocket.check"
+
+ffi.cdef "void llsocket1_finalize(void *owner);"
+
+local finalize = shim.llsocket1_finalize
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
+-- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set.  The lookup is a function,
+-- folded away when compiled, so that an unknown name is nil and not an error.
+local handle_t = ffi.metatype("struct { int sd, domain, type, proto, ifindex; bool nonblocking, borrowed; }", {
+  __index = function(_, name) return Socket[name] end,
+  __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
+})
+
+-- Allocated before its descriptor exists: the other order leaks it when memory runs out.  ffi.gc, not
+-- __gc, because every copy of a struct would inherit a metatype's finaliser and close again.
+local function new()
+  local sock = handle_t()
+  sock.sd = -1
+  return ffi.gc(sock, finalize)
+end
+
+-- The address that a socket was made with, for bind and connect without one.
+local names = setmetatable({}, { __mode = "k" })
+
+local self, arg = check.class(handle_t, "llsocket.socket")
+
+return { type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg }

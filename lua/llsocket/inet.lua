@@ -1,0 +1,110 @@
+-- inet.lua -- lists of internet addresses, from the system's resolver.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local gai = require "llsocket.gai"
+local addrinfo = require "llsocket.addrinfo"
+local sockaddr = require "llsocket.sockaddr"
+
+local errno, min = ffi.errno, math.min
+local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SOCK_STREAM
+local node_ptr = ffi.typeof("$ *", layout.addrinfo)
+
+-- Scratch cells: filled and read inside one call.
+local hints, list_cell = layout.addrinfo(), ffi.new "void *[1]"
+
+-- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port.
+local function misread(host, port)
+  if host and host:find "%z" then return true end
+  if not port then return false end
+  if port:find "%z" then return true end
+  if port:find "^%d+$" then return tonumber(port) > 65535 end
+  return port:find "^[%s+-]*%d+%s*$" ~= nil
+end
+
+local function to_addrinfo(node)
+  local ai = addrinfo.new(node.ai_family, node.ai_socktype, node.ai_protocol)
+  ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
+  ffi.copy(ai, node.ai_addr, ai.namelen)
+  if node.ai_canonname ~= nil then addrinfo.canonnames[ai] = ffi.string(node.ai_canonname) end
+  return ai
+end
+
+local function to_array(list)
+  local arr, node = {}, ffi.cast(node_ptr, list)
+  while node ~= nil do
+    arr[#arr + 1] = to_addrinfo(node)
+    node = ffi.cast(node_ptr, node.ai_next)
+  end
+  return arr
+end
+
+local function resolve(host, port, socktype, protocol, flags, family)
+  hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
+  local code, e = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno()
+  if code ~= 0 then return gai.failed(code, e) end
+  local list = ffi.gc(list_cell[0], C.llsocket1_freeaddrinfo) -- should memory run out on the way
+  local arr = to_array(list)
+  C.llsocket1_freeaddrinfo(ffi.gc(list, nil))
+  return arr
+end
+
+local function getaddrinfo(name, family, host, port, socktype, protocol, ...)
+  check.optional_string(host, 1, name)
+  check.optional_string(port, 2, name)
+  local type_ok = socktype == nil or check.int(socktype, 3, name)
+  local protocol_ok = protocol == nil or check.int(protocol, 4, name)
+  local flags = check.flags(5, name, ...)
+  if not (type_ok and protocol_ok and flags) or misread(host, port) then return gai.failed(EAI_SYSTEM, EINVAL) end
+  if not socktype and not protocol then socktype = SOCK_STREAM end
+  return resolve(host, port, socktype or 0, protocol or 0, flags, family)
+end
+
+local M = {}
+
+--- Lists the addresses of a host, of any family; see getaddrinfo(3).  Blocks while it asks the resolver;
+--- a numeric host with a decimal port, without scope and AI_ADDRCONFIG, makes no system call.
+---@param host? string  a name or a numeric address; nil is the loopback, with AI_PASSIVE the wildcard
+---@param port? string  "0" to "65535" or a name of services(5)
+---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
+---@param protocol? integer  IPPROTO_*; the default is 0, any
+---@param flag? integer  AI_*; more may follow
+---@return llsocket.addrinfo[]? arr
+---@return string? err
+---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
+function M.getaddrinfo(host, port, socktype, protocol, flag, ...)
+  return getaddrinfo("getaddrinfo", const.AF_UNSPEC, host, port, socktype, protocol, flag, ...)
+end
+
+--- Lists the IPv4 addresses of a host, as getaddrinfo does.
+---@param host? string
+---@param port? string
+---@param socktype? integer
+---@param protocol? integer
+---@param flag? integer
+---@return llsocket.addrinfo[]? arr
+---@return string? err
+---@return integer? code
+---@return integer? errno
+function M.getaddrinfo4(host, port, socktype, protocol, flag, ...)
+  return getaddrinfo("getaddrinfo4", const.AF_INET, host, port, socktype, protocol, flag, ...)
+end
+
+--- Lists the IPv6 addresses of a host, as getaddrinfo does.
+---@param host? string
+---@param port? string
+---@param socktype? integer
+---@param protocol? integer
+---@param flag? integer
+---@return llsocket.addrinfo[]? arr
+---@return string? err
+---@return integer? code
+---@return integer? errno
+function M.getaddrinfo6(host, port, socktype, protocol, flag, ...)
+  return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, ...)
+end
+
+return M

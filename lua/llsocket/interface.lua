@@ -1,0 +1,32 @@
+-- interface.lua -- network interfaces: name to index and back.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+
+local errno = ffi.errno
+local ENODEV, IFNAMSIZ = const.ENODEV, const.IFNAMSIZ
+
+local name_cell = ffi.new "char[64]" -- IFNAMSIZ is 16 everywhere
+
+local M = {}
+
+--- Tells an interface's index; see if_nametoindex(3).
+---@return integer? index
+---@return integer? errno  ENODEV, also for a name that the kernel would cut
+function M.index(ifname)
+  if #ifname >= IFNAMSIZ or ifname:find "%z" then return nil, ENODEV end
+  local index, e = C.llsocket1_if_nametoindex(ifname), errno()
+  if index == 0 then return nil, e end
+  return index
+end
+
+--- Tells an interface's name; see if_indextoname(3).
+---@return string? ifname  nil when there is none of that index
+---@return integer? errno  ENXIO
+function M.name(index)
+  local name, e = C.llsocket1_if_indextoname(index, name_cell), errno()
+  if name == nil then return nil, e end
+  return ffi.string(name_cell)
+end
+
+return M

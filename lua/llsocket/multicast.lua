@@ -1,0 +1,184 @@
+-- multicast.lua -- group membership and where and how far to send, for IPv4 and IPv6 alike.
+local ffi = require "ffi"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local device = require "llsocket.device"
+local report = require "llsocket.errno"
+local handle = require "llsocket.handle"
+local interface = require "llsocket.interface"
+local sockaddr = require "llsocket.sockaddr"
+local sockopt = require "llsocket.sockopt"
+
+local is_self, failed, refused = handle.self, report.failed, report.refused
+local KIND, get, set = sockopt.KIND, sockopt.get, sockopt.set
+local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
+local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
+local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
+local EAFNOSUPPORT = const.EAFNOSUPPORT
+
+local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
+local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
+
+-- Answers the level of the socket's options, or nil and why there are none.
+local function level_of(sock)
+  if sock.sd < 0 then return nil, EBADF end
+  local level = TYPES[sock.type] and LEVEL[sock.domain]
+  if not level then return nil, EOPNOTSUPP end
+  return level
+end
+
+---@class llsocket.socket
+local Socket = {}
+
+local OPTIONS = {
+  -- method       IPv4 option          kind        IPv6 option            kind       what it does
+  { "mcastloop", "IP_MULTICAST_LOOP", "byteflag", "IPV6_MULTICAST_LOOP", "boolean", "Gives this host's receivers what is sent." },
+  { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "How many hops a datagram may go, 0 to 255." },
+}
+
+-- The argument's type is looked at first: a wrong one raises whatever the socket is.
+local function accessor(name, opt4, kind4, opt6, kind6)
+  local opts, kinds = { [IPPROTO_IP] = opt4, [IPPROTO_IPV6] = opt6 }, { [IPPROTO_IP] = kind4, [IPPROTO_IPV6] = kind6 }
+  local check_type = kind6 == KIND.boolean and check.boolean or check.number
+  return function(sock, value)
+    is_self(sock, name)
+    if value ~= nil then check_type(value, 1, name) end
+    local level, e = level_of(sock)
+    if not level then return failed(e) end
+    local kind, opt = kinds[level], opts[level]
+    if value == nil then return kind.read(sock.sd, level, opt) end
+    return kind.write(sock.sd, level, opt, value, 1, name)
+  end
+end
+
+for _, row in ipairs(OPTIONS) do
+  Socket[row[1]] = accessor(row[1], const[row[2]], KIND[row[3]], const[row[4]], KIND[row[5]])
+end
+
+-- Scratch cells: filled and used inside one call.
+local name_cell, source_cell = sockaddr.type(), sockaddr.type()
+local group_cell, source_group_cell = layout.group_req(), layout.group_source_req()
+local mreqn_cell, addr_cell, index_cell = layout.ip_mreqn(), layout.in_addr(), ffi.new "uint32_t[1]"
+local SIZE = sockaddr.SIZE
+
+-- Linux does not tell the index that was set for IPv4, so the object keeps it.  Another's setting, by
+-- address, is looked up among the interfaces.
+local function ifname4(sock)
+  if sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
+  local e = get(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF, addr_cell, ffi.sizeof(addr_cell))
+  if e then return nil, e end
+  if addr_cell.s_addr == 0 then return "" end
+  ffi.fill(name_cell, SIZE)
+  name_cell.in4.sin_addr = addr_cell
+  return device.of(AF_INET, sockaddr.text(name_cell, SIZE, AF_INET))
+end
+
+local function ifname6(sock)
+  local e = get(sock.sd, IPPROTO_IPV6, const.IPV6_MULTICAST_IF, index_cell, 4)
+  if e then return nil, e end
+  if index_cell[0] == 0 then return "" end
+  return interface.name(index_cell[0])
+end
+
+local function set_ifindex(sock, level, index)
+  if level == IPPROTO_IP then
+    ffi.fill(mreqn_cell, ffi.sizeof(mreqn_cell))
+    mreqn_cell.imr_ifindex = index
+    return set(sock.sd, level, const.IP_MULTICAST_IF, mreqn_cell, ffi.sizeof(mreqn_cell))
+  end
+  index_cell[0] = index
+  return set(sock.sd, level, const.IPV6_MULTICAST_IF, index_cell, 4)
+end
+
+--- Tells or sets the interface that multicast datagrams leave by; see ip(7), ipv6(7).
+---@param ifname? string  "" for the one that the routes give, which is the default
+---@return string? ifname
+---@return string? err
+---@return integer? errno  ENODEV, EOPNOTSUPP; EBADF once closed
+function Socket:mcastif(ifname)
+  is_self(self, "mcastif")
+  check.optional_string(ifname, 1, "mcastif")
+  local level, e = level_of(self)
+  if not level then return failed(e) end
+  local index = 0
+  if not ifname then
+    ifname, e = (level == IPPROTO_IP and ifname4 or ifname6)(self)
+    if e then return failed(e) end
+    return ifname
+  end
+  if ifname ~= "" then index, e = interface.index(ifname) end
+  e = e or set_ifindex(self, level, index)
+  if e then return failed(e) end
+  self.ifindex = index
+  return ifname
+end
+
+-- Writes a numeric address into `cell`; answers nil, or the errno.
+local function parse(cell, family, text)
+  ffi.fill(cell, SIZE)
+  if sockaddr.from_text(cell, family, text) then return end
+  local other = family == AF_INET and AF_INET6 or AF_INET
+  return sockaddr.from_text(cell, other, text) and EAFNOSUPPORT or EINVAL
+end
+
+-- Answers the level and the interface's index of a membership, its group in name_cell; or nil, errno.
+-- The scope of "ff02::1%eth0" names the interface where no argument does.
+local function prepare(sock, mcaddr, ifname)
+  local level, e = level_of(sock)
+  if not level then return nil, e end
+  local group, scope = mcaddr:match "^([^%%]*)%%(.+)$"
+  e = parse(name_cell, sock.domain, group or mcaddr)
+  if e then return nil, e end
+  ifname = ifname or scope
+  if not ifname then return level, 0 end
+  local index, why = interface.index(ifname)
+  if not index then return nil, why end
+  return level, index
+end
+
+local function membership(name, opt)
+  return function(sock, mcaddr, ifname)
+    is_self(sock, name)
+    check.string(mcaddr, 1, name)
+    check.optional_string(ifname, 2, name)
+    local level, index = prepare(sock, mcaddr, ifname)
+    if not level then return refused(index) end
+    group_cell.gr_interface = index
+    ffi.copy(group_cell.gr_group, name_cell, SIZE)
+    local e = set(sock.sd, level, opt, group_cell, ffi.sizeof(group_cell))
+    if e then return refused(e) end
+  end
+end
+
+local function source_membership(name, opt)
+  return function(sock, mcaddr, srcaddr, ifname)
+    is_self(sock, name)
+    check.string(mcaddr, 1, name)
+    check.string(srcaddr, 2, name)
+    check.optional_string(ifname, 3, name)
+    local level, index = prepare(sock, mcaddr, ifname)
+    if not level then return refused(index) end
+    local e = parse(source_cell, sock.domain, srcaddr)
+    if e then return refused(e) end
+    source_group_cell.gsr_interface = index
+    ffi.copy(source_group_cell.gsr_group, name_cell, SIZE)
+    ffi.copy(source_group_cell.gsr_source, source_cell, SIZE)
+    e = set(sock.sd, level, opt, source_group_cell, ffi.sizeof(source_group_cell))
+    if e then return refused(e) end
+  end
+end
+
+local MEMBERSHIPS = {
+  -- method              option                       arguments          what it does
+  { "mcastjoin",       "MCAST_JOIN_GROUP",         membership,        "Receives what is sent to a group." },
+  { "mcastleave",      "MCAST_LEAVE_GROUP",        membership,        "Leaves a group." },
+  { "mcastjoinsrc",    "MCAST_JOIN_SOURCE_GROUP",  source_membership, "Receives what one source sends to a group." },
+  { "mcastleavesrc",   "MCAST_LEAVE_SOURCE_GROUP", source_membership, "Leaves one source of a group." },
+  { "mcastblocksrc",   "MCAST_BLOCK_SOURCE",       source_membership, "Shuts one source of a joined group out." },
+  { "mcastunblocksrc", "MCAST_UNBLOCK_SOURCE",     source_membership, "Lets a source in again." },
+}
+
+for _, row in ipairs(MEMBERSHIPS) do Socket[row[1]] = row[3](row[1], const[row[2]]) end
+
+return { methods = Socket, OPTIONS = OPTIONS, MEMBERSHIPS = MEMBERSHIPS }

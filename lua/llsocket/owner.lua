@@ -1,0 +1,313 @@
+-- owner.lua -- a descriptor's life: it is born into an object that already exists, and dies once.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local descriptor = require "llsocket.descriptor"
+local handle = require "llsocket.handle"
+local sockopt = require "llsocket.sockopt"
+
+local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
+local is_self, failed, refused = handle.self, report.failed, report.refused
+local settle, close, shutdown = descriptor.settle, descriptor.close, descriptor.shutdown
+local EINVAL, EBADF, EMFILE, ENFILE = const.EINVAL, const.EBADF, const.EMFILE, const.ENFILE
+
+-- What a creating call can do itself; 0 where the platform wants a second call.
+local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
+
+---@class llsocket.socket
+local Socket = {}
+
+-- One object is kept for the call that fails, so that failing allocates nothing.
+local spare
+
+local function take()
+  local sock = spare or handle.new()
+  spare = nil
+  return sock
+end
+
+local last -- when the collector was last run for descriptors
+
+-- The collector does not see descriptors: when they run out, unreachable sockets may hold many.  At most
+-- once a second, since a full collection on every failing accept would stall the process; a clock of whole
+-- seconds wants a gap of two.  A collector that the user had stopped is stopped again.
+local function collected(e)
+  if e ~= EMFILE and e ~= ENFILE then return false end
+  local now = os.time()
+  if last and now >= last and now - last < 2 then return false end
+  last = now
+  local running = collectgarbage "isrunning"
+  collectgarbage()
+  if not running then collectgarbage "stop" end
+  return true
+end
+
+-- Gives a descriptor to the object that was made for it.
+local function adopt(sock, sd, domain, type, proto, nonblock)
+  sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(type, bnot(bor(CLOEXEC, NONBLOCK))), proto
+  sock.nonblocking = nonblock or band(type, NONBLOCK) ~= 0
+  return sock
+end
+
+-- Undoes a birth that went wrong half-way.
+local function discard(sock, e)
+  close(sock.sd)
+  sock.sd = -1
+  return failed(e)
+end
+
+--- Creates a socket, close-on-exec, for an address; see socket(2).
+---@param ai llsocket.addrinfo  family, type and protocol; what bind and connect use when called without one
+---@param nonblock? boolean  the default is false
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE, EACCES, EPERM, EAFNOSUPPORT, EPROTONOSUPPORT
+local function new(ai, nonblock)
+  addrinfo.arg(ai, 1, "new")
+  check.boolean(nonblock, 2, "new")
+  local sock = take()
+  local flags = bor(ai.type, CLOEXEC, nonblock and NONBLOCK or 0)
+  local sd, e = C.llsocket1_socket(ai.domain, flags, ai.proto), errno()
+  if sd < 0 then
+    spare = sock
+    if collected(e) then return new(ai, nonblock) end
+    return failed(e)
+  end
+  adopt(sock, sd, ai.domain, ai.type, ai.proto, nonblock)
+  e = settle(sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
+  if e then return discard(sock, e) end
+  handle.names[sock] = ai
+  return sock
+end
+
+local pair_cell = ffi.new "int[2]"
+
+--- Creates a pair of connected unix sockets, close-on-exec; see socketpair(2).
+---@param socktype integer  SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+---@param nonblock? boolean  for both; the default is false
+---@param protocol? integer  the default is 0
+---@return llsocket.socket[]? socks
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+local function pair(socktype, nonblock, protocol)
+  local type_ok = check.int(socktype, 1, "pair")
+  check.boolean(nonblock, 2, "pair")
+  if not (type_ok and (protocol == nil or check.int(protocol, 3, "pair"))) then return failed(EINVAL) end
+  local domain, proto = const.AF_UNIX, protocol or 0
+  local a, b = take(), handle.new()
+  local rc, e = C.llsocket1_socketpair(domain, bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0), proto, pair_cell), errno()
+  if rc < 0 then
+    spare = a
+    if collected(e) then return pair(socktype, nonblock, protocol) end
+    return failed(e)
+  end
+  adopt(a, pair_cell[0], domain, socktype, proto, nonblock)
+  adopt(b, pair_cell[1], domain, socktype, proto, nonblock)
+  e = settle(a.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0) or settle(b.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
+  if not e then return { a, b } end
+  discard(a, e)
+  return discard(b, e)
+end
+
+local KIND_INT = sockopt.KIND.int
+local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
+
+local function domain_of(fd)
+  if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
+  namelen_cell[0] = ffi.sizeof(any_cell)
+  local rc, e = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno()
+  if rc < 0 then return failed(e) end
+  return any_cell.ss_family
+end
+
+-- Answers family, type and protocol as the kernel has them; or nil, err, errno.
+local function identity(fd)
+  local domain, err, e = domain_of(fd)
+  if not domain then return nil, err, e end
+  local type, proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE), 0
+  if const.SO_PROTOCOL then proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL) end
+  return domain, type, proto
+end
+
+-- Reads the second argument of wrap: `nonblock`, or `{ own =, nonblock = }`.  Answers nonblock, borrowed.
+local function wrap_options(how)
+  if type(how) ~= "table" then
+    check.boolean(how, 2, "wrap")
+    return how, false
+  end
+  check.boolean(how.own, 2, "wrap")
+  check.boolean(how.nonblock, 2, "wrap")
+  return how.nonblock, how.own == false
+end
+
+-- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
+local function take_over(fd, nonblock, borrowed)
+  local e = not borrowed and settle(fd, true) or nonblock ~= nil and descriptor.set_nonblock(fd, nonblock)
+  if e then return nil, e end
+  if nonblock ~= nil then return nonblock end
+  return descriptor.is_nonblock(fd)
+end
+
+--- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
+--- the kernel, and close-on-exec is set.  When the call fails the descriptor is still the caller's.
+---@param fd integer  a socket
+---@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
+---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK
+local function wrap(fd, nonblock)
+  local fd_ok = check.int(fd, 1, "wrap")
+  local state, borrowed = wrap_options(nonblock)
+  if not fd_ok then return failed(EINVAL) end
+  local sock = handle.new()
+  local domain, type, proto = identity(fd)
+  if not domain then return nil, type, proto end
+  local nonblocking, e = take_over(fd, state, borrowed)
+  if nonblocking == nil then return failed(e) end
+  if borrowed then ffi.gc(sock, nil) end
+  sock.borrowed = borrowed
+  return adopt(sock, fd, domain, type, proto, nonblocking)
+end
+
+--- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.
+---@return integer? fd
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:unwrap()
+  is_self(self, "unwrap")
+  local fd = self.sd
+  if fd < 0 then return failed(EBADF) end
+  self.sd = -1
+  return fd
+end
+
+--- Duplicates the socket, close-on-exec; see F_DUPFD_CLOEXEC in fcntl(2).  Both share one connection and
+--- O_NONBLOCK.
+---@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default are the socket's own
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EMFILE; EBADF once closed
+function Socket:dup(ai)
+  is_self(self, "dup")
+  if ai ~= nil then addrinfo.arg(ai, 1, "dup") end
+  local sock = take()
+  local sd, e = descriptor.duplicate(self.sd)
+  if sd < 0 then
+    spare = sock
+    if collected(e) then return self:dup(ai) end
+    return failed(e)
+  end
+  local from = ai or self
+  adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
+  sock.ifindex = self.ifindex
+  e = settle(sd, not const.F_DUPFD_CLOEXEC)
+  if e then return discard(sock, e) end
+  handle.names[sock] = ai or handle.names[self]
+  return sock
+end
+
+local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket1_accept4 end)
+
+local function accept(sd, flags)
+  if has_accept4 then return C.llsocket1_accept4(sd, nil, nil, flags) end
+  return C.llsocket1_accept(sd, nil, nil)
+end
+
+--- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket.
+---@param nonblock? boolean  for the new socket; the default is what llsocket last set or read on this one
+---@return llsocket.socket? sock
+---@return string? err
+---@return boolean? again  true: nothing waits, interrupted, or the connection died in the queue
+---@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE; EBADF once closed
+function Socket:accept(nonblock)
+  is_self(self, "accept")
+  check.boolean(nonblock, 1, "accept")
+  if nonblock == nil then nonblock = self.nonblocking end
+  local sock = take()
+  local sd, e = accept(self.sd, bor(CLOEXEC, nonblock and NONBLOCK or 0)), errno()
+  if sd < 0 then
+    spare = sock
+    if collected(e) then return self:accept(nonblock) end
+    return report.not_accepted(e)
+  end
+  adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
+  e = settle(sd, not has_accept4, nonblock and not has_accept4)
+  if not e then return sock end
+  discard(sock, e)
+  return report.not_accepted(e)
+end
+
+--- Tells the descriptor's number.
+---@return integer fd  -1 once closed
+function Socket:fd()
+  is_self(self, "fd")
+  return self.sd
+end
+
+--- Tells the address family.
+---@return integer? af  AF_*
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:family()
+  is_self(self, "family")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.domain
+end
+
+--- Tells the socket type.
+---@return integer? st  SOCK_*
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:socktype()
+  is_self(self, "socktype")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.type
+end
+
+--- Tells the protocol.
+---@return integer? proto  IPPROTO_*, 0 for the family's default
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:protocol()
+  is_self(self, "protocol")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.proto
+end
+
+local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] = true }
+
+--- Shuts down one or both directions of a connection; see shutdown(2).
+---@param flag? integer  SHUT_RD, SHUT_WR or SHUT_RDWR, which is the default
+---@return string? err
+---@return integer? errno  ENOTCONN; EBADF once closed
+function Socket:shutdown(flag)
+  is_self(self, "shutdown")
+  if flag == nil then flag = const.SHUT_RDWR end
+  check.number(flag, 1, "shutdown")
+  local e = not HOW[flag] and EINVAL or shutdown(self.sd, flag)
+  if e then return refused(e) end
+end
+
+--- Closes the descriptor; closing twice is harmless.  Not retried on EINTR: the descriptor is gone all the same.
+---@param flag? integer  SHUT_*, to shut down first; the default is only to close
+---@return string? err  of the first that failed
+---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR
+function Socket:close(flag)
+  is_self(self, "close")
+  if flag ~= nil then check.number(flag, 1, "close") end
+  if flag and not HOW[flag] then return refused(EINVAL) end
+  local sd = self.sd
+  if sd < 0 then return end
+  self.sd = -1 -- first, for the number may be another's as soon as close returns
+  local e = flag and shutdown(sd, flag) or nil
+  local e2 = not self.borrowed and close(sd) or nil
+  if e or e2 then return refused(e or e2) end
+end
+
+return { methods = Socket, new = new, pair = pair, wrap = wrap }

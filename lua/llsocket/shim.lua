@@ -1,0 +1,56 @@
+-- shim.lua -- finds and loads the C shim; the only ffi.load in the library.
+local ffi = require "ffi"
+
+local ABI = 1 -- equals LLSOCKET_ABI in csrc/shim.h
+
+ffi.cdef "int llsocket1_abi(int wanted);"
+
+-- Answers why `lib` is none of ours, or nil.
+local function refusal(lib)
+  local asked, abi = pcall(function() return lib.llsocket1_abi(ABI) end)
+  if not asked then return "no shim of ABI " .. ABI end
+  if abi ~= ABI then return ("a shim of ABI %d, not %d"):format(math.abs(abi), ABI) end
+end
+
+local function open(path)
+  if not path:find("/", 1, true) then path = "./" .. path end -- a bare name would become lib<name>.so
+  local loaded, lib = pcall(ffi.load, path)
+  if not loaded then return nil, lib end
+  local why = refusal(lib)
+  if why then return nil, path .. ": " .. why end
+  return lib
+end
+
+-- Where the Lua file itself lies, and the folder for compiled modules that belongs to it.
+local function beside()
+  local dir = debug.getinfo(1, "S").source:match "^@(.*)shim%.lua$"
+  if not dir then return "" end
+  return dir .. "shim.so;" .. dir:gsub("/share/lua/", "/lib/lua/") .. "shim.so"
+end
+
+-- Each template is tried by itself, so that a stale or foreign file is passed over.
+local function find()
+  if not refusal(ffi.C) then return ffi.C end -- linked into the process
+  local refused = {}
+  for template in (package.cpath .. ";" .. beside()):gmatch "[^;]+" do
+    local path = package.searchpath("llsocket.shim", template)
+    local lib, why
+    if path then lib, why = open(path) end
+    if lib then return lib end
+    refused[#refused + 1] = "\n\t" .. (why or ("no file '%s'"):format((template:gsub("%?", "llsocket/shim"))))
+  end
+  return nil, "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)" .. table.concat(refused)
+end
+
+local lib, why = find()
+if not lib then
+  -- The modules being loaded have a marker here that is no table; left, it would turn the next require's
+  -- message into "loop or previous error".
+  for name, module in pairs(package.loaded) do
+    if type(name) == "string" and name:find "^llsocket" and type(module) ~= "table" then package.loaded[name] = nil end
+  end
+  error(why, 0)
+end
+debug.getregistry()["llsocket1.shim"] = lib -- a collected handle would unmap code still referenced
+
+return lib

@@ -1,0 +1,96 @@
+-- sockaddr.lua -- socket addresses: bytes to text and back, without a system call.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+
+local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
+local EINVAL, ENAMETOOLONG = const.EINVAL, const.ENAMETOOLONG
+
+-- One address of any family; as long as sockaddr_storage, which is longer than what any kernel writes.
+local name_t = ffi.typeof("union { $ any; $ in4; $ in6; $ un; }",
+  layout.sockaddr_storage, layout.sockaddr_in, layout.sockaddr_in6, layout.sockaddr_un)
+
+local SIZE = ffi.sizeof(name_t)
+local PATH_AT = ffi.offsetof(layout.sockaddr_un, "sun_path")
+local PATH_MAX = ffi.sizeof(layout.sockaddr_un) - PATH_AT
+
+local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
+
+local text_cell = ffi.new "char[64]"
+
+local M = { type = name_t, SIZE = SIZE }
+
+-- The BSDs keep the length in the first byte; kernels fill it in for addresses that are arguments of
+-- their own, not for those inside another struct.
+local function set_length(name, length)
+  if HAS_LENGTH then name.any.ss_len = length end
+  return length
+end
+
+--- Turns 16 bits between network and host order.
+local function ntohs(n)
+  if ffi.abi "be" then return n end
+  return bit.bor(bit.lshift(bit.band(n, 0xff), 8), bit.rshift(n, 8))
+end
+
+--- Writes the address of a unix socket; see unix(7).  The length is exact: no byte is padded.
+---@param path string  "" is autobind, a leading NUL an abstract name
+---@return integer? namelen
+---@return integer? errno  ENAMETOOLONG, EINVAL for a NUL inside
+function M.from_path(name, path)
+  if #path > PATH_MAX then return nil, ENAMETOOLONG end
+  if path:find("%z", 2) and path:byte() ~= 0 then return nil, EINVAL end
+  name.un.sun_family = AF_UNIX
+  ffi.copy(name.un.sun_path, path, #path)
+  return set_length(name, PATH_AT + #path)
+end
+
+--- Writes a numeric IPv4 or IPv6 address without port; see inet_pton(3).
+---@return integer? namelen  nil when `text` is none of `family`
+function M.from_text(name, family, text)
+  if text:find "%z" then return nil end
+  name.any.ss_family = family
+  if family == AF_INET then
+    if C.llsocket1_inet_pton(family, text, name.in4.sin_addr) ~= 1 then return nil end
+    return set_length(name, ffi.sizeof(layout.sockaddr_in))
+  end
+  if C.llsocket1_inet_pton(family, text, name.in6.sin6_addr) ~= 1 then return nil end
+  return set_length(name, ffi.sizeof(layout.sockaddr_in6))
+end
+
+local function path(name, namelen)
+  if namelen <= PATH_AT then return "" end
+  local bytes = ffi.string(name.un.sun_path, math.min(namelen - PATH_AT, SIZE - PATH_AT))
+  if bytes:byte() == 0 then return bytes end
+  return bytes:match "^%Z*"
+end
+
+local function numeric(family, addr)
+  return ffi.string(C.llsocket1_inet_ntop(family, addr, text_cell, ffi.sizeof(text_cell)))
+end
+
+--- Tells the numeric address, without scope, or the unix path; nil for other families.
+---@param family integer  AF_*
+---@return string? text
+function M.text(name, namelen, family)
+  if family == AF_INET then return numeric(family, name.in4.sin_addr) end
+  if family == AF_INET6 then return numeric(family, name.in6.sin6_addr) end
+  if family == AF_UNIX then return path(name, namelen) end
+end
+
+--- Tells the port in host order; nil for families without one.
+---@return integer? port
+function M.port(name, family)
+  if family == AF_INET then return ntohs(name.in4.sin_port) end
+  if family == AF_INET6 then return ntohs(name.in6.sin6_port) end
+end
+
+--- Tells the IPv6 scope, an interface's index; 0 where there is none.
+---@return integer index
+function M.scope(name, family)
+  return family == AF_INET6 and name.in6.sin6_scope_id or 0
+end
+
+return M

@@ -1,0 +1,190 @@
+-- transfer.lua -- sending and receiving.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local handle = require "llsocket.handle"
+local sockaddr = require "llsocket.sockaddr"
+
+ffi.cdef "int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);"
+
+local errno, min, floor, bor, band = ffi.errno, math.min, math.floor, bit.bor, bit.band
+local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
+local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
+local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
+local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Whether 0 bytes are a message, and not the end.
+local function has_empty(type) return type ~= SOCK_STREAM and type ~= SOCK_SEQPACKET end
+
+-- One receive buffer for all: filled by one call and copied into a string before anything can run between.
+local SHARED_SIZE = 65536
+local shared = ffi.new "uint8_t[65536]"
+local namelen_cell = ffi.new "uint32_t[1]"
+
+-- A larger one is the call's own.  From malloc, which neither clears it nor counts it against LuaJIT's heap.
+local function read_large(sd, size, flags, name)
+  local memory = C.llsocket1_malloc(size)
+  if memory == nil then return nil, -1, ENOMEM, 0 end
+  local buf = ffi.gc(memory, C.llsocket1_free) -- should the string find no room
+  local n, e = C.llsocket1_recvfrom(sd, buf, min(size, MAX_LENGTH), flags, name, namelen_cell), errno()
+  local namelen, msg = namelen_cell[0], n > 0 and ffi.string(buf, min(n, size)) or nil
+  C.llsocket1_free(ffi.gc(buf, nil))
+  return msg, n, e, namelen
+end
+
+-- Answers the message (nil unless there are bytes), recvfrom's result, the errno and the name's length.  All
+-- is read before the string is made: its collector step may run a finaliser that receives something itself.
+-- MSG_TRUNC counts what it cut, hence min.
+local function read(sd, size, flags, name)
+  namelen_cell[0] = sockaddr.SIZE
+  if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
+  local n, e = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno()
+  local namelen = namelen_cell[0]
+  if n <= 0 then return nil, n, e, namelen end
+  return ffi.string(shared, min(n, size)), n, e, namelen
+end
+
+-- Checks what recv and recvfrom are given; answers size and flags, or nil.  On a stream the kernel counts
+-- the bytes of MSG_TRUNC but writes none, and the buffer would show another connection's.
+local function wanted(sock, method, size, flag, ...)
+  if size == nil then size = 4096 end
+  local size_ok, flags = check.int(size, 1, method), check.flags(2, method, flag, ...)
+  if not (size_ok and size >= 1 and flags) then return nil end
+  if band(flags, MSG_TRUNC) ~= 0 and sock.type == SOCK_STREAM then return nil end
+  return size, flags
+end
+
+--- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
+--- Allocates only the string.
+---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
+---@param flag? integer  MSG_*; more may follow.  MSG_TRUNC is EINVAL on a stream
+---@return string? msg  no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
+function Socket:recv(bufsize, flag, ...)
+  is_self(self, "recv")
+  local size, flags = wanted(self, "recv", bufsize, flag, ...)
+  if not size then return not_received(EINVAL) end
+  local msg, n, e = read(self.sd, size, flags, nil)
+  if n > 0 then return msg, nil, false end
+  if n < 0 then return not_received(e) end
+  if has_empty(self.type) then return "", nil, false end
+end
+
+-- An address is made before the call that fills it, and kept for the next when that gave none.
+local spare
+
+--- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
+--- rcvtimeo allows.  Allocates only the string and the address.
+---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
+---@param flag? integer  MSG_*; more may follow.  MSG_TRUNC is EINVAL on a stream
+---@return string? msg  no values at all when the peer has closed
+---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
+function Socket:recvfrom(bufsize, flag, ...)
+  is_self(self, "recvfrom")
+  local size, flags = wanted(self, "recvfrom", bufsize, flag, ...)
+  if not size then return nil, not_received(EINVAL) end
+  local ai = spare or addrinfo.new(0, 0, 0)
+  spare = nil
+  local msg, n, e, namelen = read(self.sd, size, flags, ai)
+  if n < 0 or namelen == 0 then
+    spare, ai = ai, nil
+  else
+    ai.domain, ai.type, ai.proto, ai.namelen = self.domain, self.type, self.proto, min(namelen, sockaddr.SIZE)
+  end
+  if n > 0 then return msg, ai, nil, false end
+  if n < 0 then return nil, not_received(e) end
+  if has_empty(self.type) then return "", ai, nil, false end
+end
+
+-- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
+local function sendable(sock, msg) return #msg > 0 or has_empty(sock.type) end
+
+--- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
+---@param msg string  bytes; "" only on datagram and raw sockets
+---@param flag? integer  MSG_*; more may follow
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, ECONNREFUSED, ENOBUFS; EBADF once closed
+function Socket:send(msg, flag, ...)
+  is_self(self, "send")
+  check.string(msg, 1, "send")
+  local flags = check.flags(2, "send", flag, ...)
+  if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
+  local n, e = C.llsocket1_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
+  if n < 0 then return not_sent(e) end
+  return n, nil, n < #msg
+end
+
+--- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
+--- Never raises SIGPIPE.
+---@param msg string  bytes; "" only on datagram and raw sockets
+---@param ai llsocket.addrinfo  where to
+---@param flag? integer  MSG_*; more may follow
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, EISCONN, ENOENT, EHOSTUNREACH, ENOBUFS; EBADF once closed
+function Socket:sendto(msg, ai, flag, ...)
+  is_self(self, "sendto")
+  check.string(msg, 1, "sendto")
+  addrinfo.arg(ai, 2, "sendto")
+  local flags = check.flags(3, "sendto", flag, ...)
+  if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
+  local n, e = C.llsocket1_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
+  if n < 0 then return not_sent(e) end
+  return n, nil, n < #msg
+end
+
+-- The descriptor of a file; nil and the errno where there is none.
+local function descriptor(file)
+  if type(file) == "number" then
+    if check.int(file, 1, "sendfile") then return file end
+    return nil, EINVAL
+  end
+  local state = io.type(file)
+  if state == "file" then return C.llsocket1_fileno(file) end
+  if state then return nil, EBADF end
+  check.bad(1, "sendfile", "number or file", file)
+end
+
+-- Doubles are exact up to 2^53.
+local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) == n end
+
+--- Sends a part of a file; see sendfile(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  The
+--- file's own position neither counts nor moves, and what io.write still buffers is not sent.  Never raises SIGPIPE.
+---@param fd integer|file*  a regular file, open for reading
+---@param bytes integer  how many, 1 to 2^53
+---@param offset? integer  where to begin, 0 to 2^53; the default is 0
+---@return integer? len  bytes sent, 0 at or past the end of the file; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than asked for were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EBADF, EINVAL: no regular file, ENOTCONN, ENOSYS
+function Socket:sendfile(fd, bytes, offset)
+  is_self(self, "sendfile")
+  local file, why = descriptor(fd)
+  check.number(bytes, 2, "sendfile")
+  if offset == nil then offset = 0 end
+  check.number(offset, 3, "sendfile")
+  if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
+  if not file then return not_sent(why) end
+  local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
+  if n < 0 then return not_sent(-n) end
+  return n, nil, n > 0 and n < bytes
+end
+
+return { methods = Socket }

@@ -1,0 +1,32 @@
+-- unix.lua -- addresses of unix sockets; no system call.
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local addrinfo = require "llsocket.addrinfo"
+local sockaddr = require "llsocket.sockaddr"
+
+local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EINVAL
+
+local M = {}
+
+--- Makes the address of a unix socket; see unix(7).
+---@param path string  at most 108 bytes (Linux); a leading NUL makes it abstract, "" autobinds
+---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
+---@param protocol? integer  the default is 0
+---@param flag? integer  AI_*, checked and not used; more may follow
+---@return llsocket.addrinfo[]? arr  of one
+---@return string? err
+---@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path
+function M.getaddrinfo(path, socktype, protocol, flag, ...)
+  check.string(path, 1, "getaddrinfo")
+  local type_ok = socktype == nil or check.int(socktype, 2, "getaddrinfo")
+  local protocol_ok = protocol == nil or check.int(protocol, 3, "getaddrinfo")
+  if not (check.flags(4, "getaddrinfo", flag, ...) and type_ok and protocol_ok) then return failed(EINVAL) end
+  local ai = addrinfo.new(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
+  local namelen, e = sockaddr.from_path(ai.name, path)
+  if not namelen then return failed(e) end
+  ai.namelen = namelen
+  return { ai }
+end
+
+return M

@@ -1,0 +1,36 @@
+-- doors: a module may require only modules of a lower floor, and only shim and libc load and declare.
+local FLOOR = {
+  shim = 0, libc = 0,
+  const = 1, layout = 1,
+  errno = 2, check = 2, gai = 3,
+  handle = 3, interface = 3, sockaddr = 3, sockopt = 3,
+  addrinfo = 4, option = 4, descriptor = 4,
+  device = 5, inet = 5, unix = 5,
+  multicast = 6, owner = 6, endpoint = 6, transfer = 6,
+  socket = 7,
+}
+local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"
+
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local names = {}
+local pipe = assert(io.popen("ls '" .. dir .. "'"))
+for file in pipe:lines() do names[#names + 1] = file:match "^([%w_]+)%.lua$" end
+pipe:close()
+
+local T = require("tap").plan(#names * 3)
+for _, name in ipairs(names) do
+  local text, wrong, floor = read(dir .. name .. ".lua"), {}, FLOOR[name] or -1
+  for dep in text:gmatch 'require[%s%(]*"llsocket%.([%w_]+)"' do
+    if not FLOOR[dep] or FLOOR[dep] >= floor then wrong[#wrong + 1] = dep end
+  end
+  T.is(table.concat(wrong, " "), "", name .. " requires only lower floors")
+  T.ok(name == "shim" or not text:find "ffi%.load", name .. " does not load")
+  T.ok(name == "libc" or not text:find "__asm__", name .. " declares no libc function")
+end
+T.done()
