@@ -85,7 +85,8 @@ function M.flags(position, method, flag, ...)
     if type(flag) ~= "number" then bad(position, method, "number", flag) end
     return word(flag)
   end
-  return fold(0, position, method, flag or 0, ...)
+  if flag == nil then flag = 0 end
+  return fold(0, position, method, flag, ...)
 end
 
 --- Makes the two checks of a class: of a method's self, and of an argument.

@@ -33,7 +33,7 @@ local Socket = {}
 
 local OPTIONS = {
   -- method       IPv4 option          kind        IPv6 option            kind       what it does
-  { "mcastloop", "IP_MULTICAST_LOOP", "byteflag", "IPV6_MULTICAST_LOOP", "boolean", "Gives this host's receivers what is sent." },
+  { "mcastloop", "IP_MULTICAST_LOOP", "byteflag", "IPV6_MULTICAST_LOOP", "boolean", "Gives this host what is sent." },
   { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "How many hops a datagram may go, 0 to 255." },
 }
 

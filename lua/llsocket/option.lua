@@ -18,7 +18,7 @@ local OPTIONS = {
   { "dontroute",    "SOL_SOCKET",  "SO_DONTROUTE",   "boolean", "Sends to directly connected hosts only." },
   { "error",        "SOL_SOCKET",  "SO_ERROR",       "int",     "Tells and clears the pending error, 0 for none.", "read only" },
   { "keepalive",    "SOL_SOCKET",  "SO_KEEPALIVE",   "boolean", "Probes an idle connection." },
-  { "linger",       "SOL_SOCKET",  "SO_LINGER",      "linger",  "Makes close wait for unsent data, seconds; 0 resets, false turns it off." },
+  { "linger",       "SOL_SOCKET",  "SO_LINGER",      "linger",  "Waits in close for unsent data, seconds; 0 resets." },
   { "oobinline",    "SOL_SOCKET",  "SO_OOBINLINE",   "boolean", "Leaves out-of-band data in the stream." },
   { "rcvbuf",       "SOL_SOCKET",  "SO_RCVBUF",      "count",   "Receive buffer, bytes; Linux doubles it." },
   { "rcvlowat",     "SOL_SOCKET",  "SO_RCVLOWAT",    "count",   "Bytes that must wait before a receive returns." },
@@ -26,7 +26,7 @@ local OPTIONS = {
   { "reuseaddr",    "SOL_SOCKET",  "SO_REUSEADDR",   "boolean", "Binds over an address in TIME_WAIT." },
   { "reuseport",    "SOL_SOCKET",  "SO_REUSEPORT",   "boolean", "Shares an address among sockets." },
   { "sndbuf",       "SOL_SOCKET",  "SO_SNDBUF",      "count",   "Send buffer, bytes; Linux doubles it." },
-  { "sndlowat",     "SOL_SOCKET",  "SO_SNDLOWAT",    "count",   "Room that makes a socket sendable, bytes; Linux only reads it." },
+  { "sndlowat",     "SOL_SOCKET",  "SO_SNDLOWAT",    "count",   "Bytes of room that make a socket sendable; Linux only reads it." },
   { "sndtimeo",     "SOL_SOCKET",  "SO_SNDTIMEO",    "seconds", "Send and connect time-out, seconds; 0 is none." },
   { "tcpcork",      "IPPROTO_TCP", "TCP_CORK",       "boolean", "Holds back partial segments." },
   { "tcpcork",      "IPPROTO_TCP", "TCP_NOPUSH",     "boolean", "Holds back partial segments." },
@@ -66,6 +66,8 @@ for _, row in ipairs(OPTIONS) do Socket[row[1]] = Socket[row[1]] or absent(row[1
 
 local PUBLIC = { int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes }
 
+local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
+
 -- Raises on wrong types; answers the kind, or nil where a value is impossible.
 local function kind_of(level, name, kind, method)
   local level_ok, name_ok = check.int(level, 1, method), check.int(name, 2, method)
@@ -99,7 +101,7 @@ function Socket:setsockopt(level, name, kind, value)
   is_self(self, "setsockopt")
   local k = kind_of(level, name, kind, "setsockopt")
   if not k then return failed(EINVAL) end
-  if value == nil then check.bad(4, "setsockopt", kind, value) end
+  if value == nil then check.bad(4, "setsockopt", LUA_TYPE[kind], value) end
   return k.write(self.sd, level, name, value, 4, "setsockopt")
 end
 
