@@ -1,7 +1,8 @@
 /* sendfile.c -- one sendfile(2) for every system, which never raises SIGPIPE.
  *
  * sendfile has no MSG_NOSIGNAL.  So SIGPIPE is blocked in this thread for the length of the call, and a
- * signal that the call itself raised is taken off again.  Without an EPIPE nothing can have been raised. */
+ * signal that the call itself raised is taken off again.  It raises one with EPIPE, and also when it answers a
+ * short count: Linux sends page by page, and the peer may close between two of them. */
 #include "shim.h"
 
 #include <errno.h>
@@ -17,12 +18,14 @@
 
 #define MOST 0x7ffff000 /* what Linux moves in one call; keeps the result an int */
 
-/* Answers the bytes sent, or -errno.  What was sent before EAGAIN or EINTR counts as sent. */
+/* Answers the bytes sent, or -errno.  What was sent before EAGAIN or EINTR counts as sent.  EOVERFLOW is Linux's
+ * word for an offset that no file of that file system can reach: it is past the end. */
 static int transfer(int sd, int fd, int64_t offset, size_t bytes) {
 #if defined(__linux__)
     off_t from = (off_t)offset;
     ssize_t n = sendfile(sd, fd, &from, bytes);
-    return n < 0 ? -errno : (int)n;
+    if (n < 0) return errno == EOVERFLOW ? 0 : -errno;
+    return (int)n;
 #elif defined(__APPLE__)
     off_t sent = (off_t)bytes;
     int rc = sendfile(fd, sd, (off_t)offset, &sent, NULL, 0);
@@ -46,15 +49,17 @@ static int is_pending(void) {
 
 EXPORT int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
     sigset_t pipe, old;
-    int before, n, sig;
+    size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
+    int before, n, may_have, sig;
 
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, &old);
     /* One that waited already, which takes a mask that blocked it, is not ours to consume. */
     before = sigismember(&old, SIGPIPE) == 1 && is_pending();
-    n = transfer(sd, fd, offset, bytes > MOST ? (size_t)MOST : (size_t)bytes);
-    if (n == -EPIPE && !before && is_pending()) sigwait(&pipe, &sig);
+    n = transfer(sd, fd, offset, most);
+    may_have = n == -EPIPE || (n > 0 && (size_t)n < most);
+    if (may_have && !before && is_pending()) sigwait(&pipe, &sig);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return n;
 }
