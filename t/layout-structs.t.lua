@@ -1,0 +1,87 @@
+-- layout: size, alignment, and each field's place, size and sign, against what a C program printed.
+local ffi = require "ffi"
+local layout = require "llsocket.layout"
+local shim = require "llsocket.shim"
+local facts = require "facts"
+local leak = require "leak"
+
+local total = 0
+for _, struct in pairs(facts.structs) do total = total + 2 + #struct.fields * 2 end
+
+local T = require("tap").plan(total + 3)
+local before = leak.count()
+
+-- Sets one field to zero in a struct of ones: the bytes that change are the field's.
+local function clear(object, name)
+  local value = object[name]
+  local spelt = type(value) == "cdata" and tostring(ffi.typeof(value)) or "number"
+  if spelt:find "[&%[]" then ffi.fill(value, ffi.sizeof(value)) -- a struct or an array
+  elseif spelt:find "%*" then object[name] = nil
+  else object[name] = 0 end
+end
+
+local function extent(ctype, name)
+  local object = ctype()
+  local bytes = ffi.cast("uint8_t *", object)
+  ffi.fill(object, ffi.sizeof(ctype), 0xff)
+  clear(object, name)
+  local first, last = nil, -1
+  for i = 0, ffi.sizeof(ctype) - 1 do
+    if bytes[i] == 0 then first, last = first or i, i end
+  end
+  return first, last - (first or 0) + 1
+end
+
+local function is_signed(ctype, name)
+  local object = ctype()
+  ffi.fill(object, ffi.sizeof(ctype), 0xff)
+  local number = tonumber(object[name])
+  return number ~= nil and number < 0
+end
+
+for _, name in ipairs(facts.order) do
+  local struct, ctype = facts.structs[name], assert(layout[name], name)
+  T.is(ffi.sizeof(ctype), struct.size, ("struct %s has %d bytes"):format(name, struct.size))
+  T.is(ffi.alignof(ctype), struct.align, ("struct %s is aligned to %d"):format(name, struct.align))
+  for _, field in ipairs(struct.fields) do
+    local offset, size = extent(ctype, field.name)
+    T.is(("%s %s"):format(offset, size), ("%d %d"):format(field.offset, field.size),
+      ("%s.%s has %d bytes at %d"):format(name, field.name, field.size, field.offset))
+    T.is(is_signed(ctype, field.name), field.signed,
+      ("%s.%s is %s"):format(name, field.name, field.signed and "signed" or "not signed"))
+  end
+end
+
+-- The shim's own rows, so that a new one without a line in t/facts.c fails here.
+local function rows()
+  local names, i = {}, 0
+  local row = ffi.cast(ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *",
+    shim.llsocket1_fields)
+  while row[i].owner ~= nil do
+    names[#names + 1] = ffi.string(row[i].owner) .. (row[i].name ~= nil and "." .. ffi.string(row[i].name) or "")
+    i = i + 1
+  end
+  table.sort(names)
+  return table.concat(names, " ")
+end
+
+local function printed()
+  local names = {}
+  for name, struct in pairs(facts.structs) do
+    names[#names + 1] = name
+    for _, field in ipairs(struct.fields) do names[#names + 1] = name .. "." .. field.name end
+  end
+  table.sort(names)
+  return table.concat(names, " ")
+end
+
+local function built()
+  local names = {}
+  for name in pairs(layout) do names[#names + 1] = name end
+  return #names
+end
+
+T.is(rows(), printed(), "the C program prints every struct and field of structs.def")
+T.is(built(), #facts.order, "every struct is built, and no other")
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

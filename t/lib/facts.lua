@@ -1,0 +1,27 @@
+-- facts.lua -- what the C program t/facts.c printed, as tables.
+local M = { const = {}, names = {}, spot = {}, structs = {}, order = {} }
+
+local READ = {
+  const = function(name, value) M.names[#M.names + 1], M.const[name] = name, tonumber(value) end,
+  spot = function(name, value) M.spot[name] = tonumber(value) end,
+  struct = function(name, size, align)
+    M.order[#M.order + 1] = name
+    M.structs[name] = { size = tonumber(size), align = tonumber(align), fields = {} }
+  end,
+  field = function(struct, name, offset, size, signed)
+    table.insert(M.structs[struct].fields,
+      { name = name, offset = tonumber(offset), size = tonumber(size), signed = signed == "1" })
+  end,
+}
+
+local function read_line(line)
+  local words = {}
+  for word in line:gmatch "%S+" do words[#words + 1] = word end
+  READ[words[1]](unpack(words, 2))
+end
+
+local pipe = assert(io.popen("'" .. assert(os.getenv "LLSOCKET_FACTS", "LLSOCKET_FACTS: path of t/facts") .. "'"))
+for line in pipe:lines() do read_line(line) end
+pipe:close()
+
+return M
