@@ -4,7 +4,7 @@ local FLOOR = {
   const = 1, layout = 1,
   errno = 2, check = 2, gai = 3,
   handle = 3, interface = 3, sockaddr = 3, sockopt = 3,
-  addrinfo = 4, option = 4, descriptor = 4,
+  addrinfo = 4, option = 4, fcntl = 4,
   device = 5, inet = 5, unix = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
   socket = 7,

@@ -7,7 +7,7 @@ local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
-local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
 
@@ -41,7 +41,7 @@ end
 
 -- EINPROGRESS on a blocking socket means that sndtimeo ran out; only the kernel knows which it is.
 local function not_connected(sd, e)
-  if e == EINPROGRESS and descriptor.is_nonblock(sd) then return nil, true, e end
+  if e == EINPROGRESS and fcntl.is_nonblock(sd) then return nil, true, e end
   return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 

@@ -7,13 +7,13 @@ local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
-local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockopt = require "llsocket.sockopt"
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
 local is_self, failed, refused = handle.self, report.failed, report.refused
-local settle, close, shutdown = descriptor.settle, descriptor.close, descriptor.shutdown
+local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local EINVAL, EBADF, EMFILE, ENFILE = const.EINVAL, const.EBADF, const.EMFILE, const.ENFILE
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
@@ -147,10 +147,10 @@ end
 
 -- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
 local function take_over(fd, nonblock, borrowed)
-  local e = not borrowed and settle(fd, true) or nonblock ~= nil and descriptor.set_nonblock(fd, nonblock)
+  local e = not borrowed and settle(fd, true) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
   if e then return nil, e end
   if nonblock ~= nil then return nonblock end
-  return descriptor.is_nonblock(fd)
+  return fcntl.is_nonblock(fd)
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
@@ -197,7 +197,7 @@ function Socket:dup(ai)
   is_self(self, "dup")
   if ai ~= nil then addrinfo.arg(ai, 1, "dup") end
   local sock = take()
-  local sd, e = descriptor.duplicate(self.sd)
+  local sd, e = fcntl.duplicate(self.sd)
   if sd < 0 then
     spare = sock
     if collected(e) then return self:dup(ai) end

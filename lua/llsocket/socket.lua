@@ -4,7 +4,7 @@ local owner = require "llsocket.owner"
 
 local ROOMS = {
   owner,
-  require "llsocket.descriptor",
+  require "llsocket.fcntl",
   require "llsocket.endpoint",
   require "llsocket.transfer",
   require "llsocket.option",

@@ -1,4 +1,4 @@
--- descriptor.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+-- fcntl.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
 --
 -- Functions answer nil, or the errno, unless they say otherwise.
 local ffi = require "ffi"
