@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -64,6 +65,82 @@ EXPORT int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t 
 #else
     return -1;
 #endif
+}
+
+/* Ancillary data, by offset into a control buffer: what cmsg_len claims is never trusted. */
+EXPORT uint32_t llsocket1_cmsg_space(uint32_t len) {
+    return (uint32_t)CMSG_SPACE(len);
+}
+
+EXPORT uint32_t llsocket1_cmsg_len(uint32_t len) {
+    return (uint32_t)CMSG_LEN(len);
+}
+
+/* Writes a header and its data at `at`, where the caller has made CMSG_SPACE of room; answers the next offset. */
+EXPORT uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len) {
+    struct cmsghdr *cmsg = (struct cmsghdr *)((char *)control + at);
+    memset(cmsg, 0, CMSG_SPACE(len)); /* the padding goes to the kernel too */
+    cmsg->cmsg_len = CMSG_LEN(len);
+    cmsg->cmsg_level = level;
+    cmsg->cmsg_type = type;
+    memcpy(CMSG_DATA(cmsg), data, len);
+    return at + (uint32_t)CMSG_SPACE(len);
+}
+
+/* The header at `at`: its level and type, the offset and length of its data, and the next header's offset.
+ * Answers 0 at the end of the list, which a header that claims more than there is ends too. */
+EXPORT int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out) {
+    const struct cmsghdr *cmsg = (const struct cmsghdr *)((const char *)control + at);
+    if (at > controllen || controllen - at < CMSG_LEN(0)) return 0;
+    if (cmsg->cmsg_len < CMSG_LEN(0) || cmsg->cmsg_len > controllen - at) return 0;
+    out[0] = cmsg->cmsg_level;
+    out[1] = cmsg->cmsg_type;
+    out[2] = (int32_t)(at + CMSG_LEN(0));
+    out[3] = (int32_t)(cmsg->cmsg_len - CMSG_LEN(0));
+    out[4] = (int32_t)(at + CMSG_SPACE(cmsg->cmsg_len - CMSG_LEN(0)));
+    return 1;
+}
+
+/* A buffer for received ancillary data.  It owns the descriptors in it: one that Lua takes is overwritten
+ * with -1, and the others are closed with the buffer or before its next use. */
+struct llsocket_control {
+    uint32_t len, size;
+    _Alignas(16) unsigned char bytes[];
+};
+
+EXPORT void *llsocket1_control_new(uint32_t size) {
+    struct llsocket_control *control = malloc(sizeof *control + size);
+    if (control) control->len = 0, control->size = size;
+    return control;
+}
+
+EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
+    return control->bytes;
+}
+
+EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg) {
+    control->len = (uint32_t)msg->msg_controllen;
+}
+
+EXPORT void llsocket1_control_close(struct llsocket_control *control) {
+    int32_t cmsg[5], fd;
+    uint32_t at, end;
+    for (at = 0; llsocket1_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
+        if (cmsg[0] != SOL_SOCKET || cmsg[1] != SCM_RIGHTS) continue;
+        end = (uint32_t)(cmsg[2] + cmsg[3]);
+        for (uint32_t i = (uint32_t)cmsg[2]; i + sizeof fd <= end; i += sizeof fd) {
+            memcpy(&fd, control->bytes + i, sizeof fd);
+            if (fd >= 0) close(fd);
+        }
+    }
+    control->len = 0;
+}
+
+EXPORT void llsocket1_control_free(void *control) {
+    int saved = errno;
+    llsocket1_control_close(control);
+    free(control);
+    errno = saved;
 }
 
 /* The collector calls this on an owner, whose first field is its descriptor.  It may run between any two

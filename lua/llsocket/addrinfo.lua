@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
@@ -23,7 +24,12 @@ local SHOW = {
 
 -- The address comes first, so that the object itself is the pointer that a call wants.
 local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
-local addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
+local addrinfo_t
+addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
+  __eq = function(a, b)
+    if not (ffi.istype(addrinfo_t, a) and ffi.istype(addrinfo_t, b)) then return false end
+    return a.domain == b.domain and a.type == b.type and a:bytes() == b:bytes()
+  end,
   __index = function(_, name) return Addrinfo[name] end,
   __tostring = function(ai)
     local show = SHOW[ai.domain]
@@ -38,10 +44,36 @@ local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 local canonnames = setmetatable({}, { __mode = "k" })
 
 -- Makes an object whose name is still empty.
-local function new(domain, type, proto)
+local function blank(domain, type, proto)
   local ai = addrinfo_t()
   ai.domain, ai.type, ai.proto = domain, type, proto
   return ai
+end
+
+--- Makes an address of any family from its bytes: AF_PACKET, AF_NETLINK, AF_VSOCK, ...
+---@param bytes string  a struct sockaddr, 2 to 128 bytes
+---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
+---@param protocol? integer  the default is 0
+---@return llsocket.addrinfo? ai
+---@return string? err
+---@return integer? errno  EINVAL
+local function new(bytes, socktype, protocol)
+  check.string(bytes, 1, "new")
+  local type_ok = socktype == nil or check.int(socktype, 2, "new")
+  local protocol_ok = protocol == nil or check.int(protocol, 3, "new")
+  if not (type_ok and protocol_ok and #bytes >= 2 and #bytes <= sockaddr.SIZE) then return failed(EINVAL) end
+  local ai = blank(0, socktype or const.SOCK_STREAM, protocol or 0)
+  ffi.copy(ai, bytes, #bytes)
+  ai.domain = ai.name.any.ss_family
+  ai.namelen = sockaddr.length(ai.name, #bytes, ai.domain)
+  return ai
+end
+
+--- Tells the address as the kernel has it, a struct sockaddr: fit for a table's key, and for addrinfo.new.
+---@return string bytes
+function Addrinfo:bytes()
+  is_self(self, "bytes")
+  return ffi.string(self, self.namelen)
 end
 
 --- Tells the address family.
@@ -108,4 +140,4 @@ function Addrinfo:nameinfo(flag, ...)
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return { type = addrinfo_t, methods = Addrinfo, new = new, arg = arg, canonnames = canonnames }
+return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, canonnames = canonnames }

@@ -89,16 +89,32 @@ function M.flags(position, method, flag, ...)
   return fold(0, position, method, flag, ...)
 end
 
---- Makes the two checks of a class: of a method's self, and of an argument.
+local function bad_self(method, class, value)
+  error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+end
+
+--- Makes the two checks of a class of cdata: of a method's self, and of an argument.
 ---@param ctype ffi.ctype*
 ---@param class string  the name for messages
 function M.class(ctype, class)
   local function self(value, method)
-    if istype(ctype, value) then return end
-    error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+    if not istype(ctype, value) then bad_self(method, class, value) end
   end
   local function arg(value, position, method)
     if not istype(ctype, value) then bad(position, method, class, value) end
+  end
+  return self, arg
+end
+
+--- Makes the two checks of a class of tables.
+---@param meta table  their metatable
+---@param class string  the name for messages
+function M.object(meta, class)
+  local function self(value, method)
+    if getmetatable(value) ~= meta then bad_self(method, class, value) end
+  end
+  local function arg(value, position, method)
+    if getmetatable(value) ~= meta then bad(position, method, class, value) end
   end
   return self, arg
 end

@@ -27,7 +27,7 @@ local function address(name)
   local family = ffi.cast(sa_ptr, name).sa_family
   local namelen = NAMELEN[family]
   if not namelen then return end
-  local ai = addrinfo.new(family, 0, 0)
+  local ai = addrinfo.blank(family, 0, 0)
   ai.namelen = namelen
   ffi.copy(ai, name, namelen)
   return ai:addr(), family

@@ -76,11 +76,11 @@ end
 local namelen_cell = ffi.new "uint32_t[1]"
 
 local function name_of(sock, call)
-  local ai = addrinfo.new(sock.domain, sock.type, sock.proto)
+  local ai = addrinfo.blank(sock.domain, sock.type, sock.proto)
   namelen_cell[0] = sockaddr.SIZE
   local rc, e = call(sock.sd, ai, namelen_cell), errno()
   if rc ~= 0 then return failed(e) end
-  ai.namelen = min(namelen_cell[0], sockaddr.SIZE)
+  ai.namelen = sockaddr.length(ai.name, namelen_cell[0], sock.domain)
   return ai
 end
 

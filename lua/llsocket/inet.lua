@@ -25,7 +25,7 @@ local function misread(host, port)
 end
 
 local function to_addrinfo(node)
-  local ai = addrinfo.new(node.ai_family, node.ai_socktype, node.ai_protocol)
+  local ai = addrinfo.blank(node.ai_family, node.ai_socktype, node.ai_protocol)
   ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
   ffi.copy(ai, node.ai_addr, ai.namelen)
   if node.ai_canonname ~= nil then addrinfo.canonnames[ai] = ffi.string(node.ai_canonname) end

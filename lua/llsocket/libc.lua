@@ -42,6 +42,12 @@ char *llsocket1_if_indextoname(unsigned int index, char *ifname) __asm__("if_ind
 int llsocket1_getifaddrs(void *list) __asm__("getifaddrs");
 void llsocket1_freeifaddrs(void *list) __asm__("freeifaddrs");
 
+int llsocket1_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
+int llsocket1_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
+int llsocket1_getpid(void) __asm__("getpid");
+uint32_t llsocket1_getuid(void) __asm__("getuid");
+uint32_t llsocket1_getgid(void) __asm__("getgid");
+
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");
 void llsocket1_free(void *memory) __asm__("free");

@@ -67,6 +67,14 @@ local function path(name, namelen)
   return bytes:match "^%Z*"
 end
 
+--- Answers the length of an address that the kernel wrote: without the NUL that it puts after a path, so that
+--- an address has one spelling, and never more than there is room for.
+function M.length(name, namelen, family)
+  namelen = math.min(namelen, SIZE)
+  if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
+  return PATH_AT + #path(name, namelen)
+end
+
 local function numeric(family, addr)
   return ffi.string(C.llsocket1_inet_ntop(family, addr, text_cell, ffi.sizeof(text_cell)))
 end

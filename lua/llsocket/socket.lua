@@ -15,4 +15,17 @@ for _, room in ipairs(ROOMS) do
   for name, method in pairs(room.methods) do handle.methods[name] = method end
 end
 
+-- Rooms beyond the first: loaded by the first use of one of their methods.
+local LATER = {
+  sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
+  readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
+}
+
+setmetatable(handle.methods, { __index = function(methods, name)
+  local room = LATER[name]
+  if not room then return nil end
+  for later, method in pairs(require(room).methods) do rawset(methods, later, method) end
+  return rawget(methods, name)
+end })
+
 return { new = owner.new, pair = owner.pair, wrap = owner.wrap }

@@ -97,13 +97,13 @@ function Socket:recvfrom(bufsize, flag, ...)
   is_self(self, "recvfrom")
   local size, flags = wanted(self, "recvfrom", bufsize, flag, ...)
   if not size then return nil, not_received(EINVAL) end
-  local ai = spare or addrinfo.new(0, 0, 0)
+  local ai = spare or addrinfo.blank(0, 0, 0)
   spare = nil
   local msg, n, e, namelen = read(self.sd, size, flags, ai)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    ai.domain, ai.type, ai.proto, ai.namelen = self.domain, self.type, self.proto, min(namelen, sockaddr.SIZE)
+    ai.domain, ai.type, ai.proto, ai.namelen = self.domain, self.type, self.proto, sockaddr.length(ai.name, namelen, self.domain)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, not_received(e) end

@@ -1,0 +1,83 @@
+-- control.lua -- the buffers that ancillary data is sent from and received into.
+--
+-- A buffer to receive into owns the descriptors that arrive in it, in C, until Lua takes them: no failure on the
+-- way can leak one.
+local ffi = require "ffi"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local cmsghdr = require "llsocket.cmsghdr"
+local iovec = require "llsocket.iovec"
+
+ffi.cdef [[
+uint32_t llsocket1_cmsg_space(uint32_t len);
+uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
+int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
+void *llsocket1_control_new(uint32_t size);
+void *llsocket1_control_bytes(void *control);
+void llsocket1_control_received(void *control, const void *msg);
+void llsocket1_control_close(void *control);
+void llsocket1_control_free(void *control);
+]]
+
+local ENOMEM = const.ENOMEM
+local head_ptr = ffi.typeof "struct { uint32_t len, size; } *"
+local cell = ffi.new "int32_t[5]"
+
+local M = {}
+
+-- The data of each header, and the room that all take; nil and the errno.
+local function measure(cmsgs)
+  local data, size = {}, 0
+  for i, cmsg in ipairs(cmsgs) do
+    local bytes, e = cmsghdr.encode(cmsg)
+    if not bytes then return nil, e end
+    data[i] = bytes
+    size = size + shim.llsocket1_cmsg_space(#bytes)
+  end
+  return data, size
+end
+
+--- Writes headers to send into `out.block`, `out.size` bytes.
+---@return integer? errno  EBADF, ENOMEM; nil when done
+function M.put(out, cmsgs)
+  local data, size = measure(cmsgs)
+  if not data then return size end
+  local block = size > (out.room or 0) and iovec.memory(size) or out.block
+  if size > 0 and not block then return ENOMEM end
+  if block ~= out.block then out.block, out.room = block, size end
+  local at = 0
+  for i, cmsg in ipairs(cmsgs) do
+    at = shim.llsocket1_cmsg_put(block, at, cmsg.cmsg_level, cmsg.cmsg_type, data[i], #data[i])
+  end
+  out.size = size
+end
+
+--- Makes a buffer to receive into: `bytes` is for the kernel, `head.len` what it wrote.
+---@return table? into  nil when there is no memory
+function M.receiver(size)
+  local block = shim.llsocket1_control_new(size)
+  if block == nil then return nil end
+  block = ffi.gc(block, shim.llsocket1_control_free)
+  return { block = block, head = ffi.cast(head_ptr, block), bytes = shim.llsocket1_control_bytes(block) }
+end
+
+--- Tells the buffer what a receive wrote.  In C: msg_controllen may be 64 bits, and boxing it could fail for want of
+--- memory before the descriptors have their owner.
+function M.received(into, header) shim.llsocket1_control_received(into.block, header) end
+
+--- Closes the descriptors that nobody took, and empties the buffer.
+function M.close(into) shim.llsocket1_control_close(into.block) end
+
+--- Makes objects of the headers that arrived; they own the descriptors from here on.
+---@return llsocket.cmsghdr[] cmsgs
+function M.take(into)
+  local cmsgs, at = {}, 0
+  while shim.llsocket1_cmsg_get(into.bytes, into.head.len, at, cell) == 1 do
+    local level, type, offset, length = cell[0], cell[1], cell[2], cell[3]
+    at = cell[4]
+    cmsgs[#cmsgs + 1] = cmsghdr.received(level, type, into.bytes, offset, length)
+  end
+  return cmsgs
+end
+
+return M

@@ -1,0 +1,62 @@
+-- descriptor.lua -- an owned descriptor that is no socket, as SCM_RIGHTS may bring.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+
+ffi.cdef "void llsocket1_finalize(void *owner);"
+
+local errno, failed, refused = ffi.errno, report.failed, report.refused
+local finalize = shim.llsocket1_finalize
+
+---@class llsocket.descriptor
+local Descriptor = {}
+
+local descriptor_t = ffi.metatype("struct { int sd; }", {
+  __index = function(_, name) return Descriptor[name] end,
+  __tostring = function(d) return ("llsocket.descriptor: fd %d"):format(d.sd) end,
+})
+
+local is_self = check.class(descriptor_t, "llsocket.descriptor")
+
+-- Allocated before it owns anything; see handle.lua.
+local function new()
+  local d = descriptor_t()
+  d.sd = -1
+  return ffi.gc(d, finalize)
+end
+
+--- Tells the descriptor's number.
+---@return integer fd  -1 once closed
+function Descriptor:fd()
+  is_self(self, "fd")
+  return self.sd
+end
+
+--- Gives the descriptor up: it stays open and is the caller's.
+---@return integer? fd
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Descriptor:unwrap()
+  is_self(self, "unwrap")
+  local fd = self.sd
+  if fd < 0 then return failed(const.EBADF) end
+  self.sd = -1
+  return fd
+end
+
+--- Closes the descriptor; closing twice is harmless.  See close(2).
+---@return string? err
+---@return integer? errno  EIO, EINTR
+function Descriptor:close()
+  is_self(self, "close")
+  local fd = self.sd
+  if fd < 0 then return end
+  self.sd = -1
+  local rc, e = C.llsocket1_close(fd), errno()
+  if rc ~= 0 then return refused(e) end
+end
+
+return { type = descriptor_t, methods = Descriptor, new = new }

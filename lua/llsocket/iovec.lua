@@ -1,0 +1,73 @@
+-- iovec.lua -- arrays of iovec: over strings to send, and over one block of memory to receive into.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local layout = require "llsocket.layout"
+
+local min, max = math.min, math.max
+local SIZE = ffi.sizeof(layout.iovec)
+local iovec_ptr, byte_ptr, char_ptr = ffi.typeof("$ *", layout.iovec), ffi.typeof "uint8_t *", ffi.typeof "const char *"
+
+local M = {}
+
+--- Takes memory from malloc(3), which LuaJIT's heap does not count, and frees it with the object answered.
+---@return ffi.cdata*? block  nil when there is none
+function M.memory(size)
+  local block = C.llsocket1_malloc(size)
+  if block ~= nil then return ffi.gc(block, C.llsocket1_free) end
+end
+
+-- Makes room for `n` in an array; the typed pointer alone would not keep its block.
+local function reserve(array, n)
+  if array.room and array.room >= n then return true end
+  local block = M.memory(n * SIZE)
+  if not block then return false end
+  array.block, array.iov, array.room = block, ffi.cast(iovec_ptr, block), n
+  return true
+end
+
+--- Points an array at strings, less the `skip` bytes at their head.  The caller keeps the strings.
+---@return integer? count  of iovecs; nil when there is no memory
+---@return integer? total  bytes
+function M.gather(array, parts, skip)
+  if not reserve(array, max(1, #parts)) then return nil end
+  local iov, count, total = array.iov, 0, 0
+  for i = 1, #parts do
+    local part = parts[i]
+    local length = #part - min(skip, #part)
+    if length > 0 then
+      iov[count].iov_base = ffi.cast("void *", ffi.cast(char_ptr, part) + (#part - length))
+      iov[count].iov_len = length
+      count, total = count + 1, total + length
+    end
+    skip = skip - (#part - length)
+  end
+  return count, total
+end
+
+--- Points an array at a block of its own, cut into these sizes.
+---@return boolean done  false when there is no memory
+function M.scatter(array, sizes, total)
+  if not reserve(array, #sizes) then return false end
+  array.buffer = M.memory(total)
+  if not array.buffer then return false end
+  local at = ffi.cast(byte_ptr, array.buffer)
+  for i = 1, #sizes do
+    array.iov[i - 1].iov_base, array.iov[i - 1].iov_len = at, sizes[i]
+    at = at + sizes[i]
+  end
+  return true
+end
+
+--- Reads the first `n` bytes of a scattered block as strings, one per size.
+---@return string[] parts
+function M.strings(array, sizes, n)
+  local parts, at = {}, ffi.cast(byte_ptr, array.buffer)
+  for i = 1, #sizes do
+    local length = min(n, sizes[i])
+    parts[i] = ffi.string(at, length)
+    at, n = at + sizes[i], n - length
+  end
+  return parts
+end
+
+return M
