@@ -106,7 +106,8 @@ local M = {}
 ---@field netmask? string
 ---@field broadaddr? string  nil where none is set
 
---- Lists the addresses of all interfaces, and each interface that has none once; see getifaddrs(3).
+--- Lists the addresses of all interfaces, and each interface that has none once; see getifaddrs(3).  Allocates the
+--- list; never waits for the network.
 ---@return llsocket.ifaddr[]? arr
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
@@ -121,7 +122,7 @@ function M.getifaddrs()
   return complete(state)
 end
 
---- Lists the hardware addresses of all interfaces that have one.
+--- Lists the hardware addresses of all interfaces that have one; see getifaddrs(3), packet(7).
 ---@return table<string, string>? macs  by interface name: `{ eth0 = "02:00:5e:00:53:01" }`
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
@@ -133,7 +134,11 @@ function M.macaddrs()
   return macs
 end
 
--- The name of the interface that has an address; nil and ENODEV where none has.
+--- Tells the interface that has an address.
+---@param family integer  AF_INET or AF_INET6
+---@param addr string  numeric, as getifaddrs has it
+---@return string? ifname
+---@return integer? errno  ENODEV where none has
 function M.of(family, addr)
   local arr, _, e = M.getifaddrs()
   if not arr then return nil, e end

@@ -28,7 +28,18 @@ local function level_of(sock)
   return level
 end
 
+-- The methods that the rows make; see ip(7), ipv6(7).  The options answer the value, or nil, err and errno; the
+-- memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL, EAFNOSUPPORT.  All
+-- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks or allocates.
 ---@class llsocket.socket
+---@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field mcastttl fun(self: llsocket.socket, ttl?: integer): integer?, string?, integer?
+---@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
 local Socket = {}
 
 local OPTIONS = {
@@ -92,10 +103,10 @@ local function set_ifindex(sock, level, index)
 end
 
 --- Tells or sets the interface that multicast datagrams leave by; see ip(7), ipv6(7).
----@param ifname? string  "" for the one that the routes give, which is the default
+---@param ifname? string  at most 15 bytes; "" for the one that the routes give, which is the default
 ---@return string? ifname
 ---@return string? err
----@return integer? errno  ENODEV, EOPNOTSUPP; EBADF once closed
+---@return integer? errno  ENODEV, ENXIO: it is gone, EOPNOTSUPP; EBADF once closed
 function Socket:mcastif(ifname)
   is_self(self, "mcastif")
   check.optional_string(ifname, 1, "mcastif")
