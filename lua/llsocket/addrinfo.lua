@@ -43,7 +43,11 @@ local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
 
--- Makes an object whose name is still empty.
+--- Makes an object whose name is still empty, for the rooms above.
+---@param domain integer  AF_*
+---@param type integer  SOCK_*
+---@param proto integer  IPPROTO_*
+---@return llsocket.addrinfo ai
 local function blank(domain, type, proto)
   local ai = addrinfo_t()
   ai.domain, ai.type, ai.proto = domain, type, proto
@@ -76,21 +80,21 @@ function Addrinfo:bytes()
   return ffi.string(self, self.namelen)
 end
 
---- Tells the address family.
+--- Tells the address family; see getaddrinfo(3).
 ---@return integer af  AF_*
 function Addrinfo:family()
   is_self(self, "family")
   return self.domain
 end
 
---- Tells the socket type.
+--- Tells the socket type; see getaddrinfo(3).
 ---@return integer socktype  SOCK_*, 0 for any
 function Addrinfo:socktype()
   is_self(self, "socktype")
   return self.type
 end
 
---- Tells the protocol.
+--- Tells the protocol; see getaddrinfo(3).
 ---@return integer protocol  IPPROTO_*, 0 for the family's default
 function Addrinfo:protocol()
   is_self(self, "protocol")
@@ -105,7 +109,7 @@ function Addrinfo:canonname()
 end
 
 --- Tells the address: numeric, with `%scope` where there is one, or the path of a unix socket, where an
---- abstract name keeps its leading NUL and an unnamed socket's is empty.
+--- abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
 ---@return string? addr  nil for other families
 function Addrinfo:addr()
   is_self(self, "addr")
@@ -115,7 +119,7 @@ function Addrinfo:addr()
   return text .. "%" .. (interface.name(scope) or scope)
 end
 
---- Tells the port.
+--- Tells the port; see ip(7), ipv6(7).
 ---@return integer? port  0 to 65535, host order; nil for families without ports
 function Addrinfo:port()
   is_self(self, "port")
@@ -126,8 +130,9 @@ local host_cell, serv_cell = ffi.new "char[1025]", ffi.new "char[256]"
 
 --- Looks up host and service name; see getnameinfo(3).  Blocks while it asks the resolver, unless
 --- NI_NUMERICHOST is given.
----@param flag? integer  NI_*; more may follow
----@return { host: string, serv: string }? ni
+---@param flag? integer  NI_*
+---@param ... integer  more flags
+---@return { host: string, serv: string }? ni  new strings
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_FAMILY, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for a flag that is no 32-bit integer

@@ -22,38 +22,58 @@ local function outside()
   return level - 1
 end
 
+--- Raises in the name of an argument that has a wrong type.
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name
+---@param expected string  what would have been right
+---@param value any  what came
 local function bad(position, method, expected, value)
   local message = "bad argument #%d to '%s' (%s expected, got %s)"
   error(message:format(position, method, expected, type(value)), outside())
 end
 
 --- Raises unless `value` is a string.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
 function M.string(value, position, method)
   if type(value) ~= "string" then bad(position, method, "string", value) end
 end
 
 --- Raises unless `value` is a boolean or, for an optional argument, nil.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
 function M.boolean(value, position, method)
   if value ~= nil and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
 end
 
 --- Raises unless `value` is a string or nil.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
 function M.optional_string(value, position, method)
   if value ~= nil and type(value) ~= "string" then bad(position, method, "string", value) end
 end
 
 --- Raises unless `value` is a number.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
 function M.number(value, position, method)
   if type(value) ~= "number" then bad(position, method, "number", value) end
 end
 
 --- Raises unless `value` is a number; answers whether it is a signed 32-bit integer.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
+---@return boolean is_int
 function M.int(value, position, method)
   if type(value) ~= "number" then bad(position, method, "number", value) end
   return tobit(value) == value
 end
 
---- Raises in the name of an argument that allows several types.
 M.bad = bad
 
 -- A word of 32 bits may be written signed or unsigned; nil for any other number.
@@ -64,6 +84,10 @@ end
 
 --- Raises unless `value` is a number; answers it as a signed 32-bit integer, or nil where it is none,
 --- signed or unsigned.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
+---@return integer? bits
 function M.word(value, position, method)
   if type(value) ~= "number" then bad(position, method, "number", value) end
   return word(value)
@@ -79,6 +103,11 @@ end
 
 --- Combines `[flag, ...]`: raises unless each is a number, answers nil where one is no 32-bit word.
 --- The first is looked at apart, so that the common call has no loop over varargs.
+---@param position integer  of `flag`, self not counted
+---@param method string  the caller's name, for the message
+---@param flag any
+---@param ... any
+---@return integer? bits
 function M.flags(position, method, flag, ...)
   if select("#", ...) == 0 then
     if flag == nil then return 0 end
@@ -96,6 +125,8 @@ end
 --- Makes the two checks of a class of cdata: of a method's self, and of an argument.
 ---@param ctype ffi.ctype*
 ---@param class string  the name for messages
+---@return fun(value: any, method: string) self  raises unless `value` is of the class
+---@return fun(value: any, position: integer, method: string) arg  likewise
 function M.class(ctype, class)
   local function self(value, method)
     if not istype(ctype, value) then bad_self(method, class, value) end

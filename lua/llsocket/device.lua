@@ -39,6 +39,14 @@ local function hex(bytes, length)
   return table.concat(out, ":")
 end
 
+-- Of a broadcast interface only: others have their peer's address there.  And where no broadcast address
+-- was set, glibc puts the address itself there, or the peer's, to which alone the netmask then belongs.
+local function broadcast(flags, family, addr, netmask, name)
+  if band(flags, const.IFF_BROADCAST) == 0 or family ~= const.AF_INET then return end
+  local broad = address(name)
+  if broad ~= addr and netmask ~= "255.255.255.255" then return broad end
+end
+
 -- The mac, nil where the interface has none, and the index, from its link-layer entry; nothing from others.
 local function link(name)
   if name == nil then return end
@@ -47,10 +55,11 @@ local function link(name)
   return index_cell[0], length > 0 and hex(bytes_cell[0], length) or nil
 end
 
+-- Linux lets an IPv4 address have a label, such as "eth0:1", and tells that; no interface's name has a colon.
 local function each(list, fn, state)
   local node = ffi.cast(node_ptr, list)
   while node ~= nil do
-    fn(state, ffi.string(node.ifa_name), node)
+    fn(state, ffi.string(node.ifa_name):match "^[^:]*", node)
     node = ffi.cast(node_ptr, node.ifa_next)
   end
 end
@@ -67,8 +76,9 @@ local function add_address(state, name, node)
   local addr, family = address(node.ifa_addr)
   if not addr then return end
   local common = state.links[name]
-  local broad = band(common.flags, const.IFF_BROADCAST) ~= 0 and address(node.ifa_broadaddr) or nil
-  table.insert(common.entries, { family = family, addr = addr, netmask = address(node.ifa_netmask), broadaddr = broad })
+  local netmask = address(node.ifa_netmask)
+  local broad = broadcast(common.flags, family, addr, netmask, node.ifa_broadaddr)
+  table.insert(common.entries, { family = family, addr = addr, netmask = netmask, broadaddr = broad })
 end
 
 local function complete(state)
@@ -94,9 +104,10 @@ local M = {}
 ---@field family? integer  AF_INET or AF_INET6; nil where the interface has no address
 ---@field addr? string  numeric, with %scope where there is one
 ---@field netmask? string
----@field broadaddr? string
+---@field broadaddr? string  nil where none is set
 
---- Lists the addresses of all interfaces, and each interface that has none once; see getifaddrs(3).
+--- Lists the addresses of all interfaces, and each interface that has none once; see getifaddrs(3).  Allocates the
+--- list; never waits for the network.
 ---@return llsocket.ifaddr[]? arr
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
@@ -111,7 +122,7 @@ function M.getifaddrs()
   return complete(state)
 end
 
---- Lists the hardware addresses of all interfaces that have one.
+--- Lists the hardware addresses of all interfaces that have one; see getifaddrs(3), packet(7).
 ---@return table<string, string>? macs  by interface name: `{ eth0 = "02:00:5e:00:53:01" }`
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
@@ -123,7 +134,11 @@ function M.macaddrs()
   return macs
 end
 
--- The name of the interface that has an address; nil and ENODEV where none has.
+--- Tells the interface that has an address.
+---@param family integer  AF_INET or AF_INET6
+---@param addr string  numeric, as getifaddrs has it
+---@return string? ifname
+---@return integer? errno  ENODEV where none has
 function M.of(family, addr)
   local arr, _, e = M.getifaddrs()
   if not arr then return nil, e end

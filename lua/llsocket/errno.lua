@@ -38,19 +38,37 @@ function M.text(e) return texts[e] end
 ---@return string? name  `"ECONNREFUSED"`; nil for a number that this system does not use
 function M.name(e) return names[e] end
 
---- What a call answers that had nothing to give: `nil, err, errno`.
+--- What a call answers that had nothing to give.
+---@param e integer  errno
+---@return nil
+---@return string err
+---@return integer errno
 function M.failed(e) return nil, texts[e], e end
 
---- What a call answers that gives nothing when it succeeds: `err, errno`.
+--- What a call answers that gives nothing when it succeeds.
+---@param e integer  errno
+---@return string err
+---@return integer errno
 function M.refused(e) return texts[e], e end
 
 --- What a receiving call answers: `nil, nil, true, errno` to try again, `nil, err, false, errno` otherwise.
+---@param e integer  errno
+---@return nil
+---@return string? err
+---@return boolean again
+---@return integer errno
 function M.not_received(e)
   if AGAIN[e] then return nil, nil, true, e end
   return nil, texts[e], false, e
 end
 
---- What a sending call answers: `0, nil, true, errno` to try again, no values once the peer has closed.
+--- What a sending call answers: `0, nil, true, errno` to try again, no values once the peer has closed,
+--- `nil, err, false, errno` otherwise.
+---@param e integer  errno
+---@return integer? len
+---@return string? err
+---@return boolean? again
+---@return integer? errno
 function M.not_sent(e)
   if AGAIN[e] then return 0, nil, true, e end
   if e == EPIPE or e == ECONNRESET then return end
@@ -58,6 +76,11 @@ function M.not_sent(e)
 end
 
 --- What accept answers: a connection that died in the queue is one more reason to try again.
+---@param e integer  errno
+---@return nil
+---@return string? err
+---@return boolean again
+---@return integer errno
 function M.not_accepted(e)
   if AGAIN[e] or e == ECONNABORTED then return nil, nil, true, e end
   return nil, texts[e], false, e

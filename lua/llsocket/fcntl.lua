@@ -1,6 +1,4 @@
 -- fcntl.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
---
--- Functions answer nil, or the errno, unless they say otherwise.
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"
@@ -23,13 +21,20 @@ local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
 
 local int_cell = ffi.new "int[1]"
 
+--- Sets O_NONBLOCK, in one call where fcntl(2) needs two; see FIONBIO in ioctl_tty(2).
+---@param sd integer
+---@param on boolean
+---@return integer? errno
 local function set_nonblock(sd, on)
   int_cell[0] = on and 1 or 0
   local rc, e = ioctl(sd, FIONBIO, int_cell), errno()
   if rc < 0 then return e end
 end
 
--- Answers the state, or nil and the errno.
+--- Tells whether O_NONBLOCK is set; see fcntl(2).
+---@param sd integer
+---@return boolean? on
+---@return integer? errno
 local function is_nonblock(sd)
   local flags, e = fcntl(sd, F_GETFL, 0), errno()
   if flags < 0 then return nil, e end
@@ -41,7 +46,11 @@ local function set_cloexec(sd, on)
   if rc < 0 then return e end
 end
 
--- What the creating call could not do; answers nil, or the errno.
+--- Does what the creating call could not.
+---@param sd integer
+---@param cloexec boolean  whether it has yet to be set
+---@param nonblock? boolean  likewise
+---@return integer? errno
 local function settle(sd, cloexec, nonblock)
   local e = cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
   if not e and not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE then
@@ -51,27 +60,37 @@ local function settle(sd, cloexec, nonblock)
   return e or nil
 end
 
+--- Closes a descriptor, once; see close(2).
+---@param sd integer
+---@return integer? errno
 local function close(sd)
   local rc, e = C.llsocket1_close(sd), errno()
   if rc ~= 0 then return e end
 end
 
+--- Shuts a connection down; see shutdown(2).
+---@param sd integer
+---@param how integer  SHUT_*
+---@return integer? errno
 local function shutdown(sd, how)
   local rc, e = C.llsocket1_shutdown(sd, how), errno()
   if rc ~= 0 then return e end
 end
 
--- F_DUPFD_CLOEXEC's third argument is the least number that the copy may have.
+--- Duplicates a descriptor, close-on-exec where the system can; see fcntl(2).
+---@param fd integer
+---@return integer sd  -1 when it failed
+---@return integer errno
 local function duplicate(fd)
-  local sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno()
+  local sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
   return sd, e
 end
 
 ---@class llsocket.socket
 local Socket = {}
 
---- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).
----@param enable? boolean
+--- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).  Never blocks.
+---@param enable? boolean  true in every socket that llsocket makes
 ---@return boolean? enable
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -88,8 +107,9 @@ function Socket:cloexec(enable)
   return band(flags, FD_CLOEXEC) ~= 0
 end
 
---- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).
----@param enable? boolean
+--- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share
+--- it, and accept reads what this last told or set.
+---@param enable? boolean  the constructor's default is false
 ---@return boolean? enable
 ---@return string? err
 ---@return integer? errno  EBADF once closed

@@ -22,6 +22,10 @@ function M.text(code) return texts[code] end
 --- What a resolver call answers: `nil, err, EAI_*`, and the errno after it where the code is EAI_SYSTEM.
 ---@param code integer  EAI_*
 ---@param e? integer  errno, looked at only when code is EAI_SYSTEM
+---@return nil
+---@return string err
+---@return integer code
+---@return integer? errno
 function M.failed(code, e)
   if code == EAI_SYSTEM then return nil, errno.text(e), code, e end
   return nil, texts[code], code

@@ -20,9 +20,11 @@ local handle_t = ffi.metatype("struct { int sd, domain, type, proto, ifindex; bo
   __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
 })
 
--- Allocated before its descriptor exists: the other order leaks it when memory runs out.  ffi.gc, not
--- __gc, because every copy of a struct would inherit a metatype's finaliser and close again.
+--- Makes an object that owns no descriptor yet.
+---@return llsocket.socket sock
 local function new()
+  -- Allocated before its descriptor exists: the other order leaks it when memory runs out.  ffi.gc, not
+  -- __gc, because every copy of a struct would inherit a metatype's finaliser and close again.
   local sock = handle_t()
   sock.sd = -1
   return ffi.gc(sock, finalize)

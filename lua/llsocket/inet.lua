@@ -65,12 +65,14 @@ end
 local M = {}
 
 --- Lists the addresses of a host, of any family; see getaddrinfo(3).  Blocks while it asks the resolver;
---- a numeric host with a decimal port, without scope and AI_ADDRCONFIG, makes no system call.
+--- a numeric host with a decimal port, without scope and AI_ADDRCONFIG, makes no system call.  Allocates an
+--- object for each address.
 ---@param host? string  a name or a numeric address; nil is the loopback, with AI_PASSIVE the wildcard
 ---@param port? string  "0" to "65535" or a name of services(5)
 ---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
 ---@param protocol? integer  IPPROTO_*; the default is 0, any
----@param flag? integer  AI_*; more may follow
+---@param flag? integer  AI_*
+---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
@@ -79,30 +81,32 @@ function M.getaddrinfo(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo", const.AF_UNSPEC, host, port, socktype, protocol, flag, ...)
 end
 
---- Lists the IPv4 addresses of a host, as getaddrinfo does.
----@param host? string
----@param port? string
----@param socktype? integer
----@param protocol? integer
----@param flag? integer
+--- Lists the IPv4 addresses of a host, as getaddrinfo does; see getaddrinfo(3).  Blocks likewise.
+---@param host? string  a name or a numeric address; nil is the loopback, with AI_PASSIVE the wildcard
+---@param port? string  "0" to "65535" or a name of services(5)
+---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
+---@param protocol? integer  IPPROTO_*; the default is 0, any
+---@param flag? integer  AI_*
+---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code
----@return integer? errno
+---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
 function M.getaddrinfo4(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo4", const.AF_INET, host, port, socktype, protocol, flag, ...)
 end
 
---- Lists the IPv6 addresses of a host, as getaddrinfo does.
----@param host? string
----@param port? string
----@param socktype? integer
----@param protocol? integer
----@param flag? integer
+--- Lists the IPv6 addresses of a host, as getaddrinfo does; see getaddrinfo(3).  Blocks likewise.
+---@param host? string  a name or a numeric address; nil is the loopback, with AI_PASSIVE the wildcard
+---@param port? string  "0" to "65535" or a name of services(5)
+---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
+---@param protocol? integer  IPPROTO_*; the default is 0, any
+---@param flag? integer  AI_*
+---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code
----@return integer? errno
+---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
 function M.getaddrinfo6(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, ...)
 end

@@ -11,6 +11,7 @@ local name_cell = ffi.new "char[64]" -- IFNAMSIZ is 16 everywhere
 local M = {}
 
 --- Tells an interface's index; see if_nametoindex(3).
+---@param ifname string
 ---@return integer? index
 ---@return integer? errno  ENODEV, also for a name that the kernel would cut
 function M.index(ifname)
@@ -21,6 +22,7 @@ function M.index(ifname)
 end
 
 --- Tells an interface's name; see if_indextoname(3).
+---@param index integer
 ---@return string? ifname  nil when there is none of that index
 ---@return integer? errno  ENXIO
 function M.name(index)

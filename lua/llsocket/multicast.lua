@@ -28,13 +28,24 @@ local function level_of(sock)
   return level
 end
 
+-- The methods that the rows make; see ip(7), ipv6(7).  The options answer the value, or nil, err and errno; the
+-- memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL, EAFNOSUPPORT.  All
+-- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks or allocates.
 ---@class llsocket.socket
+---@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field mcastttl fun(self: llsocket.socket, ttl?: integer): integer?, string?, integer?
+---@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
 local Socket = {}
 
 local OPTIONS = {
   -- method       IPv4 option          kind        IPv6 option            kind       what it does
   { "mcastloop", "IP_MULTICAST_LOOP", "byteflag", "IPV6_MULTICAST_LOOP", "boolean", "Gives this host what is sent." },
-  { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "How many hops a datagram may go, 0 to 255." },
+  { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "Hops that a datagram may go, 0 to 255." },
 }
 
 -- The argument's type is looked at first: a wrong one raises whatever the socket is.
@@ -63,11 +74,11 @@ local mreqn_cell, addr_cell, index_cell = layout.ip_mreqn(), layout.in_addr(), f
 local SIZE = sockaddr.SIZE
 
 -- Linux does not tell the index that was set for IPv4, so the object keeps it.  Another's setting, by
--- address, is looked up among the interfaces.
+-- address, replaces ours, which has none, and is looked up among the interfaces.
 local function ifname4(sock)
-  if sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
   local e = get(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF, addr_cell, ffi.sizeof(addr_cell))
   if e then return nil, e end
+  if addr_cell.s_addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
   if addr_cell.s_addr == 0 then return "" end
   ffi.fill(name_cell, SIZE)
   name_cell.in4.sin_addr = addr_cell
@@ -92,10 +103,10 @@ local function set_ifindex(sock, level, index)
 end
 
 --- Tells or sets the interface that multicast datagrams leave by; see ip(7), ipv6(7).
----@param ifname? string  "" for the one that the routes give, which is the default
+---@param ifname? string  at most 15 bytes; "" for the one that the routes give, which is the default
 ---@return string? ifname
 ---@return string? err
----@return integer? errno  ENODEV, EOPNOTSUPP; EBADF once closed
+---@return integer? errno  ENODEV, ENXIO: it is gone, EOPNOTSUPP; EBADF once closed
 function Socket:mcastif(ifname)
   is_self(self, "mcastif")
   check.optional_string(ifname, 1, "mcastif")
@@ -114,26 +125,36 @@ function Socket:mcastif(ifname)
   return ifname
 end
 
--- Writes a numeric address into `cell`; answers nil, or the errno.
-local function parse(cell, family, text)
+-- Writes a numeric address into `cell`; answers whether it is one, and its scope, which only IPv6 has.
+local function read_address(cell, family, text)
+  local addr, scope
+  if family == AF_INET6 then addr, scope = text:match "^(.-)%%(.+)$" end
   ffi.fill(cell, SIZE)
-  if sockaddr.from_text(cell, family, text) then return end
-  local other = family == AF_INET and AF_INET6 or AF_INET
-  return sockaddr.from_text(cell, other, text) and EAFNOSUPPORT or EINVAL
+  return sockaddr.from_text(cell, family, addr or text) ~= nil, scope
 end
 
--- Answers the level and the interface's index of a membership, its group in name_cell; or nil, errno.
--- The scope of "ff02::1%eth0" names the interface where no argument does.
-local function prepare(sock, mcaddr, ifname)
-  local level, e = level_of(sock)
-  if not level then return nil, e end
-  local group, scope = mcaddr:match "^([^%%]*)%%(.+)$"
-  e = parse(name_cell, sock.domain, group or mcaddr)
-  if e then return nil, e end
-  ifname = ifname or scope
+-- Answers nil and the scope, or the errno.
+local function parse(cell, family, text)
+  local ok, scope = read_address(cell, family, text)
+  if ok then return nil, scope end
+  local other = family == AF_INET and AF_INET6 or AF_INET
+  return read_address(cell, other, text) and EAFNOSUPPORT or EINVAL
+end
+
+-- Answers the level and the interface's index of a membership, its group in name_cell and its source in
+-- source_cell; or nil, errno.  The scope of "ff02::1%eth0" names the interface where no argument does, and so
+-- does that of a source, for recvfrom tells it.
+local function prepare(sock, mcaddr, srcaddr, ifname)
+  local level, why = level_of(sock)
+  if not level then return nil, why end
+  local e, scope = parse(name_cell, sock.domain, mcaddr)
+  local e2, source_scope
+  if srcaddr then e2, source_scope = parse(source_cell, sock.domain, srcaddr) end
+  if e or e2 then return nil, e or e2 end
+  ifname = ifname or scope or source_scope
   if not ifname then return level, 0 end
-  local index, why = interface.index(ifname)
-  if not index then return nil, why end
+  local index, absent = interface.index(ifname)
+  if not index then return nil, absent end
   return level, index
 end
 
@@ -142,7 +163,7 @@ local function membership(name, opt)
     is_self(sock, name)
     check.string(mcaddr, 1, name)
     check.optional_string(ifname, 2, name)
-    local level, index = prepare(sock, mcaddr, ifname)
+    local level, index = prepare(sock, mcaddr, nil, ifname)
     if not level then return refused(index) end
     group_cell.gr_interface = index
     ffi.copy(group_cell.gr_group, name_cell, SIZE)
@@ -157,14 +178,12 @@ local function source_membership(name, opt)
     check.string(mcaddr, 1, name)
     check.string(srcaddr, 2, name)
     check.optional_string(ifname, 3, name)
-    local level, index = prepare(sock, mcaddr, ifname)
+    local level, index = prepare(sock, mcaddr, srcaddr, ifname)
     if not level then return refused(index) end
-    local e = parse(source_cell, sock.domain, srcaddr)
-    if e then return refused(e) end
     source_group_cell.gsr_interface = index
     ffi.copy(source_group_cell.gsr_group, name_cell, SIZE)
     ffi.copy(source_group_cell.gsr_source, source_cell, SIZE)
-    e = set(sock.sd, level, opt, source_group_cell, ffi.sizeof(source_group_cell))
+    local e = set(sock.sd, level, opt, source_group_cell, ffi.sizeof(source_group_cell))
     if e then return refused(e) end
   end
 end

@@ -26,7 +26,7 @@ local OPTIONS = {
   { "reuseaddr",    "SOL_SOCKET",  "SO_REUSEADDR",   "boolean", "Binds over an address in TIME_WAIT." },
   { "reuseport",    "SOL_SOCKET",  "SO_REUSEPORT",   "boolean", "Shares an address among sockets." },
   { "sndbuf",       "SOL_SOCKET",  "SO_SNDBUF",      "count",   "Send buffer, bytes; Linux doubles it." },
-  { "sndlowat",     "SOL_SOCKET",  "SO_SNDLOWAT",    "count",   "Bytes of room that make a socket sendable; Linux only reads it." },
+  { "sndlowat",     "SOL_SOCKET",  "SO_SNDLOWAT",    "count",   "Free bytes that make it sendable; Linux only reads it." },
   { "sndtimeo",     "SOL_SOCKET",  "SO_SNDTIMEO",    "seconds", "Send and connect time-out, seconds; 0 is none." },
   { "tcpcork",      "IPPROTO_TCP", "TCP_CORK",       "boolean", "Holds back partial segments." },
   { "tcpcork",      "IPPROTO_TCP", "TCP_NOPUSH",     "boolean", "Holds back partial segments." },
@@ -55,7 +55,31 @@ local function absent(name)
   end
 end
 
+-- The methods that the rows make: the value, or nil, err and errno: EINVAL, ENOPROTOOPT, EOPNOTSUPP; EBADF once
+-- closed.  None blocks or allocates; see socket(7), tcp(7).
 ---@class llsocket.socket
+---@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?
+---@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field debug fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field dontroute fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field error fun(self: llsocket.socket): integer?, string?, integer?
+---@field keepalive fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field linger fun(self: llsocket.socket, sec?: integer|false): integer|false|nil, string?, integer?
+---@field oobinline fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field rcvbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
+---@field rcvlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
+---@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
+---@field reuseaddr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field reuseport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field sndbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
+---@field sndlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
+---@field sndtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
+---@field tcpcork fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tcpkeepalive fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
+---@field tcpkeepcnt fun(self: llsocket.socket, cnt?: integer): integer?, string?, integer?
+---@field tcpkeepintvl fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
+---@field tcpnodelay fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field timestamp fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 local Socket = {}
 
 for _, row in ipairs(OPTIONS) do
@@ -75,13 +99,13 @@ local function kind_of(level, name, kind, method)
   return level_ok and name_ok and PUBLIC[kind]
 end
 
---- Reads any option; see getsockopt(2).
+--- Reads any option; see getsockopt(2).  Never blocks; allocates only the string that it answers.
 ---@param level integer  SOL_* or IPPROTO_*
 ---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
 ---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"  seconds is a struct timeval, string ends at a NUL
 ---@return integer|boolean|number|string|nil value
 ---@return string? err
----@return integer? errno  ENOPROTOOPT; EINVAL for an unknown kind; EBADF once closed
+---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP; EINVAL for an unknown kind or a number out of range; EBADF once closed
 function Socket:getsockopt(level, name, kind)
   is_self(self, "getsockopt")
   local k = kind_of(level, name, kind, "getsockopt")
@@ -89,14 +113,14 @@ function Socket:getsockopt(level, name, kind)
   return k.read(self.sd, level, name)
 end
 
---- Sets any option; see setsockopt(2).
+--- Sets any option; see setsockopt(2).  Never blocks, allocates nothing.
 ---@param level integer  SOL_* or IPPROTO_*
 ---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
----@param kind "int"|"boolean"|"seconds"|"string"|"bytes"
----@param value integer|boolean|number|string  an int is 32 bits, signed or unsigned
+---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"  of the value
+---@param value integer|boolean|number|string  an int is 32 bits, signed or unsigned; seconds are 0 to below 2^31
 ---@return integer|boolean|number|string|nil value  as given
 ---@return string? err
----@return integer? errno  ENOPROTOOPT, EPERM; EINVAL for an unknown kind; EBADF once closed
+---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP, EPERM; EINVAL for an unknown kind or an impossible value; EBADF once closed
 function Socket:setsockopt(level, name, kind, value)
   is_self(self, "setsockopt")
   local k = kind_of(level, name, kind, "setsockopt")

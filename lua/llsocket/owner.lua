@@ -93,7 +93,7 @@ local pair_cell = ffi.new "int[2]"
 ---@param protocol? integer  the default is 0
 ---@return llsocket.socket[]? socks
 ---@return string? err
----@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+---@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT; EINVAL for no type at all
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
@@ -154,7 +154,8 @@ local function take_over(fd, nonblock, borrowed)
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
---- the kernel, and close-on-exec is set.  When the call fails the descriptor is still the caller's.
+--- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
+--- caller's.
 ---@param fd integer  a socket
 ---@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
 ---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
@@ -175,7 +176,8 @@ local function wrap(fd, nonblock)
   return adopt(sock, fd, domain, type, proto, nonblocking)
 end
 
---- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.
+--- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
+--- call; see close(2) for what is now owed.
 ---@return integer? fd
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -188,7 +190,7 @@ function Socket:unwrap()
 end
 
 --- Duplicates the socket, close-on-exec; see F_DUPFD_CLOEXEC in fcntl(2).  Both share one connection and
---- O_NONBLOCK.
+--- O_NONBLOCK.  Never blocks.
 ---@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default are the socket's own
 ---@return llsocket.socket? sock
 ---@return string? err
@@ -219,12 +221,13 @@ local function accept(sd, flags)
   return C.llsocket1_accept(sd, nil, nil)
 end
 
---- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket.
+--- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket, for as long as rcvtimeo
+--- allows.  Allocates the object.
 ---@param nonblock? boolean  for the new socket; the default is what llsocket last set or read on this one
 ---@return llsocket.socket? sock
 ---@return string? err
 ---@return boolean? again  true: nothing waits, interrupted, or the connection died in the queue
----@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, EINVAL: it does not listen; EBADF once closed
 function Socket:accept(nonblock)
   is_self(self, "accept")
   check.boolean(nonblock, 1, "accept")
@@ -237,20 +240,22 @@ function Socket:accept(nonblock)
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
-  e = settle(sd, not has_accept4, nonblock and not has_accept4)
+  e = settle(sd, not has_accept4)
+  -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
+  if not (e or has_accept4) then e = fcntl.set_nonblock(sd, nonblock) end
   if not e then return sock end
   discard(sock, e)
   return report.not_accepted(e)
 end
 
---- Tells the descriptor's number.
+--- Tells the descriptor's number; see socket(2).  Makes no system call.
 ---@return integer fd  -1 once closed
 function Socket:fd()
   is_self(self, "fd")
   return self.sd
 end
 
---- Tells the address family.
+--- Tells the address family; see socket(2).  Makes no system call.
 ---@return integer? af  AF_*
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -260,8 +265,8 @@ function Socket:family()
   return self.domain
 end
 
---- Tells the socket type.
----@return integer? st  SOCK_*
+--- Tells the socket type; see socket(2).  Makes no system call.
+---@return integer? st  SOCK_*, without SOCK_CLOEXEC and SOCK_NONBLOCK
 ---@return string? err
 ---@return integer? errno  EBADF once closed
 function Socket:socktype()
@@ -270,7 +275,7 @@ function Socket:socktype()
   return self.type
 end
 
---- Tells the protocol.
+--- Tells the protocol; see socket(2).  Makes no system call.
 ---@return integer? proto  IPPROTO_*, 0 for the family's default
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -285,7 +290,7 @@ local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] 
 --- Shuts down one or both directions of a connection; see shutdown(2).
 ---@param flag? integer  SHUT_RD, SHUT_WR or SHUT_RDWR, which is the default
 ---@return string? err
----@return integer? errno  ENOTCONN; EBADF once closed
+---@return integer? errno  ENOTCONN; EINVAL for another flag; EBADF once closed
 function Socket:shutdown(flag)
   is_self(self, "shutdown")
   if flag == nil then flag = const.SHUT_RDWR end
@@ -294,10 +299,11 @@ function Socket:shutdown(flag)
   if e then return refused(e) end
 end
 
---- Closes the descriptor; closing twice is harmless.  Not retried on EINTR: the descriptor is gone all the same.
+--- Closes the descriptor; see close(2).  Closing twice is harmless.  Blocks only where linger says so.  Not retried
+--- on EINTR: the descriptor is gone all the same.
 ---@param flag? integer  SHUT_*, to shut down first; the default is only to close
 ---@return string? err  of the first that failed
----@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR
+---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR; EINVAL for another flag, and then nothing is closed
 function Socket:close(flag)
   is_self(self, "close")
   if flag ~= nil then check.number(flag, 1, "close") end

@@ -36,6 +36,7 @@ local function ntohs(n)
 end
 
 --- Writes the address of a unix socket; see unix(7).  The length is exact: no byte is padded.
+---@param name ffi.cdata*  of the type of this module
 ---@param path string  "" is autobind, a leading NUL an abstract name
 ---@return integer? namelen
 ---@return integer? errno  ENAMETOOLONG, EINVAL for a NUL inside
@@ -48,6 +49,9 @@ function M.from_path(name, path)
 end
 
 --- Writes a numeric IPv4 or IPv6 address without port; see inet_pton(3).
+---@param name ffi.cdata*
+---@param family integer  AF_INET or AF_INET6
+---@param text string
 ---@return integer? namelen  nil when `text` is none of `family`
 function M.from_text(name, family, text)
   if text:find "%z" then return nil end
@@ -80,6 +84,8 @@ local function numeric(family, addr)
 end
 
 --- Tells the numeric address, without scope, or the unix path; nil for other families.
+---@param name ffi.cdata*
+---@param namelen integer
 ---@param family integer  AF_*
 ---@return string? text
 function M.text(name, namelen, family)
@@ -89,6 +95,8 @@ function M.text(name, namelen, family)
 end
 
 --- Tells the port in host order; nil for families without one.
+---@param name ffi.cdata*
+---@param family integer  AF_*
 ---@return integer? port
 function M.port(name, family)
   if family == AF_INET then return ntohs(name.in4.sin_port) end
@@ -96,6 +104,8 @@ function M.port(name, family)
 end
 
 --- Tells the IPv6 scope, an interface's index; 0 where there is none.
+---@param name ffi.cdata*
+---@param family integer  AF_*
 ---@return integer index
 function M.scope(name, family)
   return family == AF_INET6 and name.in6.sin6_scope_id or 0

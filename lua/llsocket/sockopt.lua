@@ -20,19 +20,33 @@ local time_cell = layout.timeval()
 local linger_cell = layout.linger()
 local TIME_SIZE, LINGER_SIZE = ffi.sizeof(time_cell), ffi.sizeof(linger_cell)
 
--- get and set answer nil, or the errno.
+--- Reads an option into a cell; see getsockopt(2).
+---@param sd integer
+---@param level integer
+---@param opt integer
+---@param cell ffi.cdata*
+---@param size integer  of the cell, bytes
+---@return integer? errno
 local function get(sd, level, opt, cell, size)
   size_cell[0] = size
   local rc, e = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno()
   if rc ~= 0 then return e end
 end
 
+--- Sets an option from a cell or a string; see setsockopt(2).
+---@param sd integer
+---@param level integer
+---@param opt integer
+---@param cell ffi.cdata*|string
+---@param size integer  bytes
+---@return integer? errno
 local function set(sd, level, opt, cell, size)
   local rc, e = C.llsocket1_setsockopt(sd, level, opt, cell, size), errno()
   if rc ~= 0 then return e end
 end
 
--- How many bytes the last get wrote.
+--- Tells how many bytes the last get wrote.
+---@return integer size
 local function got() return size_cell[0] end
 
 local function read_int(sd, level, opt)

@@ -66,7 +66,8 @@ end
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
----@param flag? integer  MSG_*; more may follow.  MSG_TRUNC is EINVAL on a stream
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
+---@param ... integer  more flags
 ---@return string? msg  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
@@ -87,7 +88,8 @@ local spare
 --- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
 --- rcvtimeo allows.  Allocates only the string and the address.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
----@param flag? integer  MSG_*; more may follow.  MSG_TRUNC is EINVAL on a stream
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
+---@param ... integer  more flags
 ---@return string? msg  no values at all when the peer has closed
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
@@ -113,13 +115,15 @@ end
 -- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
 local function sendable(sock, msg) return #msg > 0 or has_empty(sock.type) end
 
---- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
+--- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
+--- Never raises SIGPIPE.
 ---@param msg string  bytes; "" only on datagram and raw sockets
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, ECONNREFUSED, ENOBUFS; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EBADF once closed
 function Socket:send(msg, flag, ...)
   is_self(self, "send")
   check.string(msg, 1, "send")
@@ -131,10 +135,11 @@ function Socket:send(msg, flag, ...)
 end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
---- Never raises SIGPIPE.
+--- Allocates nothing.  Never raises SIGPIPE.
 ---@param msg string  bytes; "" only on datagram and raw sockets
 ---@param ai llsocket.addrinfo  where to
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
@@ -173,7 +178,7 @@ local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) =
 ---@return integer? len  bytes sent, 0 at or past the end of the file; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than asked for were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EBADF, EINVAL: no regular file, ENOTCONN, ENOSYS
+---@return integer? errno  EAGAIN, EINTR, EBADF, EINVAL: no regular file, ENOTCONN, EIO, ENOSYS
 function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
   local file, why = descriptor(fd)

@@ -9,14 +9,15 @@ local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EIN
 
 local M = {}
 
---- Makes the address of a unix socket; see unix(7).
----@param path string  at most 108 bytes (Linux); a leading NUL makes it abstract, "" autobinds
+--- Makes the address of a unix socket; see unix(7).  Makes no system call; allocates the list and its object.
+---@param path string  at most 108 bytes, 104 on the BSDs; a leading NUL makes it abstract, "" autobinds
 ---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
 ---@param protocol? integer  the default is 0
----@param flag? integer  AI_*, checked and not used; more may follow
+---@param flag? integer  AI_*, checked and not used
+---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr  of one
 ---@return string? err
----@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path
+---@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path, or a number out of range
 function M.getaddrinfo(path, socktype, protocol, flag, ...)
   check.string(path, 1, "getaddrinfo")
   local type_ok = socktype == nil or check.int(socktype, 2, "getaddrinfo")

@@ -41,6 +41,21 @@ function M.pair(socktype, nonblock)
   return socks[1], socks[2]
 end
 
+-- Asks every 5 ms, for at most 5 s, until fn answers something true, and answers that.
+function M.await(fn)
+  local pause, quiet = M.pair()
+  pause:rcvtimeo(0.005)
+  for _ = 1, 1000 do
+    local answer = fn()
+    if answer then
+      pause:close(); quiet:close()
+      return answer
+    end
+    pause:recv()
+  end
+  error("waited in vain", 2)
+end
+
 -- A private folder, removed by M.cleanup().
 local folders = {}
 function M.tmpdir()
@@ -53,7 +68,66 @@ end
 
 function M.cleanup()
   for _, dir in ipairs(folders) do os.execute("rm -rf '" .. dir .. "'") end
-  folders = {}
+  folders, M.dir = {}, nil
+end
+
+-- Every way to be found: each makes an address to bind to.  A path lies in a private folder.
+local count = 0
+local function unique()
+  count = count + 1
+  return ("llsocket-t-%d-%d"):format(require("proc").getpid(), count)
+end
+
+local function unix(name, socktype) return assert(L.unix.getaddrinfo(name, socktype))[1] end
+
+M.places = {
+  { name = "IPv4", family = L.AF_INET, make = function(socktype) return M.addr(L.AF_INET, socktype) end },
+  { name = "IPv6", family = L.AF_INET6, make = function(socktype) return M.addr(L.AF_INET6, socktype) end },
+  { name = "a unix path", family = L.AF_UNIX, make = function(socktype)
+    M.dir = M.dir or M.tmpdir()
+    return unix(M.dir .. "/" .. unique(), socktype)
+  end },
+  { name = "an abstract name", family = L.AF_UNIX, make = function(socktype) return unix("\0" .. unique(), socktype) end },
+  { name = "an autobound name", family = L.AF_UNIX, make = function(socktype) return unix("", socktype) end },
+}
+
+-- A socket bound at a place, and the address it got.
+function M.bound_at(place, socktype, nonblock)
+  local sock = assert(L.socket.new(place.make(socktype), nonblock))
+  assert(not sock:bind())
+  return sock, assert(sock:getsockname())
+end
+
+-- Whether the machine has an address to bind to there.
+function M.has(place)
+  local sock = L.socket.new(place.make(L.SOCK_STREAM))
+  local err = not sock or sock:bind()
+  if sock then sock:close() end
+  return not err
+end
+
+local function accepted(place, socktype, nonblock)
+  local listener, ai = M.bound_at(place, socktype)
+  assert(not listener:listen())
+  local client = assert(L.socket.new(ai))
+  assert(not client:connect())
+  local server = assert(listener:accept(nonblock))
+  listener:close()
+  return client, server
+end
+
+local function facing(place, socktype)
+  local a, a_name = M.bound_at(place, socktype)
+  local b, b_name = M.bound_at(place, socktype)
+  assert(not a:connect(b_name)); assert(not b:connect(a_name))
+  return a, b
+end
+
+-- Two connected sockets that met at a place: client, server.
+function M.connected(place, socktype, nonblock)
+  local client, server = (socktype == L.SOCK_DGRAM and facing or accepted)(place, socktype, nonblock)
+  client:nonblock(nonblock or false); server:nonblock(nonblock or false)
+  return client, server
 end
 
 return M

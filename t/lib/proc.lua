@@ -11,7 +11,10 @@ void *llsocket_t_signal(int sig, void *handler) __asm__("signal");
 ]]
 
 local C = ffi.C
-local M = { SIGPIPE = 13, SIGKILL = 9, SIGTERM = 15, SIGALRM = 14, SIG_DFL = ffi.cast("void *", 0), SIG_IGN = ffi.cast("void *", 1) }
+local M = {
+  SIGPIPE = 13, SIGKILL = 9, SIGTERM = 15, SIGALRM = 14,
+  SIG_DFL = ffi.cast("void *", 0), SIG_IGN = ffi.cast("void *", 1),
+}
 
 -- Forks; fn runs in the child, which exits with what it answers (true or nil: 0, false or an error: 1).
 function M.fork(fn, ...)

@@ -1,0 +1,297 @@
+-- fileserver.lua DIR [PORT [SECONDS]] -- serves the files of a folder over HTTP/1.1, to many clients, without threads.
+--
+-- PORT is 8080 where none is given, and 0 lets the kernel choose; SECONDS, 10, is how long a client may keep us
+-- waiting.  Each connection is a coroutine that runs until its socket would block.  Symbolic links are followed,
+-- names that begin with a dot are not served.
+local L = require "llsocket"
+
+local HOST = "127.0.0.1" -- this machine only; "0.0.0.0" is every IPv4 interface
+local DIR, PORT, PATIENCE = arg[1], arg[2] or "8080", tonumber(arg[3] or 10)
+
+local CLIENTS_MAX = 400 -- two descriptors each, of the usual 1024
+local HEAD_MAX = 8192 -- bytes of a request line with its fields
+local PIECE = 256 * 1024 -- bytes of a file before it is another client's turn
+local FAREWELL = 2 -- seconds in which a client may read our last words
+local PAUSE_MIN, PAUSE_MAX = 0.001, 0.05
+
+--------------------------------------------------------------------- scheduler
+-- Rounds over all connections: each that is ready gets one turn.  Where none was, sleep, longer each time up to
+-- PAUSE_MAX, so that an idle server costs little.  The limit: every round asks poll(2) about one socket at a time,
+-- which is well for hundreds of connections; thousands want one poll for all.
+
+local tasks = {}
+
+-- Gives way until the connection is "recvable" or "sendable"; false when it is not by the deadline.
+local function wait(want, deadline) return coroutine.yield(want, deadline) end
+
+local function soon() return os.time() + PATIENCE end
+
+local function advance(task, ...)
+  local ok, want, deadline = coroutine.resume(task.co, ...)
+  if not ok then io.stderr:write(debug.traceback(task.co, want), "\n") end
+  task.want, task.deadline = want, deadline
+  task.over = coroutine.status(task.co) == "dead"
+  if task.over then task.sock:close() end
+end
+
+local function round()
+  local ran, now = false, os.time()
+  for i = #tasks, 1, -1 do
+    local task = tasks[i]
+    local ready = task.sock[task.want](task.sock, 0) ~= false -- nil is an error, which the next call will tell
+    if ready or now > task.deadline then
+      advance(task, ready)
+      ran = true
+      if task.over then table.remove(tasks, i) end
+    end
+  end
+  return ran
+end
+
+-- Takes the connections that wait.  Answers whether any did, and whether more may come.
+local function admit(listener, fn)
+  local took = false
+  while #tasks < CLIENTS_MAX do
+    local sock, _, again = listener:accept(true)
+    if not sock then return took, again end -- not again: out of descriptors, until some client leaves
+    local task = { sock = sock, co = coroutine.create(fn) }
+    advance(task, sock)
+    if not task.over then tasks[#tasks + 1] = task end
+    took = true
+  end
+  return took, false
+end
+
+local function serve_all(listener, fn)
+  local nobody = assert(L.socket.new(L.inet.getaddrinfo(HOST, "0", L.SOCK_DGRAM)[1])) -- never recvable: to sleep on
+  local pause = PAUSE_MIN
+  while true do
+    local took, open = admit(listener, fn)
+    local ran = round()
+    pause = (took or ran) and PAUSE_MIN or math.min(pause * 2, PAUSE_MAX)
+    if not (took or ran) then (open and listener or nobody):recvable(pause) end
+  end
+end
+
+---------------------------------------------------------------------- requests
+
+-- Answers a request up to its empty line; nil and a status, or nil alone when there is nobody to answer.
+local function receive_head(conn)
+  local deadline = soon()
+  while true do
+    local _, last = conn.buffer:find("\r\n\r\n", 1, true)
+    if (last or #conn.buffer) > HEAD_MAX then return nil, 431 end
+    if last then
+      local head = conn.buffer:sub(1, last)
+      conn.buffer = conn.buffer:sub(last + 1)
+      return head
+    end
+    local bytes, _, again = conn.sock:recv(HEAD_MAX)
+    if not (bytes or again) then return nil end
+    if again and not wait("recvable", deadline) then return nil, conn.buffer ~= "" and 408 or nil end
+    conn.buffer = conn.buffer .. (bytes or "")
+  end
+end
+
+local function parse_fields(lines)
+  local fields = {}
+  for line in lines:gmatch "(.-)\r\n" do
+    local name, value = line:match "^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.-)[ \t]*$"
+    if not name then return nil end
+    name = name:lower()
+    fields[name] = fields[name] and fields[name] .. ", " .. value or value
+  end
+  return fields
+end
+
+-- A request with a body is answered and its connection closed: who serves files has no use for bodies.
+local function is_kept(version, fields)
+  local connection = (fields.connection or ""):lower()
+  if fields["transfer-encoding"] or (fields["content-length"] or "0") ~= "0" then return false end
+  if version == "1.0" then return connection:find("keep-alive", 1, true) ~= nil end
+  return not connection:find("close", 1, true)
+end
+
+-- Answers the request; or nil and a status.
+local function parse(head)
+  local method, target, version, lines = head:match "^[\r\n]*(%u+) ([!-~]+) HTTP/(%d%.%d)\r\n(.-)\r\n$"
+  if not method then return nil, 400 end
+  if not version:find "^1%." then return nil, 505 end
+  local fields = parse_fields(lines)
+  if not fields then return nil, 400 end
+  local host = fields.host
+  if version ~= "1.0" and not host or host and host:find "," then return nil, 400 end
+  return { method = method, target = target, fields = fields, keep = is_kept(version, fields) }
+end
+
+-- Answers the name under DIR that a target stands for; or nil and a status.
+local function resolve(target)
+  local path = target:gsub("^%a[%w+.-]*://[^/?#]*", ""):match "^[^?#]*"
+  if path == "" then path = "/" end
+  if path:sub(1, 1) ~= "/" or path:gsub("%%%x%x", ""):find "%%" then return nil, 400 end
+  path = path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):gsub("/+", "/")
+  if path:find "%z" then return nil, 400 end -- fopen would read as far as that
+  if path:find "/%." then return nil, 404 end -- "..", "." and hidden files, however they were written
+  return path
+end
+
+------------------------------------------------------------------------- files
+
+local STATUS = { [L.EACCES] = 403, [L.EMFILE] = 503, [L.ENFILE] = 503 }
+
+-- Answers the file and its size; or nil and a status.  DIR must not hold a fifo, which would block us all.
+local function open(path)
+  local is_folder = path:sub(-1) == "/"
+  local file, _, e = io.open(DIR .. path .. (is_folder and "index.html" or ""), "rb")
+  if not file then return nil, STATUS[e] or 404 end
+  e = select(3, file:read(0)) -- a folder can be opened, but not read
+  local size = not e and file:seek "end"
+  if size then return file, size end
+  file:close()
+  return nil, e == L.EISDIR and not is_folder and 301 or 404
+end
+
+-- Answers status, first and last byte.  What is no single range of bytes is no range: the whole file.
+local function select_range(request, size)
+  local text = request.method == "GET" and not request.fields["if-range"] and request.fields.range or ""
+  local first, last = text:match "^bytes=(%d*)%-(%d*)$"
+  first, last = tonumber(first), tonumber(last)
+  if not (first or last) or first and last and first > last then return 200, 0, size - 1 end
+  if not first then first, last = math.max(size - last, 0), last > 0 and size - 1 or -1 end
+  last = math.min(last or size - 1, size - 1)
+  if first > last then return 416 end
+  return 206, first, last
+end
+
+local TYPES = {
+  css = "text/css; charset=utf-8", csv = "text/csv; charset=utf-8", gif = "image/gif", gz = "application/gzip",
+  html = "text/html; charset=utf-8", ico = "image/x-icon", jpeg = "image/jpeg", jpg = "image/jpeg",
+  js = "text/javascript; charset=utf-8", json = "application/json", lua = "text/plain; charset=utf-8",
+  md = "text/markdown; charset=utf-8", mp3 = "audio/mpeg", mp4 = "video/mp4", pdf = "application/pdf",
+  png = "image/png", svg = "image/svg+xml", tar = "application/x-tar", txt = "text/plain; charset=utf-8",
+  wasm = "application/wasm", webp = "image/webp", woff2 = "font/woff2", xml = "application/xml", zip = "application/zip",
+}
+
+local function type_of(path)
+  if path:sub(-1) == "/" then return TYPES.html end
+  return TYPES[(path:match "%.(%w+)$" or ""):lower()] or "application/octet-stream"
+end
+
+----------------------------------------------------------------------- answers
+
+local REASON = {
+  [200] = "OK", [206] = "Partial Content", [301] = "Moved Permanently", [400] = "Bad Request", [403] = "Forbidden",
+  [404] = "Not Found", [405] = "Method Not Allowed", [408] = "Request Timeout", [416] = "Range Not Satisfiable",
+  [431] = "Request Header Fields Too Large", [501] = "Not Implemented", [503] = "Service Unavailable",
+  [505] = "HTTP Version Not Supported",
+}
+
+local function send_all(conn, text, flag)
+  while true do
+    local n = conn.sock:send(text, flag)
+    if not n then return false end -- closed by the peer, or broken
+    text = text:sub(n + 1)
+    if text == "" then return true end
+    if not wait("sendable", soon()) then return false end
+  end
+end
+
+-- Piece by piece, giving way after each, so that nobody waits for a long file.
+local function send_file(conn, file, first, last)
+  while first <= last do
+    local n, _, again = conn.sock:sendfile(file, math.min(PIECE, last - first + 1), first)
+    if not n or n == 0 and not again then return false end -- closed by the peer, or the file has become shorter
+    first = first + n
+    if not wait("sendable", soon()) then return false end
+  end
+  return true
+end
+
+local function send_head(conn, status, keep, fields, flag)
+  local head = "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n%s\r\n\r\n"
+  local date, connection = os.date "!%a, %d %b %Y %H:%M:%S GMT", keep and "keep-alive" or "close"
+  return send_all(conn, head:format(status, REASON[status], date, connection, table.concat(fields, "\r\n")), flag)
+end
+
+-- Answers without a file.  A request that was not understood ends its connection.
+local function refuse(conn, status, request, field)
+  local body = ("%d %s\n"):format(status, REASON[status])
+  local keep = request and request.keep
+  local fields = { "Content-Type: text/plain; charset=utf-8", "Content-Length: " .. #body, field }
+  if request and request.method == "HEAD" then return send_head(conn, status, keep, fields) and keep end
+  return send_head(conn, status, keep, fields, L.MSG_MORE) and send_all(conn, body) and keep
+end
+
+local function send_range(conn, request, file, size, path)
+  local status, first, last = select_range(request, size)
+  if status == 416 then return refuse(conn, 416, request, "Content-Range: bytes */" .. size) end
+  local fields = { "Accept-Ranges: bytes", "Content-Type: " .. type_of(path), "Content-Length: " .. last - first + 1 }
+  if status == 206 then fields[4] = ("Content-Range: bytes %d-%d/%d"):format(first, last, size) end
+  local has_body = request.method == "GET" and first <= last
+  if not send_head(conn, status, request.keep, fields, has_body and L.MSG_MORE or 0) then return false end
+  return (not has_body or send_file(conn, file, first, last)) and request.keep
+end
+
+local KNOWN = { CONNECT = true, DELETE = true, OPTIONS = true, PATCH = true, POST = true, PUT = true, TRACE = true }
+
+local function answer(conn, request)
+  if KNOWN[request.method] then return refuse(conn, 405, request, "Allow: GET, HEAD") end
+  if request.method ~= "GET" and request.method ~= "HEAD" then return refuse(conn, 501, request) end
+  local path, status = resolve(request.target)
+  if not path then return refuse(conn, status, request) end
+  local file, size = open(path)
+  if not file then
+    local place = request.target:match "^[^?#]*":gsub("^/+", "/") -- "//host/" would lead elsewhere
+    return refuse(conn, size, request, size == 301 and "Location: " .. place .. "/" or nil)
+  end
+  local keep = send_range(conn, request, file, size, path)
+  file:close()
+  return keep
+end
+
+-- Closing with bytes unread resets the connection, and the client would lose our last answer.
+local function farewell(sock)
+  local deadline = os.time() + FAREWELL
+  if sock:shutdown(L.SHUT_WR) then return end
+  repeat
+    local bytes, _, again = sock:recv(65536)
+    if not (bytes or again) then return end
+  until not wait("recvable", deadline) or os.time() > deadline
+end
+
+-- One request and its answer.  Answers whether another may follow; nil when there is nobody to talk to.
+local function exchange(conn)
+  local head, status = receive_head(conn)
+  if not (head or status) then return nil end
+  local request
+  if head then request, status = parse(head) end
+  if request then return answer(conn, request) or false end
+  return refuse(conn, status) or false
+end
+
+local function serve(sock)
+  local conn = { sock = sock, buffer = "" }
+  sock:tcpnodelay(true)
+  local keep
+  repeat keep = exchange(conn) until not keep or not wait("sendable", soon()) -- one request a turn
+  if keep == false then farewell(sock) end
+end
+
+-------------------------------------------------------------------------- main
+
+local function fail(status, ...)
+  io.stderr:write("fileserver: ", string.format(...), "\n")
+  os.exit(status)
+end
+
+if (DIR or "") == "" or not PATIENCE then fail(2, "usage: fileserver.lua DIR [PORT [SECONDS]]") end
+if not io.open(DIR .. "/.") then fail(1, "%s is no folder", DIR) end
+local list, err = L.inet.getaddrinfo(HOST, PORT)
+if not list then fail(2, "port %s: %s", PORT, err) end
+local listener = assert(L.socket.new(list[1], true))
+listener:reuseaddr(true)
+err = listener:bind() or listener:listen()
+if err then fail(1, "%s: %s", tostring(list[1]), err) end
+print("listening on " .. tostring(listener:getsockname()))
+io.stdout:flush()
+serve_all(listener, serve)

@@ -1,0 +1,34 @@
+-- udpecho.lua [PORT [HOST]] -- sends every datagram back to where it came from.
+--
+-- PORT is 7777 where none is given, and 0 lets the kernel choose; HOST is 127.0.0.1, "::" is every address.
+local L = require "llsocket"
+
+local SIZE = 65535 -- longer than any UDP datagram, so that none is cut
+
+local function fail(...)
+  io.stderr:write("udpecho: ", string.format(...), "\n")
+  os.exit(1)
+end
+
+local function open(host, port)
+  local list, err = L.inet.getaddrinfo(host, port, L.SOCK_DGRAM)
+  if not list then fail("%s port %s: %s", host, port, err) end
+  local sock = assert(L.socket.new(list[1]))
+  err = sock:bind()
+  if err then fail("%s: %s", tostring(list[1]), err) end
+  return sock
+end
+
+-- A send may fail, as to a port that is closed by now; that is no reason to stop.
+local function echo(sock)
+  local msg, from, err, again = sock:recvfrom(SIZE)
+  if not msg then return again or print("recvfrom: " .. err) end
+  local n
+  n, err = sock:sendto(msg, from)
+  print(("%d bytes from %s %s"):format(#msg, tostring(from), n and "sent back" or "not sent back: " .. tostring(err)))
+end
+
+local sock = open(arg[2] or "127.0.0.1", arg[1] or "7777")
+io.stdout:setvbuf "line"
+print("listening on " .. tostring(sock:getsockname()))
+while true do echo(sock) end
