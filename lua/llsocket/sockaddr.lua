@@ -73,10 +73,15 @@ end
 
 --- Answers the length of an address that the kernel wrote: without the NUL that it puts after a path, so that
 --- an address has one spelling, and never more than there is room for.
+---@param name ffi.cdata*
+---@param namelen integer
+---@param family integer  AF_*
+---@return integer namelen
 function M.length(name, namelen, family)
   namelen = math.min(namelen, SIZE)
   if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
-  return PATH_AT + #path(name, namelen)
+  if name.un.sun_path[namelen - PATH_AT - 1] == 0 then return namelen - 1 end
+  return namelen
 end
 
 local function numeric(family, addr)

@@ -4,10 +4,13 @@
 -- checks the value, sets it and answers it, or `nil, err, errno`.
 local ffi = require "ffi"
 local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
+
+ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
 
 local errno, floor = ffi.errno, math.floor
 local EINVAL = const.EINVAL
@@ -176,5 +179,58 @@ function KIND.string.write(sd, level, opt, text, position, method)
   if text:find "%z" then return failed(EINVAL) end
   return KIND.bytes.write(sd, level, opt, text, position, method)
 end
+
+-- What may be written signed or unsigned is read unsigned.
+KIND.word = {
+  read = function(sd, level, opt)
+    local n, err, e = read_int(sd, level, opt)
+    if not n then return nil, err, e end
+    return n % 2^32
+  end,
+  write = KIND.int.write,
+}
+
+-- An interface's name: the kernel would cut a longer one.
+KIND.ifname = {
+  read = KIND.string.read,
+  write = function(sd, level, opt, ifname, position, method)
+    check.string(ifname, position, method)
+    if #ifname >= const.IFNAMSIZ then return failed(const.ENODEV) end
+    return KIND.string.write(sd, level, opt, ifname, position, method)
+  end,
+}
+
+-- How many bytes wait: no option, but an ioctl(2).
+KIND.queue = {
+  read = function(sd, _, request)
+    local rc, e = shim.llsocket1_ioctl(sd, request, int_cell), errno()
+    if rc < 0 then return failed(e) end
+    return int_cell[0]
+  end,
+}
+
+local ucred_cell = layout.ucred and layout.ucred()
+
+KIND.ucred = {
+  read = function(sd, level, opt)
+    local e = get(sd, level, opt, ucred_cell, ffi.sizeof(ucred_cell))
+    if e then return failed(e) end
+    return { pid = ucred_cell.pid, uid = ucred_cell.uid, gid = ucred_cell.gid }
+  end,
+}
+
+-- The fields that this kernel filled, however many that are.
+KIND.tcpinfo = {
+  read = function(sd, level, opt)
+    local bytes, err, e = KIND.bytes.read(sd, level, opt)
+    if not bytes then return nil, err, e end
+    local cell, info = layout.tcp_info(), {}
+    ffi.copy(cell, bytes, math.min(#bytes, ffi.sizeof(cell)))
+    for _, field in ipairs(layout.fields.tcp_info) do
+      if field.offset + field.size <= #bytes then info[field.name:gsub("^tcpi_", "")] = tonumber(cell[field.name]) end
+    end
+    return info
+  end,
+}
 
 return { KIND = KIND, get = get, set = set, got = got }

@@ -1,0 +1,19 @@
+/* tcpinfo.c -- struct tcp_info as the kernel's headers have it: netinet/tcp.h stops short, and the two cannot be
+ * included together.  Bit fields have no offset and are left out. */
+#include "shim.h"
+
+#if defined(__linux__) && __has_include(<linux/tcp.h>)
+#include <linux/tcp.h>
+#include <linux/version.h>
+#define HAVE_TCP_INFO 1
+#elif defined(__linux__)
+#include <netinet/tcp.h>
+#define HAVE_TCP_INFO 1
+#endif
+
+EXPORT const struct llsocket_field llsocket1_tcpinfo[] = {
+#ifdef HAVE_TCP_INFO
+#include "tcpinfo.def"
+#endif
+    { NULL, NULL, NULL, 0, 0, 0 }
+};
