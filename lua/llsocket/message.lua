@@ -95,11 +95,18 @@ local function take()
   return mh
 end
 
--- The parts are let go, for they may be large.
-local function give(mh, ...)
-  mh:data ""
+-- Apart from writev: a loop below a frame with varargs would not compile.
+local function writev(sock, parts, flags)
+  local e = msghdr.check_data(parts, 1, "writev") or not flags and EINVAL
+  if e then return not_sent(e) end
+  local mh = take()
+  local _, _, why = mh:data(parts)
+  if why then return not_sent(why) end
+  local n, err, again, no = sendmsg(sock, mh, flags)
+  mh:data "" -- the parts may be large
   spare = mh
-  return ...
+  if n then return n, err, again, no end
+  if err then return nil, err, again, no end
 end
 
 --- Sends strings one after another without joining them; see writev(2).  Blocks on a blocking socket, for as long as
@@ -113,18 +120,20 @@ end
 function Socket:writev(parts, flag, ...)
   is_self(self, "writev")
   if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
-  local e, flags = msghdr.check_data(parts, 1, "writev"), check.flags(2, "writev", flag, ...)
-  if e or not flags then return not_sent(e or EINVAL) end
-  local mh = take()
-  local _, _, why = mh:data(parts)
-  if why then return not_sent(why) end
-  return give(mh, sendmsg(self, mh, flags))
+  return writev(self, parts, check.flags(2, "writev", flag, ...))
 end
 
 -- Answers the parts that readv received in place of their length.
 local function parts_of(mh, n, ...)
   if not n then return n, ... end
   return mh:data(), ...
+end
+
+local function readv(sock, sizes, flags)
+  local mh, _, why = msghdr.new { size = sizes, controlsize = 0 }
+  if not mh then return not_received(why) end
+  if not flags then return not_received(EINVAL) end
+  return parts_of(mh, recvmsg(sock, mh, flags))
 end
 
 --- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
@@ -137,11 +146,7 @@ end
 function Socket:readv(sizes, flag, ...)
   is_self(self, "readv")
   if type(sizes) ~= "table" then check.bad(1, "readv", "array of numbers", sizes) end
-  local flags = check.flags(2, "readv", flag, ...)
-  if not flags then return not_received(EINVAL) end
-  local mh, _, why = msghdr.new { size = sizes, controlsize = 0 }
-  if not mh then return not_received(why) end
-  return parts_of(mh, recvmsg(self, mh, flags))
+  return readv(self, sizes, check.flags(2, "readv", flag, ...))
 end
 
 --- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket.

@@ -2,6 +2,7 @@
 --
 -- It has one content, what was set or received last.  All memory that the kernel reads or writes belongs to the
 -- object or to strings that it keeps.
+local ffi = require "ffi"
 local bit = require "bit"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
@@ -157,8 +158,8 @@ end
 
 -- The strings that were received, as the buffers were asked for.
 local function received(mh)
-  local parts = iovec.strings(mh.scattered, mh.sizes, mh.received)
-  return mh.one_size and parts[1] or parts
+  if mh.one_size then return ffi.string(mh.scattered.buffer, mh.received) end
+  return iovec.strings(mh.scattered, mh.sizes, mh.received)
 end
 
 local function rest(mh)
