@@ -80,7 +80,7 @@ local function name_of(sock, call)
   namelen_cell[0] = sockaddr.SIZE
   local rc, e = call(sock.sd, ai, namelen_cell), errno()
   if rc ~= 0 then return failed(e) end
-  ai.namelen = min(namelen_cell[0], sockaddr.SIZE)
+  ai.namelen = sockaddr.length(namelen_cell[0], sock.domain)
   return ai
 end
 

@@ -29,6 +29,15 @@ local function set_length(name, length)
   return length
 end
 
+--- Tells how much of the address that a call wrote is taken back by another: of a path that fills sun_path
+--- Linux counts a NUL that does not fit, and refuses that length itself.
+---@param namelen integer  as the kernel reported it
+---@param family integer  AF_*
+---@return integer namelen
+function M.length(namelen, family)
+  return math.min(namelen, family == AF_UNIX and PATH_AT + PATH_MAX or SIZE)
+end
+
 --- Turns 16 bits between network and host order.
 local function ntohs(n)
   if ffi.abi "be" then return n end
