@@ -179,7 +179,7 @@ local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) =
 ---@return integer? len  bytes sent, 0 at or past the end of the file; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than asked for were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EBADF, EINVAL: no regular file, ENOTCONN, EIO, ENOSYS
+---@return integer? errno  EAGAIN, EINTR, EBADF, ENOTCONN, EIO, ENOSYS; ESPIPE, EINVAL: no regular file
 function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
   local file, why = descriptor(fd)
