@@ -109,6 +109,18 @@ local function faults(s)
   return table.concat(out, "; ")
 end
 
+-- Links to pages that are not there.
+local function broken_links()
+  local out = {}
+  for _, page in ipairs(list("doc", ".md")) do
+    for target in read("doc/" .. page):gmatch "%]%(([%w_./-]+)" do
+      local file = io.open(source .. "/doc/" .. target)
+      if file then file:close() else out[#out + 1] = page .. ": " .. target end
+    end
+  end
+  return table.concat(out, ", ")
+end
+
 -- lua/ -----------------------------------------------------------------------------------------------------
 
 -- The functions of a file that others can reach: fields of its table, and locals that its last statement gives away.
@@ -196,7 +208,7 @@ for _, file in ipairs(list("lua/llsocket", ".lua")) do
 end
 local table_rows, row_files = rows()
 
-local T = require("tap").plan(#publics + #heads * 2 + #annotated + #table_rows + 4)
+local T = require("tap").plan(#publics + #heads * 2 + #annotated + #table_rows + 5)
 
 local documented = {}
 for _, s in ipairs(heads) do documented[s.title] = (documented[s.title] or 0) + 1 end
@@ -207,6 +219,8 @@ for _, s in ipairs(heads) do
   T.is(exists and faults(s), "", "the section of " .. s.title .. " is complete")
 end
 T.is(table.concat(strays, ", "), "", "every heading of the third rank is a signature")
+
+T.is(broken_links(), "", "every link leads to a page")
 
 T.ok(#annotated > 60, "the sources were read")
 for _, fn in ipairs(annotated) do T.is(fn[2], "", fn[1] .. " is annotated") end
