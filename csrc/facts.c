@@ -38,6 +38,9 @@
 #endif
 #endif
 
+/* Rows, and the macros that make them, are aligned by hand. */
+/* clang-format off */
+
 struct llsocket_const {
     const char *name;
     int64_t value;
@@ -54,3 +57,5 @@ EXPORT const struct llsocket_field llsocket1_fields[] = {
 #include "structs.def"
     { NULL, NULL, NULL, 0, 0, 0 }
 };
+
+/* clang-format on */

@@ -57,7 +57,7 @@ local function make_file()
   local file = must(io.open(path, "w+b"))
   file:write(table.concat(lines))
   file:flush() -- sendfile reads what the kernel has, not what io.write still keeps
-  return file, file:seek "end"
+  return file, file:seek "end", path
 end
 
 -- Both ends of one connection; neither blocks.
@@ -92,11 +92,11 @@ end
 
 local function file_over_tcp()
   title "A file over TCP, by sendfile"
-  local file, size = make_file()
+  local file, size, path = make_file()
   local server, client, ai = connection()
   say("server %s, client %s, neither blocks", tostring(ai), tostring(client:getsockname()))
   local got, calls = shuttle(server, client, file, size)
-  say("sent      %d bytes in %d calls, without copying them into Lua", size, calls)
+  say("sent      %d bytes of %s in %d calls, without copying them into Lua", size, path, calls)
   file:seek "set"
   local want = file:read "*a"
   say("received  %d bytes, digest %s; the file's is %s", #got, digest(got), digest(want))

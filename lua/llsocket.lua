@@ -1,4 +1,6 @@
 -- llsocket.lua -- the public table: every constant, and the modules.
+---@class llsocket
+---@field [string] integer  a C constant; nil where the platform has none
 local llsocket = {
   _VERSION = "0.1.0",
   inet = require "llsocket.inet",

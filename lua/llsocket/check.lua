@@ -79,7 +79,7 @@ M.bad = bad
 -- A word of 32 bits may be written signed or unsigned; nil for any other number.
 local function word(value)
   local bits = tobit(value)
-  if bits == value or bits + 2^32 == value then return bits end
+  if bits == value or bits < 0 and bits + 2^32 == value then return bits end
 end
 
 --- Raises unless `value` is a number; answers it as a signed 32-bit integer, or nil where it is none,

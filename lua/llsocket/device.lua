@@ -7,6 +7,7 @@ local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
+local interface = require "llsocket.interface"
 
 ffi.cdef "int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
 
@@ -81,10 +82,12 @@ local function add_address(state, name, node)
   table.insert(common.entries, { family = family, addr = addr, netmask = netmask, broadaddr = broad })
 end
 
+-- Of an interface that has no hardware address, such as tun, glibc tells no link-layer entry, hence no index.
 local function complete(state)
   local arr = {}
   for _, name in ipairs(state.order) do
     local common = state.links[name]
+    common.index = common.index or interface.index(name)
     if #common.entries == 0 then common.entries[1] = {} end
     for _, entry in ipairs(common.entries) do
       entry.name, entry.index, entry.mac, entry.flags = name, common.index, common.mac, common.flags

@@ -71,8 +71,8 @@ local function path(name, namelen)
   return bytes:match "^%Z*"
 end
 
---- Answers the length of an address that the kernel wrote: without the NUL that it puts after a path, so that
---- an address has one spelling, and never more than there is room for.
+--- Answers the length of an address that the kernel wrote: without the NUL that Linux puts after a path, so that an
+--- address has one spelling.  Where a path fills sun_path that NUL does not fit, and Linux refuses its own length.
 ---@param name ffi.cdata*
 ---@param namelen integer
 ---@param family integer  AF_*

@@ -105,7 +105,8 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    ai.domain, ai.type, ai.proto, ai.namelen = self.domain, self.type, self.proto, sockaddr.length(ai.name, namelen, self.domain)
+    ai.domain, ai.type, ai.proto = self.domain, self.type, self.proto
+    ai.namelen = sockaddr.length(ai.name, namelen, self.domain)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, not_received(e) end
@@ -178,7 +179,7 @@ local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) =
 ---@return integer? len  bytes sent, 0 at or past the end of the file; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than asked for were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EBADF, EINVAL: no regular file, ENOTCONN, EIO, ENOSYS
+---@return integer? errno  EAGAIN, EINTR, EBADF, ENOTCONN, EIO, ENOSYS; ESPIPE, EINVAL: no regular file
 function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
   local file, why = descriptor(fd)

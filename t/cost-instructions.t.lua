@@ -1,0 +1,58 @@
+-- cost-instructions: one send and one recv of 64 bytes, the loop included, in user-space instructions.
+local net = require "net"
+local proc = require "proc"
+local leak = require "leak"
+local before = leak.count()
+local T = require("tap").plan(2)
+
+local MOST = 250
+
+-- The string is looked at after the loop; one that nobody wants the compiler would not make.
+local SCRIPT = [[
+local L = require "llsocket"
+local socks = L.socket.pair(L.SOCK_STREAM)
+local a, b, message, got = socks[1], socks[2], ("x"):rep(64), nil
+for _ = 1, tonumber(arg[1]) do
+  a:send(message)
+  got = b:recv(64)
+end
+assert(got == message)
+]]
+
+-- Instructions of a whole run.
+local function instructions(script, rounds)
+  local out = net.tmpdir() .. "/callgrind"
+  local command = "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%s %s %s %d"
+  local text, ended = proc.run(command:format(out, proc.luajit, script, rounds))
+  local count = text:match "Collected : (%d+)"
+  if not (ended and count) then print("# " .. text:gsub("\n", "\n# ")) end
+  return ended and tonumber(count)
+end
+
+local function measure()
+  local dir = net.tmpdir()
+  local script = dir .. "/rounds.lua"
+  local file = assert(io.open(script, "w"))
+  file:write(SCRIPT)
+  file:close()
+  local few, many = instructions(script, 20000), instructions(script, 40000)
+  return few and many and (many - few) / 20000
+end
+
+local function reason_not_to()
+  if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "instructions are counted in the default mode only" end
+  local _, found = proc.run "command -v valgrind"
+  if not found then return "no valgrind on this machine" end
+end
+
+local why = reason_not_to()
+if why then
+  T.skip(1, why)
+else
+  local cost = measure()
+  T.ok(cost and cost > 40 and cost <= MOST, ("a send and a recv take at most %d instructions"):format(MOST))
+  print("# instructions a round: " .. tostring(cost))
+end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

@@ -1,0 +1,235 @@
+-- doc-coverage: doc/ has every public function and no other, as the code has it; the sources annotate each.
+local L = require "llsocket"
+local handle = require "llsocket.handle"
+local option, multicast = require "llsocket.option", require "llsocket.multicast"
+local leak = require "leak"
+local source = os.getenv "LLSOCKET_SOURCE"
+local before = leak.count()
+
+-- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
+local OWNERS = {
+  sock = handle.methods, ai = L.addrinfo.methods,
+  socket = L.socket, inet = L.inet, unix = L.unix, device = L.device,
+  errno = require "llsocket.errno", gai = require "llsocket.gai",
+}
+
+-- Functions that stand in these tables for other rooms of the library.
+local INNER = {
+  ["device.of"] = true, ["gai.failed"] = true, ["errno.failed"] = true, ["errno.refused"] = true,
+  ["errno.not_sent"] = true, ["errno.not_received"] = true, ["errno.not_accepted"] = true,
+}
+
+-- What cannot fail, and so answers no errno.
+local SURE = {
+  ["sock:fd"] = true, ["ai:family"] = true, ["ai:socktype"] = true, ["ai:protocol"] = true, ["ai:canonname"] = true,
+  ["ai:addr"] = true, ["ai:port"] = true, ["errno.text"] = true, ["errno.name"] = true, ["gai.text"] = true,
+}
+
+local function list(folder, suffix)
+  local names, pipe = {}, assert(io.popen(("ls '%s/%s'"):format(source, folder)))
+  for name in pipe:lines() do
+    if name:sub(-#suffix) == suffix then names[#names + 1] = name end
+  end
+  pipe:close()
+  return names
+end
+
+local function read(path)
+  local file = assert(io.open(source .. "/" .. path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- doc/ -----------------------------------------------------------------------------------------------------
+
+-- `len, err = sock:send( msg [, flag, ...] )` as its parts; nil for what is no signature.
+local function parse(heading)
+  local returns, owner, mark, name, args = heading:match "^(.-)%s*=?%s*(%l+)([.:])([%w_]+)%((.-)%)$"
+  if not OWNERS[owner] then return nil end
+  return { title = owner .. mark .. name, owner = owner, name = name, returns = returns, args = args }
+end
+
+-- Appends the sections of a page, each with its lines, and the headings of the third rank that are no signature.
+local function read_page(page, out, strays)
+  local current
+  for line in io.lines(source .. "/doc/" .. page) do
+    local rank, heading = line:match "^(#+) (.+)$"
+    if rank == "###" then
+      current = parse(heading)
+      if current then out[#out + 1] = current else strays[#strays + 1] = page .. ": " .. heading end
+    elseif rank == "#" or rank == "##" then
+      current = nil
+    elseif current then
+      current[#current + 1] = line
+    end
+  end
+end
+
+-- porting.md is left out: its headings are no functions.
+local function sections()
+  local out, strays = {}, {}
+  for _, page in ipairs(list("doc", ".md")) do
+    if page ~= "porting.md" then read_page(page, out, strays) end
+  end
+  for _, s in ipairs(out) do s.body = table.concat(s, "\n") end
+  return out, strays
+end
+
+-- The names of a function's parameters, as a heading has them.
+local function parameters(fn)
+  local names, i = {}, 1
+  while debug.getlocal(fn, i) do
+    local name = debug.getlocal(fn, i)
+    if name ~= "self" then names[#names + 1] = name end
+    i = i + 1
+  end
+  if debug.getinfo(fn, "u").isvararg then names[#names + 1] = "..." end
+  return table.concat(names, " ")
+end
+
+local ROWS = {}
+for _, row in ipairs(option.OPTIONS) do ROWS[row[1]] = true end
+for _, row in ipairs(multicast.OPTIONS) do ROWS[row[1]] = true end
+for _, row in ipairs(multicast.MEMBERSHIPS) do ROWS[row[1]] = true end
+
+-- What a section says wrong about its function, or lacks.
+local function faults(s)
+  local out, fn = {}, OWNERS[s.owner][s.name]
+  local function want(ok, what) if not ok then out[#out + 1] = what end end
+  local args = s.args:gsub("[%[%],]", " "):gsub("%s+", " "):match "^ ?(.-) ?$"
+  want(ROWS[s.name] and s.owner == "sock" or args == parameters(fn), "its arguments, which are: " .. parameters(fn))
+  want(SURE[s.title] or s.returns:find "errno$", "errno as its last value")
+  for arg in args:gmatch "%a+" do want(s.body:find("`" .. arg .. ": ", 1, true), "the type of " .. arg) end
+  want(args == "" or s.body:find "%*%*Parameters%*%*", "its parameters")
+  want(s.body:find "%*%*Returns%*%*", "what it returns")
+  want(s.body:find "%*%*Source%*%* [^\n]*%(%d%)" or s.body:find "%*%*Source%*%*[^\n]*\n?[^\n]*%(%d%)", "its man page")
+  want(SURE[s.title] or s.body:find "%*%*Branch on%*%* ", "the errno values")
+  want((s.body:match "```lua.-```" or ""):find(s.name, 1, true), "an example that calls it")
+  return table.concat(out, "; ")
+end
+
+-- Links to pages that are not there.
+local function broken_links()
+  local out = {}
+  for _, page in ipairs(list("doc", ".md")) do
+    for target in read("doc/" .. page):gmatch "%]%(([%w_./-]+)" do
+      local file = io.open(source .. "/doc/" .. target)
+      if file then file:close() else out[#out + 1] = page .. ": " .. target end
+    end
+  end
+  return table.concat(out, ", ")
+end
+
+-- lua/ -----------------------------------------------------------------------------------------------------
+
+-- The functions of a file that others can reach: fields of its table, and locals that its last statement gives away.
+local function exported(text)
+  local out, given = {}, " " .. (text:match "\nreturn (%b{})%s*$" or "") .. " "
+  for name in text:gmatch "\nM%.[%w_]+ = ([%w_]+)%f[^%w_]" do given = given .. "= " .. name .. " " end
+  for at, start, name, args in text:gmatch "()\n([%w ]*)function ([%w_.:]+)(%b())" do
+    local is_field = start == "" and select(2, name:gsub("[.:]", "")) == 1
+    local is_given = start == "local " and given:find("= " .. name .. "%f[^%w_]")
+    if is_field or is_given then out[#out + 1] = { name = name, args = args, at = at } end
+  end
+  return out
+end
+
+-- The annotation whose last line is directly above a function.
+local function above(text, at)
+  local block = { "" }
+  for line in text:sub(1, at):gmatch "(.-)\n" do
+    if line:find "^%-%-%-" then block[#block + 1] = line else block = { "" } end
+  end
+  return table.concat(block, "\n") .. "\n"
+end
+
+local function answers_something(text, at)
+  local body = text:match("^[^\n]*end\n", at + 1) or text:match("^.-\nend\n", at + 1)
+  for word in body:gmatch "%f[%w]return%s+(%S+)" do
+    if word ~= "end" and word ~= "else" then return true end
+  end
+  return false
+end
+
+local function unannotated(text, fn)
+  local block, out = above(text, fn.at), {}
+  if not block:find "^\n%-%-%- %u" then out[1] = "a sentence" end
+  for arg in fn.args:gmatch "[%w_.]+" do
+    local name = arg:gsub("%.", "%%.")
+    if not block:find("\n%-%-%-@param " .. name .. "%??[ \n]") then out[#out + 1] = "@param " .. arg end
+  end
+  if answers_something(text, fn.at) and not block:find "\n%-%-%-@return " then out[#out + 1] = "@return" end
+  return table.concat(out, ", ")
+end
+
+-- The type that an option's kind gives its field line.
+local TYPE = {
+  boolean = "boolean", byteflag = "boolean", int = "integer", count = "integer", byte = "integer",
+  seconds = "number", linger = "integer|false",
+}
+
+-- What is wrong with a row: no description, or no field line, or one of another type.
+local function row_faults(text, name, what, kind, read_only)
+  if not (what or ""):find "^%u.+%.$" then return "no description" end
+  local field = text:match("\n(%-%-%-@field " .. name .. " fun%(self: llsocket%.socket[^\n]*)")
+  if not field then return "no @field line" end
+  local arg = not read_only and kind and "%?: " .. TYPE[kind]:gsub("|", "%%|") .. "%): "
+  if arg and not field:find(arg) then return "the @field line's argument is no " .. TYPE[kind] end
+  local value = kind and "): " .. TYPE[kind]
+  if value and not field:find(value, 1, true) then return "the @field line's value is no " .. TYPE[kind] end
+  return ""
+end
+
+local function rows()
+  local out = {}
+  local options, groups = read "lua/llsocket/option.lua", read "lua/llsocket/multicast.lua"
+  local function add(name, ...) out[#out + 1] = { name = name, faults = row_faults(...) } end
+  for _, r in ipairs(option.OPTIONS) do add(r[1] .. " of " .. r[3], options, r[1], r[5], r[4], r[6]) end
+  for _, r in ipairs(multicast.OPTIONS) do add(r[1], groups, r[1], r[6], r[3]) end
+  for _, r in ipairs(multicast.MEMBERSHIPS) do add(r[1], groups, r[1], r[4]) end
+  return out, options .. groups
+end
+
+-- ----------------------------------------------------------------------------------------------------------
+
+local heads, strays = sections()
+local publics, annotated = {}, {}
+for owner, functions in pairs(OWNERS) do
+  for name, fn in pairs(functions) do
+    local title = owner .. ((owner == "sock" or owner == "ai") and ":" or ".") .. name
+    if type(fn) == "function" and not INNER[title] then publics[#publics + 1] = title end
+  end
+end
+table.sort(publics)
+for _, file in ipairs(list("lua/llsocket", ".lua")) do
+  local text = read("lua/llsocket/" .. file)
+  for _, fn in ipairs(exported(text)) do annotated[#annotated + 1] = { file .. " " .. fn.name, unannotated(text, fn) } end
+end
+local table_rows, row_files = rows()
+
+local T = require("tap").plan(#publics + #heads * 2 + #annotated + #table_rows + 5)
+
+local documented = {}
+for _, s in ipairs(heads) do documented[s.title] = (documented[s.title] or 0) + 1 end
+for _, title in ipairs(publics) do T.is(documented[title], 1, title .. " has one heading in doc/") end
+for _, s in ipairs(heads) do
+  local exists = type(OWNERS[s.owner][s.name]) == "function"
+  T.ok(exists, "the heading of " .. s.title .. " names a function")
+  T.is(exists and faults(s), "", "the section of " .. s.title .. " is complete")
+end
+T.is(table.concat(strays, ", "), "", "every heading of the third rank is a signature")
+
+T.is(broken_links(), "", "every link leads to a page")
+
+T.ok(#annotated > 60, "the sources were read")
+for _, fn in ipairs(annotated) do T.is(fn[2], "", fn[1] .. " is annotated") end
+for _, row in ipairs(table_rows) do T.is(row.faults, "", "the row of " .. row.name .. " is described") end
+
+local unknown = {}
+for name in row_files:gmatch "%-%-%-@field ([%w_]+) fun" do
+  if not ROWS[name] then unknown[#unknown + 1] = name end
+end
+T.is(table.concat(unknown, ", "), "", "every @field line has its row")
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

@@ -1,0 +1,71 @@
+-- netns.lua -- a network namespace for the test process itself: it ends with the process, however that ends,
+-- and with it all that was made inside.
+local ffi = require "ffi"
+local proc = require "proc"
+
+ffi.cdef [[
+int llsocket_t_unshare(int flags) __asm__("unshare");
+int llsocket_t_geteuid(void) __asm__("geteuid");
+int llsocket_t_getegid(void) __asm__("getegid");
+]]
+
+local C = ffi.C
+local CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000 -- Linux, every architecture
+
+local M = {}
+
+local PATH = "PATH=$PATH:/usr/sbin:/sbin "
+
+local function write(path, text)
+  local file = io.open(path, "w")
+  if not file then return end
+  file:write(text)
+  file:close()
+end
+
+-- As nobody in particular one may have a namespace inside a user namespace of one's own, and be its root.
+local function unshare()
+  if C.llsocket_t_unshare(CLONE_NEWNET) == 0 then return true end
+  local uid, gid = C.llsocket_t_geteuid(), C.llsocket_t_getegid()
+  if C.llsocket_t_unshare(CLONE_NEWUSER + CLONE_NEWNET) ~= 0 then return false end
+  write("/proc/self/setgroups", "deny")
+  write("/proc/self/uid_map", ("0 %d 1"):format(uid))
+  write("/proc/self/gid_map", ("0 %d 1"):format(gid))
+  return true
+end
+
+-- Runs ip(8); answers its output, and whether it ended well.
+function M.try(command) return proc.run(PATH .. "ip " .. command) end
+
+-- Runs ip(8) and insists.
+function M.ip(command)
+  local out, ok = M.try(command)
+  if not ok then error(("ip %s: %s"):format(command, out), 2) end
+  return out
+end
+
+-- Runs many commands of ip(8) in one process.
+function M.batch(lines)
+  local path = os.tmpname()
+  write(path, table.concat(lines, "\n") .. "\n")
+  local out, ok = M.try("-batch " .. path)
+  os.remove(path)
+  if not ok then error("ip -batch: " .. out, 2) end
+end
+
+-- Whether there is an ip(8).
+function M.has_ip() return select(2, M.try "-V") end
+
+-- Moves this process into a namespace of its own; answers true, or nil and why that cannot be.  For the whole
+-- process: what a test has to do outside, it does before.
+function M.enter()
+  if not pcall(function() return C.llsocket_t_unshare end) then return nil, "this system has no network namespaces" end
+  if not M.has_ip() then return nil, "ip(8) is missing" end
+  if not unshare() then return nil, "no network namespace may be made here" end
+  local _, ok = M.try "link add va type veth peer name vb"
+  if not ok then return nil, "no veth pair may be made in a network namespace here" end
+  M.ip "link del va"
+  return true
+end
+
+return M

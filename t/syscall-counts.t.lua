@@ -1,0 +1,157 @@
+-- syscall-counts: what each method costs in system calls, as strace(1) sees them.
+local net = require "net"
+local proc = require "proc"
+local leak = require "leak"
+local before = leak.count()
+
+-- name, what prepares, what is measured, the calls expected.
+local ROWS = {
+  { "new", "", "keep(L.socket.new(tcp, true))", "socket" },
+  { "new, blocking", "", "keep(L.socket.new(tcp))", "socket" },
+  { "pair", "", "keep(L.socket.pair(L.SOCK_STREAM, true))", "socketpair" },
+  { "accept", "keep(connected())", "assert(listener:accept())", "accept" },
+  { "accept, non-blocking", "keep(connected())", "assert(listener:accept(true))", "accept" },
+  { "accept, nobody waits", "listener:nonblock(true)", "listener:accept()", "accept" },
+  { "dup", "", "keep(a:dup())", "fcntl" },
+  { "send", "", "assert(a:send 'x' == 1)", "sendto" },
+  { "sendto", "", "assert(udp:sendto('x', udp_name) == 1)", "sendto" },
+  { "recv", "drain(b); a:send 'x'", "assert(b:recv() == 'x')", "recvfrom" },
+  { "recv of 64 KiB", "drain(b); a:send 'x'", "assert(b:recv(65536) == 'x')", "recvfrom" },
+  { "recv of 1 MiB", "drain(b); a:send 'x'", "assert(b:recv(2^20) == 'x')", "recvfrom" },
+  { "recv, nothing waits", "drain(b)", "assert(select(3, b:recv()))", "recvfrom" },
+  { "recvfrom", "drain(udp); udp:sendto('x', udp_name)", "assert(udp:recvfrom() == 'x')", "recvfrom" },
+  { "sendfile", "", "assert(a:sendfile(file, 16) == 16)", "rt_sigprocmask sendfile rt_sigprocmask" },
+  { "an option read", "", "assert(a:rcvbuf())", "getsockopt" },
+  { "an option set", "", "assert(a:reuseaddr(true))", "setsockopt" },
+  { "a time-out read", "", "assert(a:rcvtimeo())", "getsockopt" },
+  { "a time-out set", "", "assert(a:rcvtimeo(1.5))", "setsockopt" },
+  { "linger set", "", "assert(a:linger(1))", "setsockopt" },
+  { "error", "", "assert(a:error() == 0)", "getsockopt" },
+  { "cloexec read", "", "assert(a:cloexec())", "fcntl" },
+  { "cloexec set", "", "assert(a:cloexec(true))", "fcntl" },
+  { "nonblock read", "", "assert(a:nonblock())", "fcntl" },
+  { "nonblock set", "", "assert(a:nonblock(true))", "ioctl" },
+  { "getsockname", "", "assert(udp:getsockname())", "getsockname" },
+  { "getpeername", "", "assert(a:getpeername())", "getpeername" },
+  { "bind", "fresh = L.socket.new(tcp)", "assert(not fresh:bind())", "bind" },
+  { "listen", "fresh = L.socket.new(tcp)", "assert(not fresh:listen())", "listen" },
+  { "connect", "fresh = L.socket.new(tcp)", "assert(not fresh:connect(listener_name))", "connect" },
+  { "connect under way", "fresh = L.socket.new(tcp, true)", "fresh:connect(listener_name)", "connect fcntl" },
+  { "shutdown", "fresh = L.socket.pair(L.SOCK_STREAM)", "assert(not fresh[1]:shutdown())", "shutdown" },
+  { "close", "fresh = L.socket.new(tcp)", "assert(not fresh:close())", "close" },
+  { "a second close", "fresh = L.socket.new(tcp); fresh:close()", "assert(not fresh:close())", "" },
+  { "recvable", "drain(b); a:send 'x'", "assert(b:recvable(1))", "poll" },
+  { "sendable", "drain(b)", "assert(a:sendable(1))", "poll" },
+  { "family, socktype, protocol and fd", "", "keep(a:family(), a:socktype(), a:protocol(), a:fd())", "" },
+  { "an impossible size", "", "assert(select(4, a:recv(-1)) == L.EINVAL)", "" },
+  { "an impossible flag", "", "assert(select(4, a:send('x', 1.5)) == L.EINVAL)", "" },
+  { "an address's text, host and port", "", "keep(tostring(udp_name), udp_name:addr(), udp_name:port())", "" },
+}
+
+-- Measured at their first call, before anything is warm.
+local COLD = {
+  { "getaddrinfo of IPv4", "", "keep(assert(L.inet.getaddrinfo('127.0.0.1', '80')))", "" },
+  { "getaddrinfo of IPv6", "", "keep(assert(L.inet.getaddrinfo('2001:db8::1', '65535')))", "" },
+  { "getaddrinfo4", "", "keep(assert(L.inet.getaddrinfo4('192.0.2.1', '0')))", "" },
+  { "getaddrinfo6", "", "keep(assert(L.inet.getaddrinfo6('::1', '443', L.SOCK_DGRAM)))", "" },
+  { "getaddrinfo of a unix path", "", "keep(assert(L.unix.getaddrinfo('/run/x')))", "" },
+  { "getaddrinfo of an abstract name", "", "keep(assert(L.unix.getaddrinfo('\\0x', L.SOCK_DGRAM)))", "" },
+}
+
+local HEAD = [[
+local ffi = require "ffi"
+local L = require "llsocket"
+ffi.cdef 'int llsocket_t_rawwrite(int fd, const void *buf, size_t len) __asm__("write");'
+local kept = {}
+local function keep(...) kept[#kept + 1] = { ... } end
+local function mark(name) ffi.C.llsocket_t_rawwrite(-1, name, #name) end
+collectgarbage(); collectgarbage "stop" -- a finaliser's close(2) would be counted
+]]
+
+local SETUP = [[
+local tcp = L.inet.getaddrinfo("127.0.0.1", "0")[1]
+local listener = L.socket.new(tcp)
+listener:bind(); listener:listen()
+local listener_name = listener:getsockname()
+local function connected()
+  local sock = L.socket.new(tcp)
+  assert(not sock:connect(listener_name))
+  return sock
+end
+local a, b = unpack(L.socket.pair(L.SOCK_STREAM, true))
+local udp = L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0", L.SOCK_DGRAM)[1])
+udp:bind()
+local udp_name = udp:getsockname()
+local file = io.tmpfile()
+file:write(("f"):rep(16)); file:flush()
+local function drain(sock)
+  while sock:recv(65536, L.MSG_DONTWAIT) do end
+end
+local fresh
+]]
+
+-- One row of the script; `times` above 1 means that the earlier ones only warm up.
+local function measured(i, row, times)
+  return ("for _ = 1, %d do\n%s\nmark '<%d'\n%s\nmark '>'\nend\n"):format(times, row[2], i, row[3])
+end
+
+-- The allocator's, the JIT's and the marks' own.
+local MEMORY = { mmap = true, munmap = true, mremap = true, mprotect = true, brk = true, madvise = true }
+-- What a call is named on other architectures.
+local SAME = {
+  accept4 = "accept", ppoll = "poll", fcntl64 = "fcntl", sendfile64 = "sendfile", send = "sendto", recv = "recvfrom",
+}
+
+-- Answers, by number, the calls between the last pair of marks of each row.
+local function read_trace(path)
+  local out, row, calls = {}, nil, nil
+  for line in io.lines(path) do
+    local name, mark = line:match "^([%w_]+)%(", line:match '^write%(%-1, "([<>]%d*)"'
+    if mark == ">" then
+      out[row], row = table.concat(calls, " "), nil
+    elseif mark then
+      row, calls = tonumber(mark:sub(2)), {}
+    elseif row and name and not MEMORY[name] then
+      calls[#calls + 1] = SAME[name] or name
+    end
+  end
+  return out
+end
+
+local T = require("tap").plan(#ROWS + #COLD + 1)
+local dir = net.tmpdir()
+local script, log = dir .. "/script.lua", dir .. "/log"
+
+local function write_script()
+  local file = assert(io.open(script, "w"))
+  file:write(HEAD)
+  for i, row in ipairs(COLD) do file:write(measured(i, row, 1)) end
+  file:write(SETUP)
+  for i, row in ipairs(ROWS) do file:write(measured(#COLD + i, row, 3)) end
+  file:close()
+end
+
+local function mode()
+  if not jit.status() then return "-joff" end
+  return os.getenv "LLSOCKET_STRESS" and "-Ohotloop=2,hotexit=1" or ""
+end
+
+local function run()
+  if not select(2, proc.run "command -v strace") then return nil, "no strace on this machine" end
+  local said, traces = proc.run "strace -o /dev/null true"
+  if not traces then return nil, "strace may not trace here: " .. said:gsub("\n", " ") end
+  write_script()
+  local text, ended = proc.run(("strace -o %s %s %s %s"):format(log, proc.luajit, mode(), script))
+  if not ended then print("# " .. text) end
+  return read_trace(log)
+end
+
+local seen, why = run()
+for i = 1, #COLD + #ROWS do
+  local row = COLD[i] or ROWS[i - #COLD]
+  if not seen then T.skip(1, why)
+  else T.is(seen[i], row[4], row[1] .. (row[4] == "" and " makes no system call" or " makes " .. row[4])) end
+end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
