@@ -66,6 +66,11 @@ static void errors(void) {
     SPOT(EROFS) SPOT(ESPIPE) SPOT(ESRCH) SPOT(ESTALE) SPOT(ETIMEDOUT) SPOT(ETXTBSY) SPOT(EWOULDBLOCK) SPOT(EXDEV)
 }
 
+#undef STRUCT
+#undef INT
+#undef PTR
+#undef BYTES
+#undef SUB
 #define STRUCT(s) printf("struct %s %zu %zu\n", #s, sizeof(struct s), _Alignof(struct s));
 /* Each of the two turns the field's name into text itself: some are macros that FIELD's call would expand. */
 #define FIELD(s, name, f, is_signed) \
