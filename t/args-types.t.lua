@@ -135,7 +135,8 @@ end
 local ok, why = pcall(many)
 T.is(not ok and why:match "bad.*", "bad argument #1 to 'recv' (number expected, got string)",
   "a compiled call raises as well")
-T.is(not ok and tonumber(why:match ":(%d+):"), debug.getinfo(many, "S").linedefined + 1, "a compiled call raises at the caller's line")
+T.is(not ok and tonumber(why:match ":(%d+):"), debug.getinfo(many, "S").linedefined + 1,
+  "a compiled call raises at the caller's line")
 sock:close()
 
 VALUES[#VALUES]:close()
