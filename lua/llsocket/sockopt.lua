@@ -13,7 +13,7 @@ local failed = require("llsocket.errno").failed
 ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
 
 local errno, floor = ffi.errno, math.floor
-local EINVAL = const.EINVAL
+local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
 
 -- Scratch cells: written and read back inside one call, never held across two.
 local size_cell = ffi.new "uint32_t[1]"
@@ -31,6 +31,7 @@ local TIME_SIZE, LINGER_SIZE = ffi.sizeof(time_cell), ffi.sizeof(linger_cell)
 ---@param size integer  of the cell, bytes
 ---@return integer? errno
 local function get(sd, level, opt, cell, size)
+  if not opt then return ENOPROTOOPT end -- the platform's headers lack it
   size_cell[0] = size
   local rc, e = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno()
   if rc ~= 0 then return e end
@@ -44,6 +45,7 @@ end
 ---@param size integer  bytes
 ---@return integer? errno
 local function set(sd, level, opt, cell, size)
+  if not opt then return ENOPROTOOPT end
   local rc, e = C.llsocket1_setsockopt(sd, level, opt, cell, size), errno()
   if rc ~= 0 then return e end
 end

@@ -1,0 +1,145 @@
+-- args: a wrong type, at any position of any function, raises at the caller's line and names what it wanted.
+local L = require "llsocket"
+local leak = require "leak"
+local net = require "net"
+local signature = require "signature"
+local pack = signature.pack
+
+local before = leak.count()
+local functions = signature.all()
+local VALUES = signature.values()
+local methods = 0
+for _, f in ipairs(functions) do methods = methods + (f.class and 1 or 0) end
+local T = require("tap").plan(#functions * 2 + methods + 8)
+
+local HERE = debug.getinfo(1, "S").short_src
+local LINE = debug.getinfo(1, "l").currentline + 2
+local function call(fn, args)
+  local got = pack(fn(unpack(args, 1, args.n)))
+  return got
+end
+
+-- Answers what is wrong with the error that a call should raise, or nil.
+local function wrong(fn, args, message)
+  local ok, got = pcall(call, fn, args)
+  local want = ("%s:%d: %s"):format(HERE, LINE, message)
+  if ok then return "no error: " .. signature.line(got) .. " (want " .. want .. ")" end
+  if got ~= want then return ("got %s (want %s)"):format(tostring(got), want) end
+end
+
+local OBJECT = {
+  ["llsocket.socket"] = function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end,
+  ["llsocket.addrinfo"] = function() return net.addr(L.AF_INET, L.SOCK_DGRAM) end,
+}
+
+-- Good values for all positions, self included, and how many there are.
+local function samples(f, self)
+  local args = { n = #f.params }
+  for i, param in ipairs(f.params) do args[i] = param.sample end
+  if self then
+    table.insert(args, 1, self)
+    args.n = args.n + 1
+  end
+  return args
+end
+
+local function with(args, position, value, n)
+  local copy = { n = n or args.n }
+  for i = 1, args.n do copy[i] = args[i] end
+  copy[position] = value
+  return copy
+end
+
+local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~= nil end
+
+local function accepts(param, value, name)
+  if param.expected == "llsocket.addrinfo" then return is_ai(value) end
+  if name == "sendfile" and value == io.stdout and param.expected == "number or file" then return true end
+  return param.accepts[type(value)]
+end
+
+local function message(f, position, value)
+  return ("bad argument #%d to '%s' (%s expected, got %s)"):format(position, f.name, f.params[position].expected, type(value))
+end
+
+-- Every wrong value at every position, the others good.
+local function wrong_types(f, self)
+  local out, good, shift = {}, samples(f, self), self and 1 or 0
+  for i, param in ipairs(f.params) do
+    for _, value in ipairs(VALUES) do
+      if not accepts(param, value, f.name) then
+        out[#out + 1] = wrong(f.fn, with(good, i + shift, value), message(f, i, value))
+      end
+    end
+  end
+  return table.concat(out, "; ")
+end
+
+-- Each required argument nil, and left out together with all that follow.
+local function missing(f, self)
+  local out, good, shift = {}, samples(f, self), self and 1 or 0
+  for i, param in ipairs(f.params) do
+    if not param.optional then
+      out[#out + 1] = wrong(f.fn, with(good, i + shift, nil), message(f, i, nil))
+      out[#out + 1] = wrong(f.fn, with(good, i + shift, nil, i + shift - 1), message(f, i, nil))
+    end
+  end
+  return table.concat(out, "; ")
+end
+
+local IS = {
+  ["llsocket.socket"] = function(value) return tostring(value):find "^llsocket.socket" ~= nil end,
+  ["llsocket.addrinfo"] = is_ai,
+}
+
+-- A self that is nil (a dot for a colon), every other type, and the other class.
+local function bad_self(f)
+  local out, good = {}, samples(f, false)
+  table.insert(good, 1, false)
+  good.n = good.n + 1
+  for i = 0, #VALUES do
+    local value = VALUES[i]
+    if not IS[f.class](value) then
+      out[#out + 1] = wrong(f.fn, with(good, 1, value),
+        ("calling '%s' on bad self (%s expected, got %s)"):format(f.name, f.class, type(value)))
+    end
+  end
+  out[#out + 1] = wrong(f.fn, { n = 0 }, ("calling '%s' on bad self (%s expected, got nil)"):format(f.name, f.class))
+  return table.concat(out, "; ")
+end
+
+T.is(signature.difference(), "", "every public function has a row here, and every row a function")
+
+for _, f in ipairs(functions) do
+  local self = f.class and OBJECT[f.class]()
+  T.is(wrong_types(f, self), "", f.title .. " raises on every wrong type at every position")
+  T.is(missing(f, self), "", f.title .. " raises on each argument that is left out")
+  if f.class then T.is(bad_self(f), "", f.title .. " raises on a wrong self") end
+  if f.class == "llsocket.socket" then self:close() end
+end
+
+local sock, wrap = OBJECT["llsocket.socket"](), L.socket.wrap
+T.is(wrong(sock.linger, { n = 2, sock, true }, "bad argument #1 to 'linger' (number expected, got boolean)"), nil,
+  "linger(true) raises: only false is a boolean with a meaning")
+T.is(wrong(wrap, { n = 2, sock:fd(), { own = 1 } }, "bad argument #2 to 'wrap' (boolean expected, got number)"), nil,
+  "wrap raises on an option of a wrong type")
+T.is(wrong(wrap, { n = 2, sock:fd(), { nonblock = "yes" } }, "bad argument #2 to 'wrap' (boolean expected, got string)"),
+  nil, "wrap raises on nonblock of a wrong type")
+T.is(wrong(sock.send, { n = 4, sock, "x", nil, "1" }, "bad argument #3 to 'send' (number expected, got string)"), nil,
+  "a flag after a nil flag is checked")
+
+-- Errors found by compiled code carry the same line.
+local function many()
+  for i = 1, 200 do sock:recv(i < 200 and -1 or "x") end
+end
+local ok, why = pcall(many)
+T.is(not ok and why:match "bad.*", "bad argument #1 to 'recv' (number expected, got string)",
+  "a compiled call raises as well")
+T.is(not ok and tonumber(why:match ":(%d+):"), debug.getinfo(many, "S").linedefined + 1,
+  "a compiled call raises at the caller's line")
+sock:close()
+
+VALUES[#VALUES]:close()
+VALUES = {}
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

@@ -1,0 +1,53 @@
+-- meson install: require "llsocket" works from where it was installed, by hand and beside, and from meson devenv.
+local example = require "example"
+local leak = require "leak"
+local net = require "net"
+local proc = require "proc"
+local T = require("tap").plan(12)
+local before = leak.count()
+
+local source = os.getenv "LLSOCKET_SOURCE"
+local dir = net.tmpdir()
+local CODE = [[local L = require "llsocket"; local p = L.socket.pair(L.SOCK_STREAM); io.write((p[1]:send "works"))]]
+
+-- Runs Lua with nothing but what the environment names.
+local function try(environment)
+  return (proc.run(("cd / && env -u LUA_PATH -u LUA_CPATH %s '%s' -e '%s'"):format(environment, proc.luajit, CODE)))
+end
+
+local function meson(command)
+  local text, ok = proc.run(("cd '%s' && env -u DESTDIR %s"):format(dir, command))
+  if not ok then print("# " .. text:gsub("\n", "\n# ")) end
+  return ok
+end
+
+local function exists(path)
+  local file = io.open(dir .. path)
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function run()
+  T.ok(try "":find "module 'llsocket' not found", "without an install there is nothing to find")
+  T.ok(meson(("meson setup one '%s' --prefix '%s/usr'"):format(source, dir)), "a build folder with a prefix of its own")
+  T.ok(meson "meson install -C one", "meson install")
+  local share, lib = dir .. "/usr/share/lua/5.1/", dir .. "/usr/lib/lua/5.1/"
+  T.is(try(("'LUA_PATH=%s?.lua' 'LUA_CPATH=%s?.so'"):format(share, lib)), "5", "LUA_PATH and LUA_CPATH by hand")
+  T.is(try(("'LUA_PATH=%s?.lua' LUA_CPATH="):format(share)), "5", "LUA_PATH alone: the shim is found beside")
+  T.is(proc.run(("cd '%s' && find . -name '*.lua' | sort"):format(share)),
+    proc.run(("cd '%s/lua' && find . -name '*.lua' | sort"):format(source)), "every Lua file is installed, and no other")
+
+  T.ok(meson "meson configure one -Dprefix=/opt/x -Dluadir=/opt/x/l -Dcluadir=/opt/x/c", "luadir and cluadir")
+  T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")
+  T.ok(exists "/stage/opt/x/l/llsocket/socket.lua" and exists "/stage/opt/x/c/llsocket/shim.so", "all is where it was asked for")
+  T.is(try(("'LUA_PATH=%s/stage/opt/x/l/?.lua' 'LUA_CPATH=%s/stage/opt/x/c/?.so'"):format(dir, dir)), "5", "and work")
+  T.is(proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
+    :format(dir, proc.luajit, CODE)), "5", "meson devenv")
+end
+
+if not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(11, "an install is the same in every mode")
+elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(11, "no meson, ninja or cc here")
+else run() end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

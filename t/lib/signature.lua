@@ -1,0 +1,175 @@
+-- signature.lua -- what every public function takes and how it fails, for the tests that walk them all.
+--
+-- One row a function: the shape of its failures, then its parameters.  `?` marks an optional one; `flag?` and
+-- `more?` are the first and the second of `[flag, ...]`.
+local ffi = require "ffi"
+local L = require "llsocket"
+local net = require "net"
+
+local M = { huge = math.huge, nan = 0 / 0 }
+
+local socket = {
+  dup = { "object", "ai?" }, unwrap = { "object" }, fd = { "never" },
+  family = { "object" }, socktype = { "object" }, protocol = { "object" },
+  bind = { "plain", "ai?" }, connect = { "connect", "ai?" }, listen = { "plain", "backlog?" },
+  shutdown = { "plain", "how?" }, close = { "plain", "how?" },
+  accept = { "transfer", "boolean?" },
+  send = { "transfer", "string", "flag?", "more?" },
+  sendto = { "transfer", "string", "ai", "flag?", "more?" },
+  sendfile = { "transfer", "file", "bytes", "offset?" },
+  recv = { "transfer", "size?", "flag?", "more?" },
+  recvfrom = { "recvfrom", "size?", "flag?", "more?" },
+  recvable = { "object", "seconds?" }, sendable = { "object", "seconds?" },
+  atmark = { "object" }, getsockname = { "object" }, getpeername = { "object" },
+  cloexec = { "object", "boolean?" }, nonblock = { "object", "boolean?" },
+  error = { "object" }, acceptconn = { "object" },
+  tcpnodelay = { "object", "boolean?" }, tcpcork = { "object", "boolean?" },
+  tcpkeepalive = { "object", "count?" }, tcpkeepcnt = { "object", "count?" }, tcpkeepintvl = { "object", "count?" },
+  reuseport = { "object", "boolean?" }, reuseaddr = { "object", "boolean?" }, broadcast = { "object", "boolean?" },
+  debug = { "object", "boolean?" }, keepalive = { "object", "boolean?" }, oobinline = { "object", "boolean?" },
+  dontroute = { "object", "boolean?" }, timestamp = { "object", "boolean?" },
+  rcvbuf = { "object", "count?" }, rcvlowat = { "object", "count?" },
+  sndbuf = { "object", "count?" }, sndlowat = { "object", "count?" },
+  rcvtimeo = { "object", "seconds?" }, sndtimeo = { "object", "seconds?" },
+  linger = { "object", "linger?" },
+  getsockopt = { "object", "int", "int", "kind" },
+  setsockopt = { "object", "int", "int", "kind", "word" },
+  mcastloop = { "object", "boolean?" }, mcastttl = { "object", "byte?" }, mcastif = { "object", "ifname?" },
+  mcastjoin = { "plain", "group", "ifname?" }, mcastleave = { "plain", "group", "ifname?" },
+  mcastjoinsrc = { "plain", "group", "source", "ifname?" }, mcastleavesrc = { "plain", "group", "source", "ifname?" },
+  mcastblocksrc = { "plain", "group", "source", "ifname?" }, mcastunblocksrc = { "plain", "group", "source", "ifname?" },
+}
+
+local addrinfo = {
+  family = { "never" }, socktype = { "never" }, protocol = { "never" }, canonname = { "never" },
+  addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" },
+}
+
+local resolver = { "gai", "string?", "port?", "int?", "int?", "flag?", "more?" }
+local MODULES = {
+  inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
+  unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
+  socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
+    wrap = { "object", "int", "wrapping?" } },
+  device = { macaddrs = { "never" }, getifaddrs = { "never" } },
+}
+
+-- What rooms above use of a room that is public too.
+local INNER = { device = { of = true } }
+
+local big = { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, 2^53, 2^63, -2^63 }
+local function over(...)
+  local out = { unpack(big) }
+  for i = 1, select("#", ...) do out[#out + 1] = select(i, ...) end
+  return out
+end
+
+-- What each parameter takes: the Lua types, their name in messages, a good value, and numbers that are none.
+local function kinds(ai)
+  return {
+    ai = { {}, "llsocket.addrinfo", ai },
+    string = { { string = 1 }, "string", "127.0.0.1" },
+    port = { { string = 1 }, "string", "0" },
+    group = { { string = 1 }, "string", "239.1.2.3" },
+    source = { { string = 1 }, "string", "127.0.0.1" },
+    ifname = { { string = 1 }, "string", "lo" },
+    kind = { { string = 1 }, "string", "int" },
+    boolean = { { boolean = 1 }, "boolean", false },
+    wrapping = { { boolean = 1, table = 1 }, "boolean", false },
+    file = { { number = 1 }, "number or file", 0, over(2^31) },
+    int = { { number = 1 }, "number", 1, over(2^31, -2^31 - 1) },
+    word = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
+    flag = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
+    more = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
+    count = { { number = 1 }, "number", 1, over(2^31, -1) },
+    backlog = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
+    size = { { number = 1 }, "number", 64, over(2^31, -1, 0) },
+    bytes = { { number = 1 }, "number", 1, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1, 0 } },
+    offset = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1 } },
+    seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
+    linger = { { number = 1 }, "number", 1, over(2^31, -1) },
+    byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
+    how = { { number = 1 }, "number", 0, over(2^31, -1, 3) },
+  }
+end
+
+local function params(row, known)
+  local out = {}
+  for i = 2, #row do
+    local kind = known[row[i]:match "%a+"]
+    out[i - 1] = {
+      accepts = kind[1], expected = kind[2], sample = kind[3], impossible = kind[4] or {},
+      optional = row[i]:find "?" ~= nil, vararg = row[i] == "more?",
+    }
+  end
+  return out
+end
+
+-- Calls fn(functions, name, row) for each table of functions and its rows.
+local function each_table(fn)
+  fn(require("llsocket.handle").methods, "llsocket.socket", socket, true)
+  fn(require("llsocket.addrinfo").methods, "llsocket.addrinfo", addrinfo, true)
+  for name, rows in pairs(MODULES) do fn(L[name], name, rows) end
+end
+
+local function is_inner(module, name) return INNER[module] and INNER[module][name] end
+
+-- What differs between the rows here and the functions that there are: "" when nothing does.
+function M.difference()
+  local out = {}
+  each_table(function(functions, module, rows)
+    for name, fn in pairs(functions) do
+      if type(fn) == "function" and not rows[name] and not is_inner(module, name) then out[#out + 1] = "no row: " .. name end
+    end
+    for name in pairs(rows) do
+      if type(functions[name]) ~= "function" then out[#out + 1] = "no function: " .. module .. "." .. name end
+    end
+  end)
+  table.sort(out)
+  return table.concat(out, ", ")
+end
+
+-- All functions, sorted: { title, name, fn, class (of methods), shape, params }.
+function M.all()
+  local out, known = {}, kinds(net.addr(L.AF_INET, L.SOCK_DGRAM))
+  each_table(function(functions, module, rows, is_class)
+    for name, row in pairs(rows) do
+      out[#out + 1] = {
+        title = module .. (is_class and ":" or ".") .. name, name = name, fn = functions[name],
+        class = is_class and module, shape = row[1], params = params(row, known),
+      }
+    end
+  end)
+  table.sort(out, function(a, b) return a.title < b.title end)
+  return out
+end
+
+-- What a function answers when it fails with an errno, as one line; `nil` and `""` are told apart.
+local SHAPE = {
+  object = function(text, e) return { n = 3, nil, text, e } end,
+  plain = function(text, e) return { n = 2, text, e } end,
+  connect = function(text, e) return { n = 3, text, false, e } end,
+  transfer = function(text, e) return { n = 4, nil, text, false, e } end,
+  recvfrom = function(text, e) return { n = 5, nil, nil, text, false, e } end,
+  gai = function(text, e) return { n = 4, nil, text, L.EAI_SYSTEM, e } end,
+}
+
+function M.line(values)
+  local out = {}
+  for i = 1, values.n do out[i] = type(values[i]) == "string" and ("%q"):format(values[i]) or tostring(values[i]) end
+  return table.concat(out, ", ")
+end
+
+function M.failure(shape, e) return M.line(SHAPE[shape](require("llsocket.errno").text(e), e)) end
+
+function M.pack(...) return { n = select("#", ...), ... } end
+
+-- One of each Lua type, and cdata of two kinds.
+function M.values()
+  return {
+    true, 1, "1", {}, print, io.stdout, newproxy(), coroutine.create(print), 1LL, ffi.new "int[1]",
+    net.addr(), L.socket.pair(L.SOCK_STREAM)[1],
+  }
+end
+
+return M

@@ -1,0 +1,79 @@
+-- sys.lua -- what tests ask of the system beside sockets: clock, limits, raw descriptors.
+local ffi = require "ffi"
+local K = require "llsocket.const"
+local shim = require "llsocket.shim"
+require "llsocket.descriptor" -- declares the shim's fcntl
+
+ffi.cdef [[
+int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");
+int llsocket_t_getrlimit(int what, void *limit) __asm__("getrlimit");
+int llsocket_t_setrlimit(int what, const void *limit) __asm__("setrlimit");
+int llsocket_t_rawclose(int fd) __asm__("close");
+int llsocket_t_setuid(unsigned int uid) __asm__("setuid");
+int llsocket_t_getuid(void) __asm__("getuid");
+]]
+
+local C = ffi.C
+local linux = ffi.os == "Linux"
+local M = { linux = linux }
+
+local now = ffi.new "long[2]"
+
+-- Seconds that only grow.
+function M.clock()
+  C.llsocket_t_clock_gettime(linux and 1 or 6, now)
+  return tonumber(now[0]) + tonumber(now[1]) / 1e9
+end
+
+local rlimit = ffi.typeof "struct { unsigned long soft, hard; }"
+local NOFILE, AS = linux and 7 or 8, linux and 9 or 5
+
+local function limit(what, soft)
+  local l = rlimit()
+  assert(C.llsocket_t_getrlimit(what, l) == 0)
+  local old = tonumber(l.soft)
+  if soft > tonumber(l.hard) then return nil end
+  l.soft = soft
+  assert(C.llsocket_t_setrlimit(what, l) == 0)
+  return old
+end
+
+-- Sets how many descriptors this process may have; answers the old limit, nil when it may not have so many.
+function M.limit_descriptors(n) return limit(NOFILE, n) end
+
+-- Sets how many bytes of address space this process may have.
+function M.limit_memory(n) return limit(AS, n) end
+
+-- The bytes of address space in use (Linux).
+function M.memory()
+  local file = assert(io.open "/proc/self/statm")
+  local pages = file:read "*n"
+  file:close()
+  return pages * 4096
+end
+
+-- Descriptors by number, without the library.
+function M.close(fd) return C.llsocket_t_rawclose(fd) == 0 end
+
+function M.is_open(fd) return shim.llsocket1_fcntl(fd, K.F_GETFD, 0) >= 0 end
+
+function M.is_cloexec(fd) return bit.band(shim.llsocket1_fcntl(fd, K.F_GETFD, 0), K.FD_CLOEXEC) ~= 0 end
+
+function M.is_nonblock(fd) return bit.band(shim.llsocket1_fcntl(fd, K.F_GETFL, 0), K.O_NONBLOCK) ~= 0 end
+
+-- Copies a descriptor to the first free number from `least`, without close-on-exec.
+function M.copy(fd, least) return shim.llsocket1_fcntl(fd, K.F_DUPFD, least or 0) end
+
+-- Sets O_NONBLOCK behind the library's back.
+function M.set_nonblock(fd, on)
+  local flags = shim.llsocket1_fcntl(fd, K.F_GETFL, 0)
+  flags = on and bit.bor(flags, K.O_NONBLOCK) or bit.band(flags, bit.bnot(K.O_NONBLOCK))
+  assert(shim.llsocket1_fcntl(fd, K.F_SETFL, flags) == 0)
+end
+
+function M.getuid() return C.llsocket_t_getuid() end
+
+-- Becomes another user, for good.
+function M.setuid(uid) assert(C.llsocket_t_setuid(uid) == 0) end
+
+return M

@@ -1,0 +1,193 @@
+-- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
+local L = require "llsocket"
+local option = require "llsocket.option"
+local multicast = require "llsocket.multicast"
+local leak = require "leak"
+local net = require "net"
+local proc = require "proc"
+local signature = require "signature"
+local pack, line = signature.pack, signature.line
+
+local before = leak.count()
+local LINUX = jit.os == "Linux"
+
+local function socket_of(family, socktype)
+  return L.socket.new(family == L.AF_UNIX and assert(L.unix.getaddrinfo("", socktype))[1] or net.addr(family, socktype))
+end
+
+local FAMILIES = {
+  { "unix stream", L.AF_UNIX, L.SOCK_STREAM }, { "unix dgram", L.AF_UNIX, L.SOCK_DGRAM },
+  { "tcp4", L.AF_INET, L.SOCK_STREAM }, { "tcp6", L.AF_INET6, L.SOCK_STREAM },
+  { "udp4", L.AF_INET, L.SOCK_DGRAM }, { "udp6", L.AF_INET6, L.SOCK_DGRAM },
+}
+
+local function any() return true end
+local function tcp(name) return name:find "^tcp" end
+local function inet(name) return not name:find "^unix" end
+local function udp(name) return name:find "^udp" end
+
+-- What each method sets and then reads, and where; apart from the library's own table, so that a wrong kind or
+-- name there fails here.  `raw` is the option, and what an int of 32 bits says when read after each set.
+local ON = { { true, true, 1 }, { false, false, 0 } }
+local EXPECT = {
+  broadcast = { any, "SOL_SOCKET", "SO_BROADCAST", ON },
+  debug = { any, "SOL_SOCKET", "SO_DEBUG", ON },
+  dontroute = { any, "SOL_SOCKET", "SO_DONTROUTE", ON },
+  keepalive = { any, "SOL_SOCKET", "SO_KEEPALIVE", ON },
+  oobinline = { any, "SOL_SOCKET", "SO_OOBINLINE", ON },
+  reuseaddr = { any, "SOL_SOCKET", "SO_REUSEADDR", ON },
+  reuseport = { inet, "SOL_SOCKET", "SO_REUSEPORT", ON }, -- Linux had it on unix sockets, without effect, to 6.12
+  timestamp = { any, "SOL_SOCKET", "SO_TIMESTAMP", ON },
+  acceptconn = { any, "SOL_SOCKET", "SO_ACCEPTCONN", { { nil, false, 0 } } },
+  error = { any, "SOL_SOCKET", "SO_ERROR", { { nil, 0, 0 } } },
+  linger = { any, "SOL_SOCKET", "SO_LINGER", { { 7, 7, 1 }, { 0, 0, 1 }, { false, false, 0 } } }, -- l_onoff is first
+  rcvbuf = { any, "SOL_SOCKET", "SO_RCVBUF", { { 8192, LINUX and 16384 or 8192, LINUX and 16384 or 8192 } } },
+  sndbuf = { any, "SOL_SOCKET", "SO_SNDBUF", { { 8192, LINUX and 16384 or 8192, LINUX and 16384 or 8192 } } },
+  rcvlowat = { any, "SOL_SOCKET", "SO_RCVLOWAT", { { 5, 5, 5 }, { 1, 1, 1 } } },
+  sndlowat = LINUX and { any, "SOL_SOCKET", "SO_SNDLOWAT", { { nil, 1, 1 } } }
+    or { any, "SOL_SOCKET", "SO_SNDLOWAT", { { 5, 5, 5 } } },
+  rcvtimeo = { any, "SOL_SOCKET", "SO_RCVTIMEO", { { 1.5, 1.5, 1 }, { 0, 0, 0 } } }, -- tv_sec is first; 1/100 s is exact
+  sndtimeo = { any, "SOL_SOCKET", "SO_SNDTIMEO", { { 2.5, 2.5, 2 }, { 0, 0, 0 } } },
+  tcpcork = { tcp, "IPPROTO_TCP", L.TCP_CORK and "TCP_CORK" or "TCP_NOPUSH", ON },
+  tcpnodelay = { tcp, "IPPROTO_TCP", "TCP_NODELAY", ON },
+  tcpkeepalive = { tcp, "IPPROTO_TCP", L.TCP_KEEPIDLE and "TCP_KEEPIDLE" or "TCP_KEEPALIVE", { { 61, 61, 61 } } },
+  tcpkeepintvl = { tcp, "IPPROTO_TCP", "TCP_KEEPINTVL", { { 62, 62, 62 } } },
+  tcpkeepcnt = { tcp, "IPPROTO_TCP", "TCP_KEEPCNT", { { 6, 6, 6 } } },
+  mcastloop = { udp, { "IPPROTO_IP", "IP_MULTICAST_LOOP" }, { "IPPROTO_IPV6", "IPV6_MULTICAST_LOOP" },
+    { { false, false, 0 }, { true, true, 1 } } },
+  mcastttl = { udp, { "IPPROTO_IP", "IP_MULTICAST_TTL" }, { "IPPROTO_IPV6", "IPV6_MULTICAST_HOPS" },
+    { { 0, 0, 0 }, { 1, 1, 1 }, { 255, 255, 255 } } },
+}
+
+local methods, seen = {}, {}
+for _, rows in ipairs { option.OPTIONS, multicast.OPTIONS } do
+  for _, row in ipairs(rows) do
+    if not seen[row[1]] then methods[#methods + 1] = row[1] end
+    seen[row[1]] = true
+  end
+end
+
+local T = require("tap").plan(1 + #methods * #FAMILIES + 6)
+
+local missing = {}
+for _, name in ipairs(methods) do if not EXPECT[name] then missing[#missing + 1] = name end end
+for name in pairs(EXPECT) do if not seen[name] then missing[#missing + 1] = name end end
+T.is(table.concat(missing, " "), "", "every row is tested here, and every test has a row")
+
+local function raw(sock, family, expect)
+  local level, opt = expect[2], expect[3]
+  if type(level) == "table" then level, opt = unpack(family == L.AF_INET and level or opt) end
+  return (sock:getsockopt(L[level], L[opt], "int"))
+end
+
+-- Answers what is wrong with a method on a family that has the option.
+local function wrong(sock, family, name, expect)
+  local out = {}
+  local function same(got, want, what)
+    if got ~= want then out[#out + 1] = ("%s: %s, want %s"):format(what, got, want) end
+  end
+  for _, case in ipairs(expect[4]) do
+    local value, reads, int = case[1], case[2], case[3]
+    if value ~= nil then same(line(pack(sock[name](sock, value))), line { n = 1, value }, "set " .. tostring(value)) end
+    same(line(pack(sock[name](sock))), line { n = 1, reads }, "read after " .. tostring(value))
+    if name ~= "error" then same(raw(sock, family, expect), int, "raw after " .. tostring(value)) end
+  end
+  return table.concat(out, "; ")
+end
+
+local REFUSED = { [L.ENOPROTOOPT] = true, [L.EOPNOTSUPP] = true }
+
+-- On a family that lacks it: ENOPROTOOPT or EOPNOTSUPP, as the kernel likes, in the shape of an option.
+local function not_refused(sock, name, expect)
+  local out = {}
+  for _, value in ipairs { "nothing", expect[4][1][1] } do
+    local got = value == "nothing" and pack(sock[name](sock)) or pack(sock[name](sock, value))
+    if not REFUSED[got[3]] or line(got) ~= signature.failure("object", got[3]) then out[#out + 1] = line(got) end
+  end
+  return table.concat(out, "; ")
+end
+
+for _, family in ipairs(FAMILIES) do
+  local title, domain, socktype = unpack(family)
+  for _, name in ipairs(methods) do
+    local sock, err, e = socket_of(domain, socktype)
+    local expect = EXPECT[name]
+    if not sock then
+      T.skip(1, title .. ": " .. err)
+      assert(e == L.EAFNOSUPPORT)
+    elseif name == "debug" and line(pack(sock:debug(true))) == signature.failure("object", L.EACCES) then
+      T.skip(1, "debug needs CAP_NET_ADMIN")
+    elseif name == "reuseport" and domain == L.AF_UNIX then
+      T.is(sock:reuseport(), false, ("reuseport on %s reads false"):format(title))
+    elseif expect[1](title) then
+      T.is(wrong(sock, domain, name, expect), "", ("%s on %s reads what was set"):format(name, title))
+    else
+      T.is(not_refused(sock, name, expect), "", ("%s on %s is refused"):format(name, title))
+    end
+    if sock then sock:close() end
+  end
+end
+
+-- Reading alone: an argument does not set.
+local listener = net.listener()
+T.is(line(pack(listener:acceptconn(false))), "true", "acceptconn only reads: a listener tells true whatever is passed")
+T.is(line(pack(listener:error(5))), "0", "error only reads")
+listener:close()
+
+-- As on a platform whose headers lack the names: the library is loaded over a smaller table of constants.
+local ABSENT = [[
+local const = require "llsocket.const"
+local all = {}
+for name, value in pairs(const) do all[name] = value end
+local function drop(name) const[name] = nil end
+for name in ("%s"):gmatch "%%S+" do drop(name) end
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
+local function check(sock, want)
+  for _, row in ipairs(require("llsocket.option").OPTIONS) do
+    local name = row[1]
+    for _, args in ipairs { {}, { row[4] == "boolean" and true or 1 } } do
+      local v, err, e = sock[name](sock, unpack(args))
+      if v ~= nil or e ~= all[want] or type(err) ~= "string" then print(name, v, err, e) end
+    end
+  end
+end
+check(sock, "ENOPROTOOPT")
+sock:close()
+check(sock, "EBADF")
+]]
+local names = {}
+for _, row in ipairs(option.OPTIONS) do names[#names + 1] = row[3] end
+T.is(proc.lua(ABSENT:format(table.concat(names, " "))), "",
+  "an option that the platform lacks is ENOPROTOOPT, and EBADF once closed")
+
+local NO_MULTICAST = [[
+local const = require "llsocket.const"
+local ENOPROTOOPT = const.ENOPROTOOPT
+for name in pairs(const) do if name:find "MULTICAST" or name:find "^MCAST_" then const[name] = nil end end
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0", L.SOCK_DGRAM))[1]))
+local function check(name, ...)
+  local got = { sock[name](sock, ...) }
+  if got[#got] ~= ENOPROTOOPT then print(name, unpack(got)) end
+end
+check("mcastloop"); check("mcastloop", true); check("mcastttl"); check("mcastttl", 1); check("mcastif"); check("mcastif", "")
+for _, row in ipairs(require("llsocket.multicast").MEMBERSHIPS) do
+  check(row[1], "239.1.2.3", row[1]:find "src" and "127.0.0.1" or nil)
+end
+]]
+T.is(proc.lua(NO_MULTICAST), "", "multicast that the platform lacks is ENOPROTOOPT")
+
+-- Where two rows have one method, the name that the platform knows makes it.
+local SECOND = [[
+local const = require "llsocket.const"
+const.TCP_NOPUSH, const.TCP_CORK = const.TCP_CORK or const.TCP_NOPUSH, nil
+const.TCP_KEEPALIVE, const.TCP_KEEPIDLE = const.TCP_KEEPIDLE or const.TCP_KEEPALIVE, nil
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
+print(sock:tcpcork(true), sock:tcpcork(), sock:tcpkeepalive(61), sock:tcpkeepalive())
+]]
+T.is(proc.lua(SECOND), "true\ttrue\t61\t61\n", "the second of two names serves where the first is absent")
+
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

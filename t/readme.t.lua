@@ -1,0 +1,75 @@
+-- README.md: its first server serves, its quick start has two lines, its links lead somewhere, no function is left out.
+local L = require "llsocket"
+local example = require "example"
+local handle = require "llsocket.handle"
+local leak = require "leak"
+local net = require "net"
+local source = os.getenv "LLSOCKET_SOURCE"
+local before = leak.count()
+
+local function read(path)
+  local file = io.open(source .. "/" .. path)
+  if not file then return nil end
+  local text = file:read "*a" or "a folder"
+  file:close()
+  return text
+end
+
+local readme = read "README.md"
+
+local function block(heading, language)
+  local section = select(2, readme:find("\n## " .. heading .. "\n", 1, true))
+  return readme:sub(section):match("\n```" .. language .. "\n(.-)```\n")
+end
+
+local function lines(text) return select(2, text:gsub("\n", "")) end
+
+-- What README must name: `inet.getaddrinfo`, `sock:send`.
+local names = {}
+local function add(prefix, functions)
+  for name in pairs(functions) do names[#names + 1] = prefix .. name end
+end
+add("inet.", L.inet)
+add("unix.", L.unix)
+add("socket.", L.socket)
+add("device.", { getifaddrs = true, macaddrs = true })
+add("ai:", L.addrinfo.methods)
+add("sock:", handle.methods)
+table.sort(names)
+
+local links = {}
+for link in readme:gmatch "%]%(([^)]+)%)" do links[#links + 1] = link end
+
+local T = require("tap").plan(#names + #links + 9)
+
+local quick = block("Quick start", "sh")
+T.is(lines(quick), 2, "the quick start has two lines")
+T.ok(quick:find "^%./setup [^\n]*examples/demo%.lua\n", "the first runs the demo")
+T.ok(quick:find "\n%./setup [^\n]*meson test[^\n]*\n$", "the second runs the tests")
+
+local server = block("A first server in twenty lines", "lua")
+T.ok(lines(server) <= 20, "the first server has twenty lines")
+local path = net.tmpdir() .. "/echo.lua"
+local file = assert(io.open(path, "w"))
+file:write(server)
+file:close()
+local child, line = example.start_file(path, "0")
+local port = tonumber(line:match "^listening on 127%.0%.0%.1:(%d+)$")
+T.ok(port, "it says where it listens: " .. line)
+for _, msg in ipairs { "hello", ("long"):rep(1000) } do
+  local client = assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_STREAM, port)))
+  assert(not client:connect())
+  client:send(msg)
+  client:shutdown(L.SHUT_WR)
+  local parts = {}
+  for part in function() return client:recv() end do parts[#parts + 1] = part end
+  T.is(table.concat(parts), msg, "a client gets back what it sent, one after the other")
+  client:close()
+end
+T.ok(example.stop(child):find "^hello 127%.0%.0%.1:%d+\ngoodbye\nhello ", "it greets each")
+
+for _, name in ipairs(names) do T.ok(readme:find("`[^`]*" .. name .. "%f[^%w_]"), "README has " .. name) end
+for _, link in ipairs(links) do T.ok(read(link), "the link " .. link .. " leads somewhere") end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
