@@ -103,10 +103,10 @@ function M.rights(fd, ...)
   return make(SOL_SOCKET, SCM_RIGHTS, nil, objects)
 end
 
-local function credential(value, own, position)
+local function credential(value, own, position, most)
   if value == nil then return own() end
   check.number(value, position, "credentials")
-  return value >= 0 and value < 2^32 and math.floor(value) == value and value or nil
+  return value >= 0 and value <= most and math.floor(value) == value and value or nil
 end
 
 --- Makes a message tell who sends it; see SCM_CREDENTIALS in unix(7).
@@ -117,9 +117,9 @@ end
 ---@return string? err
 ---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
 function M.credentials(pid, uid, gid)
-  pid = credential(pid, C.llsocket1_getpid, 1)
-  uid = credential(uid, C.llsocket1_getuid, 2)
-  gid = credential(gid, C.llsocket1_getgid, 3)
+  pid = credential(pid, C.llsocket1_getpid, 1, 2^31 - 1)
+  uid = credential(uid, C.llsocket1_getuid, 2, 2^32 - 1)
+  gid = credential(gid, C.llsocket1_getgid, 3, 2^32 - 1)
   if not layout.ucred then return failed(ENOPROTOOPT) end
   if not (pid and uid and gid) then return failed(EINVAL) end
   local cell = layout.ucred()
@@ -357,6 +357,6 @@ end
 
 function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end
 
-M.methods, M.arg, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, encode, received, NUMBERS
+M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
 
 return M

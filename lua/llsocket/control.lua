@@ -42,7 +42,8 @@ end
 function M.put(out, cmsgs)
   local data, size = measure(cmsgs)
   if not data then return size end
-  local block = size > (out.room or 0) and iovec.memory(size) or out.block
+  local block = out.block
+  if size > (out.room or 0) then block = iovec.memory(size) end
   if size > 0 and not block then return ENOMEM end
   if block ~= out.block then out.block, out.room = block, size end
   local at = 0

@@ -3,7 +3,7 @@ local ffi = require "ffi"
 local C = require "llsocket.libc"
 local layout = require "llsocket.layout"
 
-local min, max = math.min, math.max
+local min = math.min
 local SIZE = ffi.sizeof(layout.iovec)
 local iovec_ptr, byte_ptr, char_ptr = ffi.typeof("$ *", layout.iovec), ffi.typeof "uint8_t *", ffi.typeof "const char *"
 
@@ -16,7 +16,8 @@ function M.memory(size)
   if block ~= nil then return ffi.gc(block, C.llsocket1_free) end
 end
 
--- Makes room for `n` in an array; the typed pointer alone would not keep its block.
+--- Makes room for `n` in an array; the typed pointer alone would not keep its block.
+---@return boolean done  false when there is no memory
 local function reserve(array, n)
   if array.room and array.room >= n then return true end
   local block = M.memory(n * SIZE)
@@ -25,11 +26,12 @@ local function reserve(array, n)
   return true
 end
 
---- Points an array at strings, less the `skip` bytes at their head.  The caller keeps the strings.
----@return integer? count  of iovecs; nil when there is no memory
----@return integer? total  bytes
+M.reserve = reserve
+
+--- Points an array with room for them at strings, less the `skip` bytes at their head.  The caller keeps the strings.
+---@return integer count  of iovecs
+---@return integer total  bytes
 function M.gather(array, parts, skip)
-  if not reserve(array, max(1, #parts)) then return nil end
   local iov, count, total = array.iov, 0, 0
   for i = 1, #parts do
     local part = parts[i]

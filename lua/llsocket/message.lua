@@ -130,6 +130,8 @@ local function parts_of(mh, n, ...)
 end
 
 local function readv(sock, sizes, flags)
+  local sizes_ok, e = msghdr.check_size(sizes, 1, "readv")
+  if not sizes_ok then return not_received(e) end
   local mh, _, why = msghdr.new { size = sizes, controlsize = 0 }
   if not mh then return not_received(why) end
   if not flags then return not_received(EINVAL) end
@@ -158,6 +160,7 @@ end
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF; else as send
 function Socket:sendfd(fd, ai)
   is_self(self, "sendfd")
+  cmsghdr.check_owner(fd, 1, "sendfd")
   local cmsg, _, e = cmsghdr.rights(fd)
   if ai ~= nil then addrinfo.arg(ai, 2, "sendfd") end
   if not cmsg then return not_sent(e) end

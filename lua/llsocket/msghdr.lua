@@ -55,25 +55,28 @@ end
 local function copy(from, to)
   for i = 1, #from do to[i] = from[i] end
   for i = #to, #from + 1, -1 do to[i] = nil end
+  return to
 end
 
 -- Points the header at the parts, less what was sent of them.
 local function aim(mh)
   local count, total = iovec.gather(mh.gathered, mh.parts, mh.sent)
-  if not count then return ENOMEM end
   mh.total, mh.out.msg_iov, mh.out.msg_iovlen = total, mh.gathered.iov, count
 end
 
--- Each of the setters answers nil, or the errno.  Parts are copied, since the caller's array may change.
+-- Each of the setters answers nil, or the errno.  Parts are copied, since the caller's array may change.  Room comes
+-- first: without it all stays as it was, for the header must not point at strings that are no longer kept.
 local function set_data(mh, data)
-  mh.one, mh.sent, mh.received = type(data) == "string", 0, nil
+  local one = type(data) == "string"
+  if not iovec.reserve(mh.gathered, one and 1 or math.max(1, #data)) then return ENOMEM end
+  mh.one, mh.sent, mh.received = one, 0, nil
   if mh.one then
     copy(mh.none, mh.parts)
     mh.parts[1] = data
   else
     copy(data, mh.parts)
   end
-  return aim(mh)
+  aim(mh)
 end
 
 local function set_name(mh, ai)
@@ -81,18 +84,19 @@ local function set_name(mh, ai)
   mh.out.msg_name, mh.out.msg_namelen = ai, ai and ai.namelen or 0
 end
 
-local function put_control(mh)
-  local e = control.put(mh.sending, mh.cmsgs)
+local function put_control(mh, cmsgs)
+  local e = control.put(mh.sending, cmsgs)
   if e then return e end
   local size = mh.sending.size
   mh.out.msg_control, mh.out.msg_controllen = size > 0 and mh.sending.block or nil, size
 end
 
 local function set_control(mh, cmsgs)
+  local e = put_control(mh, cmsgs)
+  if e then return e end
   copy(cmsgs, mh.cmsgs)
   mh.arrived, mh.rights = nil, false
   for _, cmsg in ipairs(cmsgs) do mh.rights = mh.rights or cmsghdr.is_rights(cmsg) end
-  return put_control(mh)
 end
 
 local function blank()
@@ -198,7 +202,7 @@ function Msghdr:control(cmsgs)
   is_self(self, "control")
   if cmsgs == nil then
     if self.arrived == true then self.arrived = control.take(self.receiving) end
-    return self.arrived or { unpack(self.cmsgs) }
+    return self.arrived or copy(self.cmsgs, {})
   end
   check_control(cmsgs, 1, "control")
   local e = set_control(self, cmsgs)
@@ -216,7 +220,7 @@ end
 --- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
 ---@return integer? errno
 function M.before_send(mh)
-  local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh)
+  local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
   return e or nil
 end
 
