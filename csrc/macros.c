@@ -101,6 +101,19 @@ EXPORT int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t
     return 1;
 }
 
+#if defined(__linux__) && !defined(SCM_PIDFD)
+#define SCM_PIDFD 4 /* SO_PASSPIDFD, Linux 6.5; a kernel newer than the headers sends it all the same */
+#endif
+
+/* Whether what arrives are descriptors, which this process then has and must close. */
+EXPORT int llsocket1_cmsg_owns(int level, int type) {
+    if (level != SOL_SOCKET) return 0;
+#ifdef SCM_PIDFD
+    if (type == SCM_PIDFD) return 1;
+#endif
+    return type == SCM_RIGHTS;
+}
+
 /* A buffer for received ancillary data.  It owns the descriptors in it: one that Lua takes is overwritten
  * with -1, and the others are closed with the buffer or before its next use. */
 struct llsocket_control {
@@ -118,15 +131,16 @@ EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
     return control->bytes;
 }
 
-EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg) {
-    control->len = (uint32_t)msg->msg_controllen;
+/* Tells the buffer what recvmsg(2), which answered `n`, wrote: a call that failed leaves msg_controllen alone. */
+EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
+    control->len = n < 0 ? 0 : (uint32_t)msg->msg_controllen;
 }
 
 EXPORT void llsocket1_control_close(struct llsocket_control *control) {
     int32_t cmsg[5], fd;
     uint32_t at, end;
     for (at = 0; llsocket1_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
-        if (cmsg[0] != SOL_SOCKET || cmsg[1] != SCM_RIGHTS) continue;
+        if (!llsocket1_cmsg_owns(cmsg[0], cmsg[1])) continue;
         end = (uint32_t)(cmsg[2] + cmsg[3]);
         for (uint32_t i = (uint32_t)cmsg[2]; i + sizeof fd <= end; i += sizeof fd) {
             memcpy(&fd, control->bytes + i, sizeof fd);

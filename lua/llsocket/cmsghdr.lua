@@ -1,16 +1,20 @@
 -- cmsghdr.lua -- one piece of ancillary data, to send or received; see cmsg(3).
 local ffi = require "ffi"
 local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local owner = require "llsocket.owner"
 local sockaddr = require "llsocket.sockaddr"
+
+ffi.cdef "int llsocket1_cmsg_owns(int level, int type);"
 
 local istype, sizeof = ffi.istype, ffi.sizeof
 local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
@@ -335,23 +339,23 @@ end
 local fd_ptr = ffi.typeof "int32_t *"
 
 -- Makes an owned object of descriptor `i` in a control buffer, which owns it until then: when memory runs
--- out in between, the buffer closes it.
+-- out in between, the buffer closes it.  The number changes hands in one statement, with nothing that could raise.
 local function own(fds, i)
-  local object = owner.wrap(fds[i])
-  if not object then
-    object = descriptor.new()
-    object.sd = fds[i]
-  end
-  fds[i] = -1
+  local fd = fds[i]
+  if not const.MSG_CMSG_CLOEXEC then fcntl.settle(fd, true) end
+  local object = owner.shell(fd) or descriptor.new()
+  object.sd, fds[i] = fd, -1
   return object
 end
 
 -- Makes one of received ancillary data, at `offset` of a control buffer's bytes.
 local function received(level, type, bytes, offset, length)
   local at = ffi.cast("uint8_t *", bytes) + offset
-  if level ~= SOL_SOCKET or type ~= SCM_RIGHTS then return make(level, type, ffi.string(at, length)) end
+  if shim.llsocket1_cmsg_owns(level, type) == 0 then return make(level, type, ffi.string(at, length)) end
   local fds, objects = ffi.cast(fd_ptr, at), {}
-  for i = 0, math.floor(length / 4) - 1 do objects[i + 1] = own(fds, i) end
+  for i = 0, math.floor(length / 4) - 1 do
+    if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- an earlier try may have run out of memory half-way
+  end
   return make(level, type, nil, objects)
 end
 

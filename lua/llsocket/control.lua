@@ -14,12 +14,12 @@ uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, con
 int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
 void *llsocket1_control_new(uint32_t size);
 void *llsocket1_control_bytes(void *control);
-void llsocket1_control_received(void *control, const void *msg);
+void llsocket1_control_received(void *control, const void *msg, int n);
 void llsocket1_control_close(void *control);
 void llsocket1_control_free(void *control);
 ]]
 
-local ENOMEM = const.ENOMEM
+local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
 local head_ptr = ffi.typeof "struct { uint32_t len, size; } *"
 local cell = ffi.new "int32_t[5]"
 
@@ -34,11 +34,12 @@ local function measure(cmsgs)
     data[i] = bytes
     size = size + shim.llsocket1_cmsg_space(#bytes)
   end
+  if size >= 2^31 then return nil, ENOBUFS end -- as Linux has it; offsets are 32 bits
   return data, size
 end
 
 --- Writes headers to send into `out.block`, `out.size` bytes.
----@return integer? errno  EBADF, ENOMEM; nil when done
+---@return integer? errno  EBADF, ENOBUFS, ENOMEM; nil when done
 function M.put(out, cmsgs)
   local data, size = measure(cmsgs)
   if not data then return size end
@@ -62,21 +63,30 @@ function M.receiver(size)
   return { block = block, head = ffi.cast(head_ptr, block), bytes = shim.llsocket1_control_bytes(block) }
 end
 
---- Tells the buffer what a receive wrote.  In C: msg_controllen may be 64 bits, and boxing it could fail for want of
---- memory before the descriptors have their owner.
-function M.received(into, header) shim.llsocket1_control_received(into.block, header) end
+--- Tells the buffer's block what a receive wrote, and what that answered.  In C: msg_controllen may be 64 bits, and
+--- boxing it could fail for want of memory before the descriptors have their owner.
+---@type fun(block: ffi.cdata*, header: ffi.cdata*, n: integer)
+M.received = shim.llsocket1_control_received
 
 --- Closes the descriptors that nobody took, and empties the buffer.
 function M.close(into) shim.llsocket1_control_close(into.block) end
 
+-- The header at `at`, and where the next is.  The cell is read in the same statement, as errno is: after a branch a
+-- finaliser may run that walks another message.
+local function get(into, at)
+  local got, level, type, offset, length, after =
+    shim.llsocket1_cmsg_get(into.bytes, into.head.len, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+  if got == 1 then return after, level, type, offset, length end
+end
+
 --- Makes objects of the headers that arrived; they own the descriptors from here on.
 ---@return llsocket.cmsghdr[] cmsgs
 function M.take(into)
-  local cmsgs, at = {}, 0
-  while shim.llsocket1_cmsg_get(into.bytes, into.head.len, at, cell) == 1 do
-    local level, type, offset, length = cell[0], cell[1], cell[2], cell[3]
-    at = cell[4]
+  local cmsgs = {}
+  local at, level, type, offset, length = get(into, 0)
+  while at do
     cmsgs[#cmsgs + 1] = cmsghdr.received(level, type, into.bytes, offset, length)
+    at, level, type, offset, length = get(into, at)
   end
   return cmsgs
 end

@@ -7,12 +7,14 @@ local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
+local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local msghdr = require "llsocket.msghdr"
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
+local received = control.received
 local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
-local EINVAL, EOPNOTSUPP, EBADMSG = const.EINVAL, const.EOPNOTSUPP, const.EBADMSG
+local EINVAL, EBADF, EOPNOTSUPP, EBADMSG = const.EINVAL, const.EBADF, const.EOPNOTSUPP, const.EBADMSG
 local AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET = const.AF_UNIX, const.SOCK_STREAM, const.SOCK_SEQPACKET
 local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
 local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
@@ -25,6 +27,7 @@ local function has_empty(type) return type ~= SOCK_STREAM and type ~= SOCK_SEQPA
 
 -- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
 local function objection(sock, mh)
+  if sock.sd < 0 then return EBADF end
   if mh.rights and sock.domain ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
@@ -64,7 +67,9 @@ local function recvmsg(sock, mh, flags)
   if band(flags, MSG_TRUNC) ~= 0 and sock.type == SOCK_STREAM then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
-  local n, why = C.llsocket1_recvmsg(sock.sd, mh.into, bor(flags, MSG_CMSG_CLOEXEC)), errno()
+  local into, block = mh.into, mh.receiving.block
+  local n, why = C.llsocket1_recvmsg(sock.sd, into, bor(flags, MSG_CMSG_CLOEXEC)), errno()
+  received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
   if n > 0 or has_empty(sock.type) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end

@@ -69,6 +69,7 @@ end
 local function set_data(mh, data)
   local one = type(data) == "string"
   if not iovec.reserve(mh.gathered, one and 1 or math.max(1, #data)) then return ENOMEM end
+  mh.total, mh.out.msg_iovlen = 0, 0 -- should the copying run out of memory
   mh.one, mh.sent, mh.received = one, 0, nil
   if mh.one then
     copy(mh.none, mh.parts)
@@ -80,8 +81,8 @@ local function set_data(mh, data)
 end
 
 local function set_name(mh, ai)
-  mh.ai, mh.ai_is_buffer = ai, false
-  mh.out.msg_name, mh.out.msg_namelen = ai, ai and ai.namelen or 0
+  local namelen = ai and ai.namelen or 0
+  mh.ai, mh.ai_is_buffer, mh.out.msg_name, mh.out.msg_namelen = ai, false, ai, namelen
 end
 
 local function put_control(mh, cmsgs)
@@ -94,6 +95,7 @@ end
 local function set_control(mh, cmsgs)
   local e = put_control(mh, cmsgs)
   if e then return e end
+  mh.rights = true -- should the copying run out of memory: then a send reads the numbers anew
   copy(cmsgs, mh.cmsgs)
   mh.arrived, mh.rights = nil, false
   for _, cmsg in ipairs(cmsgs) do mh.rights = mh.rights or cmsghdr.is_rights(cmsg) end
@@ -263,10 +265,9 @@ local function take_name(mh, sock)
   mh.ai_is_buffer = true
 end
 
---- Makes what arrived the content.  What allocates comes last: the descriptors have their owner by then.
+--- Makes what arrived the content.  The descriptors have their owner by then.
 function M.after_receive(mh, sock, n)
   local into = mh.into
-  control.received(mh.receiving, into)
   mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
   mh.received, mh.arrived = math.min(n, mh.size), true
   copy(mh.none, mh.cmsgs)

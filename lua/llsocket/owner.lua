@@ -153,6 +153,22 @@ local function take_over(fd, nonblock, borrowed)
   return fcntl.is_nonblock(fd)
 end
 
+--- Makes an object that knows all about a socket but its number, which the caller gives it.
+---@param fd integer  close-on-exec is set, unless it is borrowed
+---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
+---@param borrowed? boolean
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK
+local function shell(fd, nonblock, borrowed)
+  local sock = handle.new()
+  local domain, type, proto = identity(fd)
+  if not domain then return nil, type, proto end
+  local nonblocking, e = take_over(fd, nonblock, borrowed)
+  if nonblocking == nil then return failed(e) end
+  return adopt(sock, -1, domain, type, proto, nonblocking)
+end
+
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
 --- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
 --- caller's.
@@ -166,14 +182,11 @@ local function wrap(fd, nonblock)
   local fd_ok = check.int(fd, 1, "wrap")
   local state, borrowed = wrap_options(nonblock)
   if not fd_ok then return failed(EINVAL) end
-  local sock = handle.new()
-  local domain, type, proto = identity(fd)
-  if not domain then return nil, type, proto end
-  local nonblocking, e = take_over(fd, state, borrowed)
-  if nonblocking == nil then return failed(e) end
+  local sock, err, e = shell(fd, state, borrowed)
+  if not sock then return nil, err, e end
   if borrowed then ffi.gc(sock, nil) end
-  sock.borrowed = borrowed
-  return adopt(sock, fd, domain, type, proto, nonblocking)
+  sock.borrowed, sock.sd = borrowed, fd
+  return sock
 end
 
 --- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
@@ -316,4 +329,4 @@ function Socket:close(flag)
   if e or e2 then return refused(e or e2) end
 end
 
-return { methods = Socket, new = new, pair = pair, wrap = wrap }
+return { methods = Socket, new = new, pair = pair, wrap = wrap, shell = shell }
