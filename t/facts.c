@@ -13,6 +13,7 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +21,18 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <time.h>
+
+/* netinet/tcp.h has a shorter struct tcp_info, and the two cannot be included together. */
+#if defined(__linux__) && __has_include(<linux/tcp.h>)
+#include <linux/errqueue.h>
+#include <linux/tcp.h>
+#include <linux/version.h>
+#else
+#include <netinet/tcp.h>
+#endif
 
 #define SPOT(name)    printf("spot %s %lld\n", #name, (long long)(name));
 #define PRESENT(name) printf("const %s %lld\n", #name, (long long)(name));
@@ -108,11 +118,53 @@ static void values(void) {
     OTHER(group_source_req, gsr_source)
 }
 
+static void messages(void) {
+    STRUCT(iovec) OTHER(iovec, iov_base) INT(iovec, iov_len)
+    STRUCT(msghdr) OTHER(msghdr, msg_name) INT(msghdr, msg_namelen) OTHER(msghdr, msg_iov) INT(msghdr, msg_iovlen)
+    OTHER(msghdr, msg_control) INT(msghdr, msg_controllen) INT(msghdr, msg_flags)
+    STRUCT(timespec) INT(timespec, tv_sec) INT(timespec, tv_nsec)
+    STRUCT(in6_pktinfo) OTHER(in6_pktinfo, ipi6_addr) INT(in6_pktinfo, ipi6_ifindex)
+#ifdef IP_PKTINFO
+    STRUCT(in_pktinfo) INT(in_pktinfo, ipi_ifindex) OTHER(in_pktinfo, ipi_spec_dst) OTHER(in_pktinfo, ipi_addr)
+#endif
+#ifdef SCM_CREDENTIALS
+    STRUCT(ucred) INT(ucred, pid) INT(ucred, uid) INT(ucred, gid)
+#endif
+#ifdef SO_EE_ORIGIN_LOCAL
+    STRUCT(sock_extended_err) INT(sock_extended_err, ee_errno) INT(sock_extended_err, ee_origin)
+    INT(sock_extended_err, ee_type) INT(sock_extended_err, ee_code) INT(sock_extended_err, ee_info)
+    INT(sock_extended_err, ee_data)
+#endif
+}
+
+#ifdef __linux__
+#define TCP(f) INT(tcp_info, tcpi_##f)
+
+static void tcp(void) {
+    STRUCT(tcp_info)
+    TCP(state) TCP(ca_state) TCP(retransmits) TCP(probes) TCP(backoff) TCP(options) TCP(rto) TCP(ato)
+    TCP(snd_mss) TCP(rcv_mss) TCP(unacked) TCP(sacked) TCP(lost) TCP(retrans) TCP(fackets)
+    TCP(last_data_sent) TCP(last_ack_sent) TCP(last_data_recv) TCP(last_ack_recv)
+    TCP(pmtu) TCP(rcv_ssthresh) TCP(rtt) TCP(rttvar) TCP(snd_ssthresh) TCP(snd_cwnd) TCP(advmss) TCP(reordering)
+    TCP(rcv_rtt) TCP(rcv_space) TCP(total_retrans) TCP(pacing_rate) TCP(max_pacing_rate)
+    TCP(bytes_acked) TCP(bytes_received) TCP(segs_out) TCP(segs_in) TCP(notsent_bytes) TCP(min_rtt)
+    TCP(data_segs_in) TCP(data_segs_out) TCP(delivery_rate) TCP(busy_time) TCP(rwnd_limited) TCP(sndbuf_limited)
+    TCP(delivered) TCP(delivered_ce) TCP(bytes_sent) TCP(bytes_retrans) TCP(dsack_dups) TCP(reord_seen)
+#if !defined(LINUX_VERSION_CODE) || LINUX_VERSION_CODE >= KERNEL_VERSION(5, 5, 0)
+    TCP(rcv_ooopack) TCP(snd_wnd)
+#endif
+}
+#endif
+
 int main(void) {
     seed();
     families();
     errors();
     addresses();
     values();
+    messages();
+#ifdef __linux__
+    tcp();
+#endif
     return 0;
 }
