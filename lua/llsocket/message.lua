@@ -14,9 +14,10 @@ local msghdr = require "llsocket.msghdr"
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
 local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
-local EINVAL, EBADF, EOPNOTSUPP, EBADMSG = const.EINVAL, const.EBADF, const.EOPNOTSUPP, const.EBADMSG
+local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
+local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
 local AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET = const.AF_UNIX, const.SOCK_STREAM, const.SOCK_SEQPACKET
-local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
+local MSG_NOSIGNAL, MSG_TRUNC, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_CTRUNC
 local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 
@@ -184,14 +185,15 @@ local function only_one(mh)
     end
   end
   if one then return one, nil, false end
-  return not_received(EBADMSG)
+  return not_received(band(mh:flags(), MSG_CTRUNC) ~= 0 and EMFILE or EBADMSG) -- there was room enough in the buffer
 end
 
 --- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket.
 ---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EBADMSG: the message had none; else as recv
+---@return integer? errno  EBADMSG: the message had none; EMFILE: it had, but this process no number left for it, and it
+---is lost; else as recv
 function Socket:recvfd()
   is_self(self, "recvfd")
   local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
