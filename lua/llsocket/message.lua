@@ -69,7 +69,8 @@ local function recvmsg(sock, mh, flags)
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
-  local n, why = C.llsocket1_recvmsg(sock.sd, into, bor(flags, MSG_CMSG_CLOEXEC)), errno()
+  if sock.domain == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
