@@ -48,7 +48,8 @@ end
 --- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises
 --- SIGPIPE.  Where a stream took a part, the message holds the rest, without the ancillary data: send it again.
 ---@param mh llsocket.msghdr
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
@@ -80,7 +81,8 @@ end
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
 --- arrive are close-on-exec, and closed unless they are taken.
 ---@param mh llsocket.msghdr
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes received, 0 for an empty datagram; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
@@ -119,7 +121,8 @@ end
 --- Sends strings one after another without joining them; see writev(2).  Blocks on a blocking socket, for as long as
 --- sndtimeo allows.  Never raises SIGPIPE.
 ---@param parts string[]  at most 1,024
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
@@ -147,7 +150,8 @@ end
 
 --- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 ---@param sizes integer[]  most bytes for each, at most 1,024 and 2^31-1 bytes in all
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return string[]? parts  one per size, "" for those that got nothing; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
