@@ -114,8 +114,8 @@ local function writev(sock, parts, flags)
   local n, err, again, no = sendmsg(sock, mh, flags)
   mh:data "" -- the parts may be large
   spare = mh
-  if n then return n, err, again, no end
-  if err then return nil, err, again, no end
+  if no then return n, err, again, no end
+  if n then return n, nil, again end
 end
 
 --- Sends strings one after another without joining them; see writev(2).  Blocks on a blocking socket, for as long as
@@ -135,8 +135,8 @@ end
 
 -- Answers the parts that readv received in place of their length.
 local function parts_of(mh, n, ...)
-  if not n then return n, ... end
-  return mh:data(), ...
+  if n then return mh:data(), ... end
+  if select("#", ...) > 0 then return nil, ... end
 end
 
 local function readv(sock, sizes, flags)
