@@ -2,10 +2,11 @@
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local proc = require "proc"
 local values = require "values"
 local show, failed, again, sent_again = values.show, values.failed, values.again, values.sent_again
 local before = leak.count()
-local T = require("tap").plan(91)
+local T = require("tap").plan(92)
 
 local function msg(data, name) return assert(L.msghdr.new { data = data, name = name }) end
 
@@ -71,6 +72,15 @@ a, b = net.pair(L.SOCK_DGRAM)
 b:close()
 T.is(show(a:sendmsg(msg "x")), failed(L.ECONNREFUSED), "sendmsg to a closed datagram peer is an error, ECONNREFUSED")
 a:close()
+
+-- Where SIGPIPE would end the process.
+local child = proc.fork(function()
+  proc.signal(proc.SIGPIPE, proc.SIG_DFL)
+  local one, other = net.pair()
+  other:close()
+  return show(one:sendmsg(msg "x")) .. show(one:writev { "x", "y" }) == "no valuesno values"
+end)
+T.is(show(proc.wait(child)), "0, 0", "neither raises SIGPIPE")
 
 -- Time-outs of a blocking socket.
 a, b = net.pair()
