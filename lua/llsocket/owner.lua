@@ -50,6 +50,7 @@ end
 -- Gives a descriptor to the object that was made for it.
 local function adopt(sock, sd, domain, type, proto, nonblock)
   sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(type, bnot(bor(CLOEXEC, NONBLOCK))), proto
+  sock.kind = sock.type
   sock.nonblocking = nonblock or band(type, NONBLOCK) ~= 0
   return sock
 end
@@ -207,7 +208,7 @@ function Socket:dup(ai)
   end
   local from = ai or self
   adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
-  sock.ifindex = self.ifindex
+  sock.kind, sock.ifindex = self.kind, self.ifindex
   e = settle(sd, not const.F_DUPFD_CLOEXEC)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
@@ -240,6 +241,7 @@ function Socket:accept(nonblock)
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
+  sock.kind = self.kind
   e = settle(sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
   if not (e or has_accept4) then e = descriptor.set_nonblock(sd, nonblock) end
