@@ -101,14 +101,16 @@ local function pair(socktype, nonblock, protocol)
   if not (type_ok and (protocol == nil or check.int(protocol, 3, "pair"))) then return failed(EINVAL) end
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), handle.new()
-  local rc, e = C.llsocket1_socketpair(domain, bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0), proto, pair_cell), errno()
+  local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
+  -- Both numbers are read at once: after a branch a finaliser may make a pair itself.
+  local rc, e, first, second = C.llsocket1_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
   if rc < 0 then
     spare = a
     if collected(e) then return pair(socktype, nonblock, protocol) end
     return failed(e)
   end
-  adopt(a, pair_cell[0], domain, socktype, proto, nonblock)
-  adopt(b, pair_cell[1], domain, socktype, proto, nonblock)
+  adopt(a, first, domain, socktype, proto, nonblock)
+  adopt(b, second, domain, socktype, proto, nonblock)
   e = settle(a.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0) or settle(b.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
   if not e then return { a, b } end
   discard(a, e)

@@ -105,8 +105,8 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    ai.domain, ai.type, ai.proto = self.domain, self.type, self.proto
-    ai.namelen = sockaddr.length(namelen, self.domain)
+    ai.domain, ai.type, ai.proto = ai.name.any.ss_family, self.type, self.proto -- dup's address may have another family
+    ai.namelen = sockaddr.length(namelen, ai.domain)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, not_received(e) end
