@@ -6,7 +6,7 @@ local net = require "net"
 local signals = require "signals"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(39)
+local T = require("tap").plan(40)
 local before = leak.count()
 local socket = L.socket
 
@@ -108,6 +108,13 @@ if full then
   under_way("O_NONBLOCK set by somebody else counts", s:connect())
   s:close()
 
+  s = assert(socket.new(there, true))
+  s:sndtimeo(0.1)
+  local copy = assert(s:dup())
+  copy:nonblock(false)
+  refused(L.EINPROGRESS, false, "O_NONBLOCK cleared through a copy counts: a time-out is an error", s:connect())
+  copy:close(); s:close()
+
   -- interrupted
   s = assert(socket.new(there))
   start = sys.clock()
@@ -126,7 +133,7 @@ if full then
   T.is(tostring(s:getpeername()), tostring(there), "connected")
   s:close()
 else
-  T.skip(15, "this system does not drop connections for which there is no room")
+  T.skip(16, "this system does not drop connections for which there is no room")
 end
 close_all(clients)
 hole:close()

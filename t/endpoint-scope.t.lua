@@ -13,6 +13,15 @@ local function is(got, want, what)
   if got ~= want then error(("%s: got %s, want %s"):format(what, tostring(got), tostring(want)), 2) end
 end
 
+-- The kernel adds the route to a new address a little later than the address.
+local function settle()
+  for _ = 1, 500 do
+    if netns.ip("-6 route show table local dev lo"):find("local fe80::1 ", 1, true) then return end
+    proc.run "sleep 0.01"
+  end
+  error "the address has no route"
+end
+
 -- Runs fn in a namespace of which the loopback has a link-local address.
 local function inside(name, fn)
   local SKIP = 77
@@ -20,6 +29,7 @@ local function inside(name, fn)
     if not netns.enter() then return SKIP end
     netns.ip "link set lo up"
     if not select(2, netns.try "addr add fe80::1/64 dev lo nodad") then return SKIP end
+    settle()
     fn()
   end)
   local status = proc.wait(child)
@@ -50,6 +60,7 @@ inside("a datagram's sender keeps it, and without a scope a bind is refused", fu
   local here = assert(socket.new(at("fe80::1%lo", L.SOCK_DGRAM)))
   local there = assert(socket.new(at("fe80::1%lo", L.SOCK_DGRAM)))
   here:bind(); there:bind()
+  here:rcvtimeo(10); there:rcvtimeo(10)
   here:sendto("x", there:getsockname())
   local _, from = there:recvfrom()
   is(from:addr(), "fe80::1%lo", "recvfrom")

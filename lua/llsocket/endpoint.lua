@@ -39,10 +39,10 @@ function Socket:bind(ai)
   if rc ~= 0 then return refused(e) end
 end
 
--- EINPROGRESS on a blocking socket means that sndtimeo ran out.  One that llsocket did not make non-blocking may
--- have become so by another's hand: only the kernel knows.
-local function not_connected(sock, e)
-  if e == EINPROGRESS and (sock.nonblocking or descriptor.is_nonblock(sock.sd)) then return nil, true, e end
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
+-- set on this object may have been changed through a copy, which shares O_NONBLOCK.
+local function not_connected(sd, e)
+  if e == EINPROGRESS and descriptor.is_nonblock(sd) then return nil, true, e end
   return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 
@@ -59,7 +59,7 @@ function Socket:connect(ai)
   local name, why = target(self, ai, "connect")
   if not name then return report.text(why), false, why end
   local rc, e = C.llsocket1_connect(self.sd, name, name.namelen), errno()
-  if rc ~= 0 then return not_connected(self, e) end
+  if rc ~= 0 then return not_connected(self.sd, e) end
 end
 
 --- Listens for connections; see listen(2).
