@@ -62,7 +62,8 @@ print(b:recv(), c:send "y", (d:recv()))
 local fcntl, fd = require("llsocket.shim").llsocket1_fcntl, a:fd()
 a, b = nil, nil
 collect()
-print(fcntl(fd, 1, 0))]]):format(dir), "x\t1\ty\n-1\n", "loaded again from another file, sockets of the first are collected safely")
+print(fcntl(fd, 1, 0))]]):format(dir), "x\t1\ty\n-1\n",
+  "loaded again from another file, sockets of the first are collected safely")
 
 -- Another library's declarations, which are global to the VM.
 local OTHERS = [[
