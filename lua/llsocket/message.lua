@@ -24,15 +24,15 @@ local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 ---@class llsocket.socket
 local Socket = {}
 
-local function has_empty(type) return type ~= SOCK_STREAM and type ~= SOCK_SEQPACKET end
+local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
 
 -- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
-  if mh.rights and sock.domain ~= AF_UNIX then return EOPNOTSUPP end
+  if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
-  if mh.total == 0 and not has_empty(sock.type) then return EINVAL end
+  if mh.total == 0 and not has_empty(sock.kind) then return EINVAL end
 end
 
 local function sendmsg(sock, mh, flags)
@@ -66,16 +66,16 @@ end
 
 -- On a stream the kernel counts the bytes of MSG_TRUNC but writes none.
 local function recvmsg(sock, mh, flags)
-  if band(flags, MSG_TRUNC) ~= 0 and sock.type == SOCK_STREAM then return not_received(EINVAL) end
+  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
-  if sock.domain == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
   local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or has_empty(sock.type) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
+  if n > 0 or has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
