@@ -1,6 +1,7 @@
 /* macros.c -- what the FFI cannot say: variadic calls under fixed prototypes, error texts, the finaliser. */
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -20,6 +21,16 @@
 /* Lua names the ABI it was written for; a stranger is refused with the negative of ours. */
 EXPORT int llsocket1_abi(int wanted) {
     return wanted == LLSOCKET_ABI ? LLSOCKET_ABI : -LLSOCKET_ABI;
+}
+
+/* Keeps the shim mapped until the process ends: when a VM closes, an object may be collected after the handle that
+ * loaded its finaliser. */
+EXPORT void llsocket1_stay(void) {
+#ifdef RTLD_NODELETE
+    Dl_info info;
+    if (dladdr((void *)(uintptr_t)llsocket1_stay, &info) == 0) return;
+    dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
 }
 
 /* fcntl(2) and ioctl(2) are variadic, and the FFI would pass a Lua number as a double. */

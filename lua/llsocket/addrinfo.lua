@@ -40,6 +40,14 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
 
 local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 
+--- Raises unless `ai` is an address or nil.
+---@param ai? llsocket.addrinfo
+---@param position integer
+---@param method string
+local function optional(ai, position, method)
+  if type(ai) ~= "nil" then arg(ai, position, method) end
+end
+
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
 
@@ -126,7 +134,7 @@ function Addrinfo:port()
   return sockaddr.port(self.name, self.domain)
 end
 
-local host_cell, serv_cell = ffi.new "char[1025]", ffi.new "char[256]"
+local host_t, serv_t = ffi.typeof "char[1025]", ffi.typeof "char[256]"
 
 --- Looks up host and service name; see getnameinfo(3).  Blocks while it asks the resolver, unless
 --- NI_NUMERICHOST is given.
@@ -140,9 +148,11 @@ function Addrinfo:nameinfo(flag, ...)
   is_self(self, "nameinfo")
   local flags = check.flags(1, "nameinfo", flag, ...)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
+  local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
   local code, e = C.llsocket1_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, canonnames = canonnames }
+return {
+  type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, optional = optional, canonnames = canonnames }

@@ -2,7 +2,7 @@
 --
 -- A wrong type raises at the line that called into the library.  A right type with an impossible value is
 -- reported to the caller, who answers EINVAL: no number reaches the FFI unchecked, since 2^32+1 becomes 1
--- on one LuaJIT and INT_MIN on another.
+-- on one LuaJIT and INT_MIN on another.  `== nil` holds for a NULL pointer, too: what is absent is told by its type.
 local ffi = require "ffi"
 local bit = require "bit"
 
@@ -45,7 +45,7 @@ end
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
 function M.boolean(value, position, method)
-  if value ~= nil and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
+  if type(value) ~= "nil" and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
 end
 
 --- Raises unless `value` is a string or nil.
@@ -53,7 +53,7 @@ end
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
 function M.optional_string(value, position, method)
-  if value ~= nil and type(value) ~= "string" then bad(position, method, "string", value) end
+  if type(value) ~= "nil" and type(value) ~= "string" then bad(position, method, "string", value) end
 end
 
 --- Raises unless `value` is a number.
@@ -128,11 +128,12 @@ end
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
 ---@return fun(value: any, position: integer, method: string) arg  likewise
 function M.class(ctype, class)
+  local pointer = ffi.typeof("$ *", ctype) -- istype takes one for the struct, and it may be NULL
   local function self(value, method)
-    if not istype(ctype, value) then bad_self(method, class, value) end
+    if not istype(ctype, value) or istype(pointer, value) then bad_self(method, class, value) end
   end
   local function arg(value, position, method)
-    if not istype(ctype, value) then bad(position, method, class, value) end
+    if not istype(ctype, value) or istype(pointer, value) then bad(position, method, class, value) end
   end
   return self, arg
 end

@@ -43,9 +43,9 @@ end
 
 local function resolve(host, port, socktype, protocol, flags, family)
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
-  local code, e = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno()
+  local code, e, head = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
   if code ~= 0 then return gai.failed(code, e) end
-  local list = ffi.gc(list_cell[0], C.llsocket1_freeaddrinfo) -- should memory run out on the way
+  local list = ffi.gc(head, C.llsocket1_freeaddrinfo) -- should memory run out on the way
   local arr = to_array(list)
   C.llsocket1_freeaddrinfo(ffi.gc(list, nil))
   return arr

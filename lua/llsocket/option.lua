@@ -178,6 +178,7 @@ end
 for _, row in ipairs(OPTIONS) do add(row[1], row[2], const[row[3]], KIND[row[4]], row[6]) end
 for _, row in ipairs(OPTIONS) do Socket[row[1]] = Socket[row[1]] or absent(row[1]) end
 
+local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
 local PUBLIC = { int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes }
 
 local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
@@ -199,6 +200,7 @@ end
 function Socket:getsockopt(level, name, kind)
   is_self(self, "getsockopt")
   local k = kind_of(level, name, kind, "getsockopt")
+  if name == SO_GET_FILTER and level == SOL_SOCKET then k = kind == "bytes" and KIND.filter end
   if not k then return failed(EINVAL) end
   return k.read(self.sd, level, name)
 end

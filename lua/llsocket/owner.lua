@@ -124,9 +124,9 @@ local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
 local function domain_of(fd)
   if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
   namelen_cell[0] = ffi.sizeof(any_cell)
-  local rc, e = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno()
+  local rc, e, family = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
   if rc < 0 then return failed(e) end
-  return any_cell.ss_family
+  return family
 end
 
 -- Answers family, type and protocol as the kernel has them; or nil, err, errno.
@@ -214,7 +214,7 @@ end
 ---@return integer? errno  EMFILE; EBADF once closed
 function Socket:dup(ai)
   is_self(self, "dup")
-  if ai ~= nil then addrinfo.arg(ai, 1, "dup") end
+  addrinfo.optional(ai, 1, "dup")
   local sock = take()
   local sd, e = fcntl.duplicate(self.sd)
   if sd < 0 then

@@ -18,7 +18,7 @@ local PATH_MAX = ffi.sizeof(layout.sockaddr_un) - PATH_AT
 
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
 
-local text_cell = ffi.new "char[64]"
+local text_t = ffi.typeof "char[64]"
 
 local M = { type = name_t, SIZE = SIZE }
 
@@ -85,7 +85,9 @@ function M.length(name, namelen, family)
 end
 
 local function numeric(family, addr)
-  return ffi.string(C.llsocket1_inet_ntop(family, addr, text_cell, ffi.sizeof(text_cell)))
+  local text = text_t() -- its own: the result is boxed, and a finaliser that runs then may ask for another's
+  C.llsocket1_inet_ntop(family, addr, text, 64)
+  return ffi.string(text)
 end
 
 --- Tells the numeric address, without scope, or the unix path; nil for other families.

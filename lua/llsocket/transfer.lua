@@ -12,7 +12,7 @@ local sockaddr = require "llsocket.sockaddr"
 
 ffi.cdef "int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);"
 
-local errno, min, floor, bor, band = ffi.errno, math.min, math.floor, bit.bor, bit.band
+local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
 local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
@@ -47,10 +47,9 @@ end
 local function read(sd, size, flags, name)
   namelen_cell[0] = sockaddr.SIZE
   if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
-  local n, e = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno()
-  local namelen = namelen_cell[0]
-  if n <= 0 then return nil, n, e, namelen end
-  return ffi.string(shared, min(n, size)), n, e, namelen
+  local n, e, namelen = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+  local msg = ffi.string(shared, max(min(n, size), 0)) -- no branch before it: a side trace begins with a collector step
+  return msg, n, e, namelen
 end
 
 -- Checks what recv and recvfrom are given; answers size and flags, or nil.  On a stream the kernel counts
