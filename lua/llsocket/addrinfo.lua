@@ -40,14 +40,6 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
 
 local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 
---- Raises unless `ai` is an address or nil.
----@param ai? llsocket.addrinfo
----@param position integer
----@param method string
-local function optional(ai, position, method)
-  if type(ai) ~= "nil" then arg(ai, position, method) end
-end
-
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
 
@@ -154,5 +146,4 @@ function Addrinfo:nameinfo(flag, ...)
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return {
-  type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, optional = optional, canonnames = canonnames }
+return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, canonnames = canonnames }

@@ -138,6 +138,15 @@ function M.class(ctype, class)
   return self, arg
 end
 
+--- Raises unless `value` is nil or passes a class's check of an argument.
+---@param arg fun(value: any, position: integer, method: string)
+---@param value any
+---@param position integer
+---@param method string
+function M.optional(arg, value, position, method)
+  if type(value) ~= "nil" then arg(value, position, method) end
+end
+
 --- Makes the two checks of a class of tables.
 ---@param meta table  their metatable
 ---@param class string  the name for messages

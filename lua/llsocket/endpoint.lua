@@ -21,7 +21,7 @@ local Socket = {}
 
 -- The address to use; nil and the errno where neither call nor constructor gave one.
 local function target(sock, ai, method)
-  addrinfo.optional(ai, 1, method)
+  check.optional(addrinfo.arg, ai, 1, method)
   ai = ai or handle.names[sock]
   if ai then return ai end
   return nil, sock.sd < 0 and EBADF or EINVAL

@@ -173,7 +173,7 @@ function Socket:sendfd(fd, ai)
   is_self(self, "sendfd")
   cmsghdr.check_owner(fd, 1, "sendfd")
   local cmsg, _, e = cmsghdr.rights(fd)
-  addrinfo.optional(ai, 2, "sendfd")
+  check.optional(addrinfo.arg, ai, 2, "sendfd")
   if not cmsg then return not_sent(e) end
   local mh, _, why = msghdr.new { name = ai, data = "\0", control = { cmsg } }
   if not mh then return not_sent(why) end

@@ -110,7 +110,7 @@ end
 
 -- What has gone wrong with the arguments of new; answers the sizes otherwise.
 local function check_new(t)
-  addrinfo.optional(t.name, 1, "new")
+  check.optional(addrinfo.arg, t.name, 1, "new")
   if t.control ~= nil then check_control(t.control, 1, "new") end
   local e = t.data ~= nil and check_data(t.data, 1, "new")
   local sizes, total = check_size(t.size == nil and 4096 or t.size, 1, "new")

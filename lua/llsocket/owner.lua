@@ -214,7 +214,7 @@ end
 ---@return integer? errno  EMFILE; EBADF once closed
 function Socket:dup(ai)
   is_self(self, "dup")
-  addrinfo.optional(ai, 1, "dup")
+  check.optional(addrinfo.arg, ai, 1, "dup")
   local sock = take()
   local sd, e = fcntl.duplicate(self.sd)
   if sd < 0 then
