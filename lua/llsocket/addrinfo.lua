@@ -24,10 +24,10 @@ local SHOW = {
 
 -- The address comes first, so that the object itself is the pointer that a call wants.
 local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
-local addrinfo_t
+local addrinfo_t, is_object
 addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   __eq = function(a, b)
-    if not (ffi.istype(addrinfo_t, a) and ffi.istype(addrinfo_t, b)) then return false end
+    if not (is_object(a) and is_object(b)) then return false end
     return a.domain == b.domain and a.type == b.type and a:bytes() == b:bytes()
   end,
   __index = function(_, name) return Addrinfo[name] end,
@@ -38,6 +38,7 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   end,
 })
 
+is_object = check.is(addrinfo_t)
 local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
@@ -63,8 +64,8 @@ end
 ---@return integer? errno  EINVAL
 local function new(bytes, socktype, protocol)
   check.string(bytes, 1, "new")
-  local type_ok = socktype == nil or check.int(socktype, 2, "new")
-  local protocol_ok = protocol == nil or check.int(protocol, 3, "new")
+  local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "new")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "new")
   if not (type_ok and protocol_ok and #bytes >= 2 and #bytes <= sockaddr.SIZE) then return failed(EINVAL) end
   local ai = blank(0, socktype or const.SOCK_STREAM, protocol or 0)
   ffi.copy(ai, bytes, #bytes)

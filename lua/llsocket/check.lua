@@ -110,16 +110,24 @@ end
 ---@return integer? bits
 function M.flags(position, method, flag, ...)
   if select("#", ...) == 0 then
-    if flag == nil then return 0 end
+    if type(flag) == "nil" then return 0 end
     if type(flag) ~= "number" then bad(position, method, "number", flag) end
     return word(flag)
   end
-  if flag == nil then flag = 0 end
+  if type(flag) == "nil" then flag = 0 end
   return fold(0, position, method, flag, ...)
 end
 
 local function bad_self(method, class, value)
   error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+end
+
+--- Makes a test for objects of a ctype: istype takes a pointer to one for it, too, and that may be NULL.
+---@param ctype ffi.ctype*
+---@return fun(value: any): boolean is_object
+function M.is(ctype)
+  local pointer = ffi.typeof("$ *", ctype)
+  return function(value) return istype(ctype, value) and not istype(pointer, value) end
 end
 
 --- Makes the two checks of a class of cdata: of a method's self, and of an argument.
@@ -128,12 +136,12 @@ end
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
 ---@return fun(value: any, position: integer, method: string) arg  likewise
 function M.class(ctype, class)
-  local pointer = ffi.typeof("$ *", ctype) -- istype takes one for the struct, and it may be NULL
+  local is_object = M.is(ctype)
   local function self(value, method)
-    if not istype(ctype, value) or istype(pointer, value) then bad_self(method, class, value) end
+    if not is_object(value) then bad_self(method, class, value) end
   end
   local function arg(value, position, method)
-    if not istype(ctype, value) or istype(pointer, value) then bad(position, method, class, value) end
+    if not is_object(value) then bad(position, method, class, value) end
   end
   return self, arg
 end

@@ -16,7 +16,7 @@ local sockaddr = require "llsocket.sockaddr"
 
 ffi.cdef "int llsocket1_cmsg_owns(int level, int type);"
 
-local istype, sizeof = ffi.istype, ffi.sizeof
+local sizeof = ffi.sizeof
 local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
 local AF_INET, AF_INET6, AF_UNSPEC = const.AF_INET, const.AF_INET6, const.AF_UNSPEC
 local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
@@ -66,9 +66,11 @@ local function encode(cmsg)
   return cmsg.bytes
 end
 
+local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
+
 local function check_owner(object, position, method)
   if type(object) == "number" or io.type(object) then return end
-  if istype(handle.type, object) or istype(descriptor.type, object) then return end
+  if is_socket(object) or is_descriptor(object) then return end
   check.bad(position, method, "number, socket, descriptor or file", object)
 end
 
@@ -115,7 +117,7 @@ function M.rights(fd, ...)
 end
 
 local function credential(value, own, position, most)
-  if value == nil then return own() end
+  if type(value) == "nil" then return own() end
   check.number(value, position, "credentials")
   return value >= 0 and value <= most and math.floor(value) == value and value or nil
 end

@@ -68,7 +68,7 @@ end
 ---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EBADF once closed
 function Socket:listen(backlog)
   is_self(self, "listen")
-  if backlog == nil then backlog = const.SOMAXCONN end
+  if type(backlog) == "nil" then backlog = const.SOMAXCONN end
   if not check.int(backlog, 1, "listen") or backlog < 1 then return refused(EINVAL) end
   local rc, e = C.llsocket1_listen(self.sd, backlog), errno()
   if rc ~= 0 then return refused(e) end
@@ -122,7 +122,7 @@ local POLLIN, POLLOUT, POLLNVAL = const.POLLIN, const.POLLOUT, const.POLLNVAL
 
 -- Milliseconds for poll(2): rounded up, so that no wait ends early; nil is for ever.
 local function milliseconds(sec, method)
-  if sec == nil then return -1 end
+  if type(sec) == "nil" then return -1 end
   check.number(sec, 1, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
 end

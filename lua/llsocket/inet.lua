@@ -54,8 +54,8 @@ end
 local function getaddrinfo(name, family, host, port, socktype, protocol, ...)
   check.optional_string(host, 1, name)
   check.optional_string(port, 2, name)
-  local type_ok = socktype == nil or check.int(socktype, 3, name)
-  local protocol_ok = protocol == nil or check.int(protocol, 4, name)
+  local type_ok = type(socktype) == "nil" or check.int(socktype, 3, name)
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 4, name)
   local flags = check.flags(5, name, ...)
   if not (type_ok and protocol_ok and flags) or misread(host, port) then return gai.failed(EAI_SYSTEM, EINVAL) end
   if not socktype and not protocol then socktype = SOCK_STREAM end

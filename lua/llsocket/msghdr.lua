@@ -111,10 +111,10 @@ end
 -- What has gone wrong with the arguments of new; answers the sizes otherwise.
 local function check_new(t)
   check.optional(addrinfo.arg, t.name, 1, "new")
-  if t.control ~= nil then check_control(t.control, 1, "new") end
-  local e = t.data ~= nil and check_data(t.data, 1, "new")
-  local sizes, total = check_size(t.size == nil and 4096 or t.size, 1, "new")
-  local room = t.controlsize == nil and 2048 or t.controlsize
+  if type(t.control) ~= "nil" then check_control(t.control, 1, "new") end
+  local e = type(t.data) ~= "nil" and check_data(t.data, 1, "new")
+  local sizes, total = check_size(type(t.size) == "nil" and 4096 or t.size, 1, "new")
+  local room = type(t.controlsize) == "nil" and 2048 or t.controlsize
   local room_ok = check.int(room, 1, "new") and room >= 0 and room <= 2^20
   if e or not sizes then return nil, e or total end
   if not room_ok then return nil, EINVAL end
@@ -136,7 +136,7 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  EMSGSIZE for too many parts; EINVAL, EBADF, ENOMEM
 function M.new(t)
-  if t == nil then t = {} end
+  if type(t) == "nil" then t = {} end
   if type(t) ~= "table" then check.bad(1, "new", "table", t) end
   local sizes, total, room = check_new(t)
   if not sizes then return failed(total) end
@@ -154,7 +154,7 @@ end
 ---@return llsocket.addrinfo? ai  nil where there is none
 function Msghdr:name(ai)
   is_self(self, "name")
-  if ai ~= nil then
+  if type(ai) ~= "nil" then
     addrinfo.arg(ai, 1, "name")
     set_name(self, ai)
   end
@@ -184,7 +184,7 @@ end
 ---@return integer? errno  EMSGSIZE, ENOMEM
 function Msghdr:data(data)
   is_self(self, "data")
-  if data == nil then
+  if type(data) == "nil" then
     if self.received then return received(self) end
     return self.one and self.parts[1]:sub(self.sent + 1) or rest(self)
   end
@@ -202,7 +202,7 @@ end
 ---@return integer? errno  EBADF where a descriptor to send is closed, ENOMEM
 function Msghdr:control(cmsgs)
   is_self(self, "control")
-  if cmsgs == nil then
+  if type(cmsgs) == "nil" then
     if self.arrived == true then self.arrived = control.take(self.receiving) end
     return self.arrived or copy(self.cmsgs, {})
   end

@@ -54,11 +54,11 @@ local function accessor(name, opt4, kind4, opt6, kind6)
   local check_type = kind6 == KIND.boolean and check.boolean or check.number
   return function(sock, value)
     is_self(sock, name)
-    if value ~= nil then check_type(value, 1, name) end
+    if type(value) ~= "nil" then check_type(value, 1, name) end
     local level, e = level_of(sock)
     if not level then return failed(e) end
     local kind, opt = kinds[level], opts[level]
-    if value == nil then return kind.read(sock.sd, level, opt) end
+    if type(value) == "nil" then return kind.read(sock.sd, level, opt) end
     return kind.write(sock.sd, level, opt, value, 1, name)
   end
 end

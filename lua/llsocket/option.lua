@@ -82,7 +82,7 @@ local function accessor(name, level, opt, kind, read_only)
   local read, write = kind.read, kind.write
   return function(sock, value)
     is_self(sock, name)
-    if value == nil or read_only then return read(sock.sd, level, opt) end
+    if type(value) == "nil" or read_only then return read(sock.sd, level, opt) end
     return write(sock.sd, level, opt, value, 1, name)
   end
 end

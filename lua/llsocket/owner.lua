@@ -98,7 +98,7 @@ local pair_cell = ffi.new "int[2]"
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
-  local protocol_ok = protocol == nil or check.int(protocol, 3, "pair")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "pair")
   if not (type_ok and protocol_ok) then return failed(EINVAL) end
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), handle.new()
@@ -311,7 +311,7 @@ local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] 
 ---@return integer? errno  ENOTCONN; EINVAL for another flag; EBADF once closed
 function Socket:shutdown(flag)
   is_self(self, "shutdown")
-  if flag == nil then flag = const.SHUT_RDWR end
+  if type(flag) == "nil" then flag = const.SHUT_RDWR end
   check.number(flag, 1, "shutdown")
   local e = not HOW[flag] and EINVAL or shutdown(self.sd, flag)
   if e then return refused(e) end
@@ -324,7 +324,7 @@ end
 ---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR; EINVAL for another flag, and then nothing is closed
 function Socket:close(flag)
   is_self(self, "close")
-  if flag ~= nil then check.number(flag, 1, "close") end
+  if type(flag) ~= "nil" then check.number(flag, 1, "close") end
   if flag and not HOW[flag] then return refused(EINVAL) end
   local sd = self.sd
   if sd < 0 then return end

@@ -55,7 +55,7 @@ end
 -- Checks what recv and recvfrom are given; answers size and flags, or nil.  On a stream the kernel counts
 -- the bytes of MSG_TRUNC but writes none, and the buffer would show another connection's.
 local function wanted(sock, method, size, flag, ...)
-  if size == nil then size = 4096 end
+  if type(size) == "nil" then size = 4096 end
   local size_ok, flags = check.int(size, 1, method), check.flags(2, method, flag, ...)
   if not (size_ok and size >= 1 and flags) then return nil end
   if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return nil end
@@ -183,7 +183,7 @@ function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
   local file, why = descriptor(fd)
   check.number(bytes, 2, "sendfile")
-  if offset == nil then offset = 0 end
+  if type(offset) == "nil" then offset = 0 end
   check.number(offset, 3, "sendfile")
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
   if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
