@@ -6,6 +6,12 @@
 #include <linux/tcp.h>
 #include <linux/version.h>
 #define HAVE_TCP_INFO 1
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#define LLSOCKET_TCP_INFO_6_2 1
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#define LLSOCKET_TCP_INFO_6_7 1
+#endif
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
 #define LLSOCKET_TCP_INFO_4 1
 #endif

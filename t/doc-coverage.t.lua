@@ -30,7 +30,7 @@ end
 local INNER = set [[
   device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
   addrinfo.blank addrinfo.arg cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
-  msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.after_partial_send
+  msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
   msghdr.before_receive msghdr.after_receive
 ]]
 

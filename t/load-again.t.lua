@@ -3,7 +3,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(19)
+local T = require("tap").plan(20)
 
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
 
@@ -23,6 +23,15 @@ local M = require "llsocket"
 local p = M.socket.pair(M.SOCK_STREAM)
 print(M ~= L, a:send "old", b:recv(), p[1]:send "new", p[2]:recv(), select(4, b:recv(1, L.MSG_DONTWAIT)) == M.EAGAIN)]],
   "true\t3\told\t3\tnew\ttrue\n", "loaded a second time, old and new sockets work")
+prints(PRELUDE .. [[
+local a, b = pair()
+clear()
+local M = require "llsocket"
+local p = M.socket.pair(M.SOCK_STREAM)
+print(a:writev { "o", "ld" }, b:recv(), p[1]:writev { "new" }, (p[2]:recv()))
+print(a:sendmsg(L.msghdr.new { data = "old" }), b:recv(), p[1]:sendmsg(M.msghdr.new { data = "new" }), (p[2]:recv()))
+print(L.msghdr ~= M.msghdr)]], "3\told\t3\tnew\n3\told\t3\tnew\ntrue\n",
+  "what is loaded by its first use belongs to the load of the socket")
 prints(PRELUDE .. [[
 for _ = 1, 20 do clear(); L = require "llsocket"; pair(); collect() end
 local a, b = pair()

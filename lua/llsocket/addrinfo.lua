@@ -70,7 +70,9 @@ local function new(bytes, socktype, protocol)
   local ai = blank(0, socktype or const.SOCK_STREAM, protocol or 0)
   ffi.copy(ai, bytes, #bytes)
   ai.domain = ai.name.any.ss_family
-  ai.namelen = sockaddr.length(ai.name, #bytes, ai.domain)
+  local namelen = sockaddr.cut(ai.name, #bytes, ai.domain)
+  if not namelen then return failed(EINVAL) end
+  ai.namelen = namelen
   return ai
 end
 

@@ -4,6 +4,7 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"
+local const = require "llsocket.const"
 
 ffi.cdef "void llsocket1_finalize(void *owner);"
 
@@ -31,9 +32,16 @@ local function new()
   return ffi.gc(sock, finalize)
 end
 
+local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+
+--- Tells whether 0 bytes are a message on sockets of this type, and not the end.
+---@param kind integer  SOCK_*
+---@return boolean
+local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
+
 -- The address that a socket was made with, for bind and connect without one.
 local names = setmetatable({}, { __mode = "k" })
 
 local self, arg = check.class(handle_t, "llsocket.socket")
 
-return { type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg }
+return { type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty }

@@ -75,6 +75,13 @@ function M.scatter(array, sizes, total)
   return true
 end
 
+--- Frees the block of a scattered array.
+---@param array table
+function M.release(array)
+  if array.buffer then C.llsocket1_free(ffi.gc(array.buffer, nil)) end
+  array.buffer = nil
+end
+
 --- Reads the first `n` bytes of a scattered block as strings, one per size.
 ---@param array llsocket.iovec
 ---@param sizes integer[]  as it was cut

@@ -16,7 +16,7 @@ local received = control.received
 local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
-local AF_UNIX, SOCK_STREAM, SOCK_SEQPACKET = const.AF_UNIX, const.SOCK_STREAM, const.SOCK_SEQPACKET
+local AF_UNIX, SOCK_STREAM = const.AF_UNIX, const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_CTRUNC
 local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
@@ -24,15 +24,13 @@ local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 ---@class llsocket.socket
 local Socket = {}
 
-local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
-
 -- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
   if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
-  if mh.total == 0 and not has_empty(sock.kind) then return EINVAL end
+  if mh.total == 0 and not handle.has_empty(sock.kind) then return EINVAL end
 end
 
 local function sendmsg(sock, mh, flags)
@@ -75,7 +73,7 @@ local function recvmsg(sock, mh, flags)
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
+  if n > 0 or handle.has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
@@ -133,18 +131,22 @@ function Socket:writev(parts, flag, ...)
   return writev(self, parts, check.flags(2, "writev", flag, ...))
 end
 
--- Answers the parts that readv received in place of their length.
+-- Answers the parts that readv received in place of their length.  The buffer is not left to the collector, which
+-- does not count it.
 local function parts_of(mh, n, ...)
-  if n then return mh:data(), ... end
+  local parts = n and mh:data()
+  msghdr.release(mh)
+  if parts then return parts, ... end
   if select("#", ...) > 0 then return nil, ... end
 end
 
+-- Apart from readv: a loop below a frame with varargs would not compile.
 local function readv(sock, sizes, flags)
-  local sizes_ok, e = msghdr.check_size(sizes, 1, "readv")
-  if not sizes_ok then return not_received(e) end
-  local mh, _, why = msghdr.new { size = sizes, controlsize = 0 }
-  if not mh then return not_received(why) end
+  local checked, e = msghdr.check_size(sizes, 1, "readv")
+  if not checked then return not_received(e) end
   if not flags then return not_received(EINVAL) end
+  local mh, _, why = msghdr.new { size = checked, controlsize = 0 }
+  if not mh then return not_received(why) end
   return parts_of(mh, recvmsg(sock, mh, flags))
 end
 
@@ -185,8 +187,7 @@ local function only_one(mh)
   local one
   for _, cmsg in ipairs(mh:control()) do
     for _, object in ipairs(cmsg:rights() or {}) do
-      if one then object:close() end
-      one = one or object
+      if one or not cmsghdr.is_rights(cmsg) then object:close() else one = object end -- SO_PASSPIDFD's came unasked
     end
   end
   if one then return one, nil, false end
@@ -197,10 +198,11 @@ end
 ---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EBADMSG: the message had none; EMFILE: it had, but this process no number left for it, and it
----is lost; else as recv
+---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
+---no number left for it, and it is lost; else as recv
 function Socket:recvfd()
   is_self(self, "recvfd")
+  if self.sd < 0 or self.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
   local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
   if not mh then return not_received(why) end
   local n, err, again, e = recvmsg(self, mh, 0)

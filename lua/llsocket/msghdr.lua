@@ -24,6 +24,13 @@ local meta = { __index = Msghdr }
 
 local is_self, arg = check.object(meta, "llsocket.msghdr")
 
+-- The count is read once: a finaliser may change the caller's array at any time.
+local function copy(from, to, count)
+  for i = 1, count do to[i] = from[i] end
+  for i = #to, count + 1, -1 do to[i] = nil end
+  return to
+end
+
 -- Raises unless `data` is a string or an array of strings; answers nil, or the errno.
 local function check_data(data, position, method)
   if type(data) == "string" then return end
@@ -37,7 +44,7 @@ end
 -- Raises unless `size` is a number or an array of numbers; answers them as an array, and their sum; or nil and
 -- the errno.
 local function check_size(size, position, method)
-  local sizes, total = type(size) == "table" and size or { size }, 0
+  local sizes, total = type(size) == "table" and copy(size, {}, #size) or { size }, 0 -- what is checked is what is used
   for i = 1, #sizes do
     if not check.int(sizes[i], position, method) or sizes[i] < 1 then return nil, EINVAL end
     total = total + sizes[i]
@@ -52,12 +59,6 @@ local function check_control(cmsgs, position, method)
   for i = 1, #cmsgs do cmsghdr.arg(cmsgs[i], position, method) end
 end
 
-local function copy(from, to)
-  for i = 1, #from do to[i] = from[i] end
-  for i = #to, #from + 1, -1 do to[i] = nil end
-  return to
-end
-
 -- Points the header at the parts, less what was sent of them.
 local function aim(mh)
   local count, total = iovec.gather(mh.gathered, mh.parts, mh.sent)
@@ -68,14 +69,15 @@ end
 -- first: without it all stays as it was, for the header must not point at strings that are no longer kept.
 local function set_data(mh, data)
   local one = type(data) == "string"
-  if not iovec.reserve(mh.gathered, one and 1 or math.max(1, #data)) then return ENOMEM end
+  local count = one and 1 or #data
+  if not iovec.reserve(mh.gathered, math.max(1, count)) then return ENOMEM end
   mh.total, mh.out.msg_iovlen = 0, 0 -- should the copying run out of memory
   mh.one, mh.sent, mh.received = one, 0, nil
   if mh.one then
-    copy(mh.none, mh.parts)
+    copy(mh.none, mh.parts, 0)
     mh.parts[1] = data
   else
-    copy(data, mh.parts)
+    copy(data, mh.parts, count)
   end
   aim(mh)
 end
@@ -96,7 +98,7 @@ local function set_control(mh, cmsgs)
   local e = put_control(mh, cmsgs)
   if e then return e end
   mh.rights = true -- should the copying run out of memory: then a send reads the numbers anew
-  copy(cmsgs, mh.cmsgs)
+  copy(cmsgs, mh.cmsgs, #cmsgs)
   mh.arrived, mh.rights = nil, false
   for _, cmsg in ipairs(cmsgs) do mh.rights = mh.rights or cmsghdr.is_rights(cmsg) end
 end
@@ -141,8 +143,7 @@ function M.new(t)
   local sizes, total, room = check_new(t)
   if not sizes then return failed(total) end
   local mh = blank()
-  mh.sizes, mh.size, mh.controlsize, mh.one_size = {}, total, room, type(t.size) ~= "table"
-  copy(sizes, mh.sizes)
+  mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(t.size) ~= "table"
   set_name(mh, t.name)
   local e = set_data(mh, t.data or "") or set_control(mh, t.control or mh.none)
   if e then return failed(e) end
@@ -204,7 +205,7 @@ function Msghdr:control(cmsgs)
   is_self(self, "control")
   if type(cmsgs) == "nil" then
     if self.arrived == true then self.arrived = control.take(self.receiving) end
-    return self.arrived or copy(self.cmsgs, {})
+    return self.arrived or copy(self.cmsgs, {}, #self.cmsgs)
   end
   check_control(cmsgs, 1, "control")
   local e = set_control(self, cmsgs)
@@ -232,20 +233,25 @@ end
 ---@param mh llsocket.msghdr
 ---@param n integer  bytes
 function M.after_partial_send(mh, n)
+  set_control(mh, mh.none)
   mh.sent = mh.sent + n
   aim(mh)
-  set_control(mh, mh.none)
+end
+
+--- Gives the receive buffer back at once; the next receive makes another.
+---@param mh llsocket.msghdr
+function M.release(mh)
+  if mh.receiving then iovec.release(mh.scattered) end
+  mh.receiving, mh.received = nil, nil
 end
 
 -- The first receive makes the buffers.
 local function make_room(mh)
-  mh.receiving = control.receiver(mh.controlsize)
-  if not (mh.receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size)) then
-    mh.receiving = nil
-    return ENOMEM
-  end
+  local receiving = control.receiver(mh.controlsize)
+  if not (receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size)) then return ENOMEM end
   mh.into.msg_iov, mh.into.msg_iovlen = mh.scattered.iov, #mh.sizes
-  mh.into.msg_control = mh.controlsize > 0 and mh.receiving.bytes or nil
+  mh.into.msg_control = mh.controlsize > 0 and receiving.bytes or nil
+  mh.receiving = receiving -- last: an error before leaves no half of it
 end
 
 --- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed.
@@ -277,7 +283,9 @@ function M.after_receive(mh, sock, n)
   local into = mh.into
   mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
   mh.received, mh.arrived = math.min(n, mh.size), true
-  copy(mh.none, mh.cmsgs)
+  copy(mh.none, mh.cmsgs, 0)
+  mh.total, mh.out.msg_iovlen = 0, 0 -- what was set is let go; sending makes parts of what was received
+  copy(mh.none, mh.parts, 0)
   mh.rights, mh.out.msg_control, mh.out.msg_controllen = false, nil, 0
   take_name(mh, sock)
 end

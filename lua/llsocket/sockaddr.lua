@@ -84,6 +84,18 @@ function M.length(name, namelen, family)
   return namelen
 end
 
+--- Cuts a path at its first NUL, as connect(2) reads it.
+---@param name ffi.cdata*
+---@param namelen integer
+---@param family integer  AF_*
+---@return integer? namelen  nil for a path that goes on after a NUL
+function M.cut(name, namelen, family)
+  if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
+  local bytes = ffi.string(name.un.sun_path, namelen - PATH_AT)
+  if bytes:find "%z+%Z" then return nil end
+  return PATH_AT + #bytes:match "^%Z*"
+end
+
 local function numeric(family, addr)
   local text = text_t() -- its own: the result is boxed, and a finaliser that runs then may ask for another's
   C.llsocket1_inet_ntop(family, addr, text, 64)

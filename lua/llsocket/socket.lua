@@ -1,5 +1,6 @@
 -- socket.lua -- the class: gathers the methods of the rooms below.
 local handle = require "llsocket.handle"
+local later = require "llsocket.later"
 local owner = require "llsocket.owner"
 
 local ROOMS = {
@@ -24,8 +25,10 @@ local LATER = {
 setmetatable(handle.methods, { __index = function(methods, name)
   local room = LATER[name]
   if not room then return nil end
-  for later, method in pairs(require(room).methods) do rawset(methods, later, method) end
+  for other, method in pairs(later.load(room).methods) do rawset(methods, other, method) end
   return rawget(methods, name)
 end })
+
+later.keep()
 
 return { new = owner.new, pair = owner.pair, wrap = owner.wrap }

@@ -13,17 +13,15 @@ local sockaddr = require "llsocket.sockaddr"
 ffi.cdef "int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);"
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
-local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
+local is_self, has_empty = handle.self, handle.has_empty
+local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
-local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+local SOCK_STREAM = const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
 
 ---@class llsocket.socket
 local Socket = {}
-
--- Whether 0 bytes are a message, and not the end.
-local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
 
 -- One receive buffer for all: filled by one call and copied into a string before anything can run between.
 local SHARED_SIZE = 65536

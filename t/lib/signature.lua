@@ -89,7 +89,7 @@ local MODULES = {
 -- What rooms above use of a room that is public too.
 local INNER = {
   device = { of = true }, addrinfo = { arg = true, blank = true }, descriptor = { new = true },
-  msghdr = { arg = true, check_data = true, check_size = true, before_send = true, after_partial_send = true,
+  msghdr = { arg = true, check_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
   cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
