@@ -26,8 +26,8 @@
  * word for an offset that no file of that file system can reach: it is past the end. */
 static int transfer(int sd, int fd, int64_t offset, size_t bytes) {
 #if defined(LLSOCKET_NO_SENDFILE)
-    (void)sd, (void)fd, (void)offset, (void)bytes;
-    errno = ENOSYS;
+    (void)fd, (void)offset, (void)bytes;
+    errno = sd < 0 ? EBADF : ENOSYS;
     return -1;
 #elif defined(__linux__)
     off_t from = (off_t)offset;

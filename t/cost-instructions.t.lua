@@ -2,6 +2,7 @@
 local net = require "net"
 local proc = require "proc"
 local leak = require "leak"
+local missing = require "missing"
 local before = leak.count()
 local T = require("tap").plan(2)
 
@@ -41,6 +42,7 @@ end
 
 local function reason_not_to()
   if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "instructions are counted in the default mode only" end
+  if missing.nosignal then return missing.nosignal end
   local _, found = proc.run "command -v valgrind"
   if not found then return "no valgrind on this machine" end
 end
