@@ -120,7 +120,7 @@ EXPORT int llsocket1_cmsg_owns(int level, int type) {
  * with -1, and the others are closed with the buffer or before its next use. */
 struct llsocket_control {
     uint32_t len, size;
-    _Alignas(16) unsigned char bytes[];
+    _Alignas(8) unsigned char bytes[]; /* CMSG_DATA wants no more, and malloc(3) gives no more everywhere */
 };
 
 EXPORT void *llsocket1_control_new(uint32_t size) {

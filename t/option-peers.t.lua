@@ -57,9 +57,9 @@ for _, family in ipairs { L.AF_INET, L.AF_INET6 } do
     T.ok(net.await(function() return b:unread() == 1000 end), title .. ": 1,000 bytes are unread")
     b:recv(300)
     T.is(b:unread(), 700, title .. ": 300 read leave 700")
-    local total, n = 700, nil
+    local total = 700
     repeat
-      n = a:send(("y"):rep(65536))
+      local n = a:send(("y"):rep(65536))
       total = total + n
     until n == 0
     T.ok(settled(a, b, total), title .. ": with full buffers, unread and unsent are all that was sent")

@@ -140,6 +140,8 @@ end
 --- Makes the two checks of a class of tables.
 ---@param meta table  their metatable
 ---@param class string  the name for messages
+---@return fun(value: any, method: string) self  raises unless `value` is of the class
+---@return fun(value: any, position: integer, method: string) arg  likewise
 function M.object(meta, class)
   local function self(value, method)
     if getmetatable(value) ~= meta then bad_self(method, class, value) end

@@ -73,6 +73,12 @@ end
 
 local function is_fd(object) return type(object) ~= "number" or check.int(object) and object >= 0 end
 
+-- The fields are the constructors that NUMBERS makes: 0 to 255; EINVAL for any other number.
+---@class llsocket.cmsghdr.module
+---@field ttl fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field tos fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field hoplimit fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?
 local M = {}
 
 --- Makes ancillary data of any kind, to send.
@@ -91,7 +97,8 @@ end
 
 --- Makes a message carry descriptors to another process; see SCM_RIGHTS in unix(7).  The objects are kept, and
 --- their numbers read when the message is sent.
----@param fd integer|llsocket.socket|llsocket.descriptor|file*  more may follow; Linux takes 253 at most
+---@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
+---@param ... integer|llsocket.socket|llsocket.descriptor|file*  more; Linux takes 253 at most
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
 ---@return integer? errno  EBADF for what is closed, EINVAL
@@ -357,6 +364,9 @@ local function received(level, type, bytes, offset, length)
   return make(level, type, nil, objects)
 end
 
+--- Tells whether a message that carries this passes descriptors.
+---@param cmsg llsocket.cmsghdr
+---@return boolean is_rights
 function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end
 
 M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS

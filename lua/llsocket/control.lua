@@ -39,6 +39,8 @@ local function measure(cmsgs)
 end
 
 --- Writes headers to send into `out.block`, `out.size` bytes.
+---@param out { block?: ffi.cdata*, room?: integer, size?: integer }  the block is kept for the next
+---@param cmsgs llsocket.cmsghdr[]
 ---@return integer? errno  EBADF, ENOBUFS, ENOMEM; nil when done
 function M.put(out, cmsgs)
   local data, size = measure(cmsgs)
@@ -55,7 +57,8 @@ function M.put(out, cmsgs)
 end
 
 --- Makes a buffer to receive into: `bytes` is for the kernel, `head.len` what it wrote.
----@return table? into  nil when there is no memory
+---@param size integer  bytes of room
+---@return { block: ffi.cdata*, head: ffi.cdata*, bytes: ffi.cdata* }? into  nil when there is no memory
 function M.receiver(size)
   local block = shim.llsocket1_control_new(size)
   if block == nil then return nil end
@@ -69,6 +72,7 @@ end
 M.received = shim.llsocket1_control_received
 
 --- Closes the descriptors that nobody took, and empties the buffer.
+---@param into { block: ffi.cdata* }
 function M.close(into) shim.llsocket1_control_close(into.block) end
 
 -- The header at `at`, and where the next is.  The cell is read in the same statement, as errno is: after a branch a
@@ -80,6 +84,7 @@ local function get(into, at)
 end
 
 --- Makes objects of the headers that arrived; they own the descriptors from here on.
+---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
 ---@return llsocket.cmsghdr[] cmsgs
 function M.take(into)
   local cmsgs = {}

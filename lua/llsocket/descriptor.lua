@@ -21,7 +21,8 @@ local descriptor_t = ffi.metatype("struct { int sd; }", {
 
 local is_self = check.class(descriptor_t, "llsocket.descriptor")
 
--- Allocated before it owns anything; see handle.lua.
+--- Makes an object that owns nothing yet; see handle.lua.
+---@return llsocket.descriptor d
 local function new()
   local d = descriptor_t()
   d.sd = -1

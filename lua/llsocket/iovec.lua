@@ -7,9 +7,16 @@ local min = math.min
 local SIZE = ffi.sizeof(layout.iovec)
 local iovec_ptr, byte_ptr, char_ptr = ffi.typeof("$ *", layout.iovec), ffi.typeof "uint8_t *", ffi.typeof "const char *"
 
+---@class llsocket.iovec
+---@field block? ffi.cdata*  what the array lies in
+---@field iov? ffi.cdata*  the same, with its type
+---@field room? integer  for so many
+---@field buffer? ffi.cdata*  the block that scatter points at
+
 local M = {}
 
 --- Takes memory from malloc(3), which LuaJIT's heap does not count, and frees it with the object answered.
+---@param size integer  bytes
 ---@return ffi.cdata*? block  nil when there is none
 function M.memory(size)
   local block = C.llsocket1_malloc(size)
@@ -17,6 +24,8 @@ function M.memory(size)
 end
 
 --- Makes room for `n` in an array; the typed pointer alone would not keep its block.
+---@param array llsocket.iovec
+---@param n integer
 ---@return boolean done  false when there is no memory
 local function reserve(array, n)
   if array.room and array.room >= n then return true end
@@ -29,6 +38,9 @@ end
 M.reserve = reserve
 
 --- Points an array with room for them at strings, less the `skip` bytes at their head.  The caller keeps the strings.
+---@param array llsocket.iovec
+---@param parts string[]
+---@param skip integer
 ---@return integer count  of iovecs
 ---@return integer total  bytes
 function M.gather(array, parts, skip)
@@ -47,6 +59,9 @@ function M.gather(array, parts, skip)
 end
 
 --- Points an array at a block of its own, cut into these sizes.
+---@param array llsocket.iovec
+---@param sizes integer[]  bytes
+---@param total integer  their sum
 ---@return boolean done  false when there is no memory
 function M.scatter(array, sizes, total)
   if not reserve(array, #sizes) then return false end
@@ -61,6 +76,9 @@ function M.scatter(array, sizes, total)
 end
 
 --- Reads the first `n` bytes of a scattered block as strings, one per size.
+---@param array llsocket.iovec
+---@param sizes integer[]  as it was cut
+---@param n integer  bytes
 ---@return string[] parts
 function M.strings(array, sizes, n)
   local parts, at = {}, ffi.cast(byte_ptr, array.buffer)

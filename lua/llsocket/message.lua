@@ -55,7 +55,8 @@ end
 --- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises
 --- SIGPIPE.  Where a stream took a part, the message holds the rest, without the ancillary data: send it again.
 ---@param mh llsocket.msghdr
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
@@ -76,7 +77,8 @@ local function recvmsg(sock, mh, flags)
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
-  local n, why = C.llsocket1_recvmsg(sock.sd, into, bor(flags, MSG_CMSG_CLOEXEC)), errno()
+  if sock.domain == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
@@ -86,7 +88,8 @@ end
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
 --- arrive are close-on-exec, and closed unless they are taken.
 ---@param mh llsocket.msghdr
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes received, 0 for an empty datagram; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
@@ -118,14 +121,15 @@ local function writev(sock, parts, flags)
   local n, err, again, no = sendmsg(sock, mh, flags)
   mh:data "" -- the parts may be large
   spare = mh
-  if n then return n, err, again, no end
-  if err then return nil, err, again, no end
+  if no then return n, err, again, no end
+  if n then return n, nil, again end
 end
 
 --- Sends strings one after another without joining them; see writev(2).  Blocks on a blocking socket, for as long as
 --- sndtimeo allows.  Never raises SIGPIPE.
 ---@param parts string[]  at most 1,024
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
@@ -138,8 +142,8 @@ end
 
 -- Answers the parts that readv received in place of their length.
 local function parts_of(mh, n, ...)
-  if not n then return n, ... end
-  return mh:data(), ...
+  if n then return mh:data(), ... end
+  if select("#", ...) > 0 then return nil, ... end
 end
 
 local function readv(sock, sizes, flags)
@@ -153,7 +157,8 @@ end
 
 --- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 ---@param sizes integer[]  most bytes for each, at most 1,024 and 2^31-1 bytes in all
----@param flag? integer  MSG_*; more may follow
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return string[]? parts  one per size, "" for those that got nothing; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted

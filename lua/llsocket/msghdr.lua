@@ -220,6 +220,7 @@ function Msghdr:flags()
 end
 
 --- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
+---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_send(mh)
   local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
@@ -228,6 +229,8 @@ end
 
 --- Takes what a stream took off the message, so that sending it again sends the rest.  The ancillary data went with
 --- the first byte: descriptors must not go twice.
+---@param mh llsocket.msghdr
+---@param n integer  bytes
 function M.after_partial_send(mh, n)
   mh.sent = mh.sent + n
   aim(mh)
@@ -246,6 +249,7 @@ local function make_room(mh)
 end
 
 --- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed.
+---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_receive(mh)
   local e = not mh.receiving and make_room(mh)
@@ -266,6 +270,9 @@ local function take_name(mh, sock)
 end
 
 --- Makes what arrived the content.  The descriptors have their owner by then.
+---@param mh llsocket.msghdr
+---@param sock llsocket.socket
+---@param n integer  what recvmsg(2) answered
 function M.after_receive(mh, sock, n)
   local into = mh.into
   mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
