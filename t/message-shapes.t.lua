@@ -2,10 +2,12 @@
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local proc = require "proc"
+local sys = require "sys"
 local values = require "values"
 local show, failed, again, sent_again = values.show, values.failed, values.again, values.sent_again
 local before = leak.count()
-local T = require("tap").plan(91)
+local T = require("tap").plan(99)
 
 local function msg(data, name) return assert(L.msghdr.new { data = data, name = name }) end
 
@@ -71,6 +73,15 @@ a, b = net.pair(L.SOCK_DGRAM)
 b:close()
 T.is(show(a:sendmsg(msg "x")), failed(L.ECONNREFUSED), "sendmsg to a closed datagram peer is an error, ECONNREFUSED")
 a:close()
+
+-- Where SIGPIPE would end the process.
+local child = proc.fork(function()
+  proc.signal(proc.SIGPIPE, proc.SIG_DFL)
+  local one, other = net.pair()
+  other:close()
+  return show(one:sendmsg(msg "x")) .. show(one:writev { "x", "y" }) == "no valuesno values"
+end)
+T.is(show(proc.wait(child)), "0, 0", "neither raises SIGPIPE")
 
 -- Time-outs of a blocking socket.
 a, b = net.pair()
@@ -141,6 +152,30 @@ raises(function() a:writev { "x", 1 } end, "bad argument #1 to 'writev' (array o
   "writev names itself for a wrong part")
 T.is(show(b:recvmsg(into, L.MSG_DONTWAIT)), again(L.EAGAIN), "nothing was sent meanwhile")
 a:close(); b:close()
+
+-- A copy that dup's address calls something else is judged by what it is.
+a, b = net.tcp()
+local copy = assert(b:dup(assert(L.unix.getaddrinfo("/x", L.SOCK_DGRAM))[1]))
+a:send "secret"
+T.is(show(copy:recvmsg(into, L.MSG_TRUNC)), failed(L.EINVAL), "a stream called a datagram socket: MSG_TRUNC is EINVAL")
+T.is(show(copy:sendmsg(msg "")), failed(L.EINVAL), "and nothing at all is EINVAL")
+T.is(show(copy:sendfd(0)), failed(L.EOPNOTSUPP), "TCP called a unix socket: descriptors are EOPNOTSUPP")
+T.is(show(copy:recvmsg(into)), "6, nil, false", "while bytes are received")
+a:close()
+T.is(show(copy:recvmsg(into)), "no values", "up to the end")
+b:close(); copy:close()
+a, b = net.pair()
+copy = assert(b:dup(udp_name))
+a:sendfd(a)
+local passed = assert(copy:recvfd())
+T.is(sys.is_cloexec(passed:fd()), true, "a unix socket called IPv4: a descriptor received is close-on-exec")
+passed:close(); copy:close()
+local abstract, abstract_name = net.bound_at(net.places[4], L.SOCK_DGRAM)
+copy = assert(abstract:dup(udp_name))
+copy:sendto("x", abstract_name)
+copy:recvmsg(into)
+T.ok(into:name() == L.addrinfo.new(abstract_name:bytes(), udp_name:socktype()), "and a sender's name is what the kernel says")
+abstract:close(); copy:close(); a:close(); b:close()
 
 -- Once closed.
 T.is(show(a:sendmsg(msg "x")), failed(L.EBADF), "sendmsg on a closed socket: EBADF")

@@ -2,10 +2,11 @@
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local proc = require "proc"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
-local T = require("tap").plan(91)
+local T = require("tap").plan(92)
 local new = L.msghdr.new
 
 local function failed(e) return show(nil, text(e), e) end
@@ -19,6 +20,28 @@ local function told(value)
 end
 
 local function all(mh) return ("%s %s %s %s"):format(told(mh:name()), told(mh:data()), told(mh:control()), told(mh:flags())) end
+
+-- Loaded by the first use.
+local LOADED = [[
+local function loaded()
+  local out = {}
+  for i, name in ipairs { "msghdr", "cmsghdr", "message" } do out[i] = tostring(package.loaded["llsocket." .. name] ~= nil) end
+  io.write(table.concat(out, " "), "; ")
+end
+local L = require "llsocket"
+local socks = L.socket.pair(L.SOCK_DGRAM)
+local sock = socks[1]
+sock:send "x"; loaded()
+sock = sock.nosuchmethod or sock; loaded()
+assert(L.msghdr == require "llsocket.msghdr" and L.cmsghdr == require "llsocket.cmsghdr"); loaded()
+assert(type(sock.sendmsg) == "function"); loaded()
+for name in pairs(package.loaded) do if name:find "^llsocket" then package.loaded[name] = nil end end
+local again = require "llsocket"
+local mh, other = again.msghdr.new { data = "x" }, again.socket.pair(again.SOCK_DGRAM)
+assert(mh and other[1]:sendmsg(mh) == 1 and sock:sendmsg(L.msghdr.new { data = "x" }) == 1); loaded()
+]]
+T.is(proc.lua(LOADED), "false false false; false false false; true true false; true true true; true true true; ",
+  "messages are loaded by the first use, and a second time too")
 
 -- Nothing given.
 for _, mh in ipairs { assert(new()), assert(new(nil)), assert(new {}) } do

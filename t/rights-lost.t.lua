@@ -131,7 +131,7 @@ do
     if i % 5 > 0 and rights.valid(rights.objects(mh)) ~= 3 then odd = odd + 1 end
   end
   for i = 1, 3000 do pcall(round, i) end
-  mold, round = nil, nil -- luacheck: ignore
+  mold, round, may_raise = nil, nil, false -- luacheck: ignore
   for _ = 1, 50 do pcall(collectgarbage) end
   while b:recv() do end
   T.ok(ran > 100, "finalisers pass descriptors in the middle of it")

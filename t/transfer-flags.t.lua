@@ -5,7 +5,7 @@ local leak = require "leak"
 local values = require "values"
 local show, failed, failed_from = values.show, values.failed, values.failed_from
 local before = leak.count()
-local T = require("tap").plan(63)
+local T = require("tap").plan(68)
 
 -- MSG_PEEK leaves what it shows.
 for _, kind in ipairs { { "stream", L.SOCK_STREAM }, { "datagram", L.SOCK_DGRAM }, { "seqpacket", L.SOCK_SEQPACKET } } do
@@ -74,6 +74,17 @@ for _, make in ipairs { net.tcp, net.pair } do
   T.is(b:recv(), "secret", "and takes nothing from " .. name)
   a:close(); b:close()
 end
+
+a, b = net.tcp()
+local copy = assert(b:dup(net.addr(L.AF_INET, L.SOCK_DGRAM)))
+a:send "secret"
+T.is(copy:socktype(), L.SOCK_DGRAM, "a copy may be told that it is of another type")
+T.is(show(copy:recv(6, L.MSG_TRUNC)), failed(L.EINVAL), "MSG_TRUNC on it is what the socket is")
+T.is(copy:recv(), "secret", "and takes nothing from it")
+a:close()
+T.is(show(copy:recv()), "no values", "so is its end")
+T.is(show(copy:send ""), failed(L.EINVAL), "and the send of nothing")
+b:close(); copy:close()
 
 -- MSG_OOB, atmark and oobinline.
 a, b = net.tcp()

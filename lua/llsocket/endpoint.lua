@@ -39,7 +39,8 @@ function Socket:bind(ai)
   if rc ~= 0 then return refused(e) end
 end
 
--- EINPROGRESS on a blocking socket means that sndtimeo ran out; only the kernel knows which it is.
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
+-- set on this object may have been changed through a copy, which shares O_NONBLOCK.
 local function not_connected(sd, e)
   if e == EINPROGRESS and fcntl.is_nonblock(sd) then return nil, true, e end
   return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
@@ -75,12 +76,15 @@ end
 
 local namelen_cell = ffi.new "uint32_t[1]"
 
+-- The length is read in the same statement as errno: after a branch a finaliser may ask for a name itself.
+-- The family is the one that the kernel wrote: dup's address or IPV6_ADDRFORM may have changed either side's.
 local function name_of(sock, call)
   local ai = addrinfo.blank(sock.domain, sock.type, sock.proto)
   namelen_cell[0] = sockaddr.SIZE
-  local rc, e = call(sock.sd, ai, namelen_cell), errno()
+  local rc, e, namelen = call(sock.sd, ai, namelen_cell), errno(), namelen_cell[0]
   if rc ~= 0 then return failed(e) end
-  ai.namelen = sockaddr.length(ai.name, namelen_cell[0], sock.domain)
+  if namelen > 0 then ai.domain = ai.name.any.ss_family end
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
   return ai
 end
 
@@ -128,9 +132,9 @@ local function wait(sock, events, sec, method)
   if not ms then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
   poll_cell.fd, poll_cell.events, poll_cell.revents = sock.sd, events, 0
-  local n, e = C.llsocket1_poll(poll_cell, 1, ms), errno()
+  local n, e, revents = C.llsocket1_poll(poll_cell, 1, ms), errno(), poll_cell.revents
   if n < 0 then return failed(e) end
-  if band(poll_cell.revents, POLLNVAL) ~= 0 then return failed(EBADF) end
+  if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
   return n > 0
 end
 

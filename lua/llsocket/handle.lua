@@ -13,9 +13,10 @@ local finalize = shim.llsocket1_finalize
 local Socket = {}
 
 -- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
--- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set.  The lookup is a function,
--- folded away when compiled, so that an unknown name is nil and not an error.
-local handle_t = ffi.metatype("struct { int sd, domain, type, proto, ifindex; bool nonblocking, borrowed; }", {
+-- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set; `kind` and `home` are the
+-- socket's real type and family, for `type` and `domain` are what dup's address may say instead.  The lookup is a
+-- function, folded away when compiled, so that an unknown name is nil and not an error.
+local handle_t = ffi.metatype("struct { int sd, domain, type, proto, kind, home, ifindex; bool nonblocking, borrowed; }", {
   __index = function(_, name) return Socket[name] end,
   __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
 })

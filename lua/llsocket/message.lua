@@ -31,15 +31,15 @@ local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendms
 ---@class llsocket.socket
 local Socket = {}
 
-local function has_empty(type) return type ~= SOCK_STREAM and type ~= SOCK_SEQPACKET end
+local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
 
 -- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
-  if mh.rights and sock.domain ~= AF_UNIX then return EOPNOTSUPP end
+  if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
-  if mh.total == 0 and not has_empty(sock.type) then return EINVAL end
+  if mh.total == 0 and not has_empty(sock.kind) then return EINVAL end
 end
 
 local function sendmsg(sock, mh, flags)
@@ -60,9 +60,9 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM; EINVAL for ancillary data that the kernel refuses and
----for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix sockets only; EBADF where a descriptor to
----send, or this one, is closed
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS; EINVAL for ancillary data that the
+---kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix sockets only; EBADF where a
+---descriptor to send, or this one, is closed
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
@@ -73,16 +73,16 @@ end
 
 -- On a stream the kernel counts the bytes of MSG_TRUNC but writes none.
 local function recvmsg(sock, mh, flags)
-  if band(flags, MSG_TRUNC) ~= 0 and sock.type == SOCK_STREAM then return not_received(EINVAL) end
+  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
-  if sock.domain == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
   local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return not_received(why) end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or has_empty(sock.type) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
+  if n > 0 or has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that

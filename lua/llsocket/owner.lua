@@ -51,6 +51,7 @@ end
 -- Gives a descriptor to the object that was made for it.
 local function adopt(sock, sd, domain, type, proto, nonblock)
   sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(type, bnot(bor(CLOEXEC, NONBLOCK))), proto
+  sock.kind, sock.home = sock.type, domain
   sock.nonblocking = nonblock or band(type, NONBLOCK) ~= 0
   return sock
 end
@@ -98,17 +99,20 @@ local pair_cell = ffi.new "int[2]"
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
-  if not (type_ok and (protocol == nil or check.int(protocol, 3, "pair"))) then return failed(EINVAL) end
+  local protocol_ok = protocol == nil or check.int(protocol, 3, "pair")
+  if not (type_ok and protocol_ok) then return failed(EINVAL) end
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), handle.new()
-  local rc, e = C.llsocket1_socketpair(domain, bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0), proto, pair_cell), errno()
+  local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
+  -- Both numbers are read at once: after a branch a finaliser may make a pair itself.
+  local rc, e, first, second = C.llsocket1_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
   if rc < 0 then
     spare = a
     if collected(e) then return pair(socktype, nonblock, protocol) end
     return failed(e)
   end
-  adopt(a, pair_cell[0], domain, socktype, proto, nonblock)
-  adopt(b, pair_cell[1], domain, socktype, proto, nonblock)
+  adopt(a, first, domain, socktype, proto, nonblock)
+  adopt(b, second, domain, socktype, proto, nonblock)
   e = settle(a.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0) or settle(b.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
   if not e then return { a, b } end
   discard(a, e)
@@ -221,7 +225,7 @@ function Socket:dup(ai)
   end
   local from = ai or self
   adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
-  sock.ifindex = self.ifindex
+  sock.kind, sock.home, sock.ifindex = self.kind, self.home, self.ifindex
   e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
@@ -254,6 +258,7 @@ function Socket:accept(nonblock)
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
+  sock.kind, sock.home = self.kind, self.home
   e = settle(sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sd, nonblock) end

@@ -15,7 +15,8 @@ end
 local function open(path)
   if not path:find("/", 1, true) then path = "./" .. path end -- a bare name would become lib<name>.so
   local loaded, lib = pcall(ffi.load, path)
-  if not loaded then return nil, lib end
+  if not loaded and lib:find(path, 1, true) then return nil, lib end
+  if not loaded then return nil, path .. ": " .. lib end -- a library that it needs is missing
   local why = refusal(lib)
   if why then return nil, path .. ": " .. why end
   return lib

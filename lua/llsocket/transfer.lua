@@ -32,7 +32,7 @@ local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
 local Socket = {}
 
 -- Whether 0 bytes are a message, and not the end.
-local function has_empty(type) return type ~= SOCK_STREAM and type ~= SOCK_SEQPACKET end
+local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
 
 -- One receive buffer for all: filled by one call and copied into a string before anything can run between.
 local SHARED_SIZE = 65536
@@ -68,7 +68,7 @@ local function wanted(sock, method, size, flag, ...)
   if size == nil then size = 4096 end
   local size_ok, flags = check.int(size, 1, method), check.flags(2, method, flag, ...)
   if not (size_ok and size >= 1 and flags) then return nil end
-  if band(flags, MSG_TRUNC) ~= 0 and sock.type == SOCK_STREAM then return nil end
+  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return nil end
   return size, flags
 end
 
@@ -88,7 +88,7 @@ function Socket:recv(bufsize, flag, ...)
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then return not_received(e) end
-  if has_empty(self.type) then return "", nil, false end
+  if has_empty(self.kind) then return "", nil, false end
 end
 
 -- An address is made before the call that fills it, and kept for the next when that gave none.
@@ -114,16 +114,16 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    ai.domain, ai.type, ai.proto = self.domain, self.type, self.proto
-    ai.namelen = sockaddr.length(ai.name, namelen, self.domain)
+    ai.domain, ai.type, ai.proto = ai.name.any.ss_family, self.type, self.proto -- dup's address may have another family
+    ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, not_received(e) end
-  if has_empty(self.type) then return "", ai, nil, false end
+  if has_empty(self.kind) then return "", ai, nil, false end
 end
 
 -- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
-local function sendable(sock, msg) return #msg > 0 or has_empty(sock.type) end
+local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 
 --- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
 --- Never raises SIGPIPE.
@@ -196,6 +196,7 @@ function Socket:sendfile(fd, bytes, offset)
   if offset == nil then offset = 0 end
   check.number(offset, 3, "sendfile")
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
+  if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
   if not file then return not_sent(why) end
   local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
   if n < 0 then return not_sent(-n) end
