@@ -5,7 +5,7 @@ local net = require "net"
 local standin = require "standin"
 local leak = require "leak"
 local before = leak.count()
-local T = require("tap").plan(17)
+local T = require("tap").plan(18)
 
 local L = standin.load { MSG_NOSIGNAL = false, SO_NOSIGPIPE = plain.SO_OOBINLINE }
 local ai = L.inet.getaddrinfo("127.0.0.1", "0")[1]
