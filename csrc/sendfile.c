@@ -88,7 +88,7 @@ EXPORT int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags
 }
 
 EXPORT int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name,
-                                     uint32_t namelen) {
+                                    uint32_t namelen) {
     struct guard guard;
     block(&guard);
     return unblock(&guard, (int)sendto(sd, buf, len, flags, name, namelen), len);
