@@ -38,6 +38,8 @@
 #endif
 #endif
 
+#include "fallbacks.def"
+
 /* Rows, and the macros that make them, are aligned by hand. */
 /* clang-format off */
 

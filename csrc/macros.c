@@ -18,6 +18,8 @@
 #include <net/if_dl.h>
 #endif
 
+#include "fallbacks.def"
+
 /* Lua names the ABI it was written for; a stranger is refused with the negative of ours. */
 EXPORT int llsocket1_abi(int wanted) {
     return wanted == LLSOCKET_ABI ? LLSOCKET_ABI : -LLSOCKET_ABI;
@@ -142,12 +144,8 @@ EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
     return control->bytes;
 }
 
-/* Tells the buffer what recvmsg(2), which answered `n`, wrote: a call that failed leaves msg_controllen alone. */
-EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
-    control->len = n < 0 ? 0 : (uint32_t)msg->msg_controllen;
-}
-
-EXPORT void llsocket1_control_close(struct llsocket_control *control) {
+/* Does one thing with every descriptor that the buffer still owns. */
+static void each(const struct llsocket_control *control, void (*act)(int fd)) {
     int32_t cmsg[5], fd;
     uint32_t at, end;
     for (at = 0; llsocket1_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
@@ -155,9 +153,34 @@ EXPORT void llsocket1_control_close(struct llsocket_control *control) {
         end = (uint32_t)(cmsg[2] + cmsg[3]);
         for (uint32_t i = (uint32_t)cmsg[2]; i + sizeof fd <= end; i += sizeof fd) {
             memcpy(&fd, control->bytes + i, sizeof fd);
-            if (fd >= 0) close(fd);
+            if (fd >= 0) act(fd);
         }
     }
+}
+
+#ifndef MSG_CMSG_CLOEXEC
+static void set_cloexec(int fd) {
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+#endif
+
+/* Tells the buffer what recvmsg(2), which answered `n`, wrote: a call that failed leaves msg_controllen alone.
+ * Descriptors are close-on-exec from here on, where the call itself could not see to that. */
+EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
+    control->len = n < 0 ? 0 : (uint32_t)msg->msg_controllen;
+#ifndef MSG_CMSG_CLOEXEC
+    int saved = errno;
+    each(control, set_cloexec);
+    errno = saved;
+#endif
+}
+
+static void close_one(int fd) {
+    close(fd);
+}
+
+EXPORT void llsocket1_control_close(struct llsocket_control *control) {
+    each(control, close_one);
     control->len = 0;
 }
 

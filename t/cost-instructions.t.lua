@@ -2,6 +2,7 @@
 local net = require "net"
 local proc = require "proc"
 local leak = require "leak"
+local missing = require "missing"
 local before = leak.count()
 
 -- The string is looked at after the loop; one that nobody wants the compiler would not make.
@@ -54,6 +55,7 @@ end
 
 local function reason_not_to()
   if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "instructions are counted in the default mode only" end
+  if missing.nosignal then return missing.nosignal end
   local _, found = proc.run "command -v valgrind"
   if not found then return "no valgrind on this machine" end
   local said, runs = proc.run "valgrind --tool=none -q true"

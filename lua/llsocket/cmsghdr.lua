@@ -8,7 +8,6 @@ local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local descriptor = require "llsocket.descriptor"
-local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local owner = require "llsocket.owner"
@@ -363,7 +362,6 @@ local fd_ptr = ffi.typeof "int32_t *"
 -- out in between, the buffer closes it.  The number changes hands in one statement, with nothing that could raise.
 local function own(fds, i)
   local fd = fds[i]
-  if not const.MSG_CMSG_CLOEXEC then fcntl.settle(fd, true) end
   local object = owner.shell(fd) or descriptor.new()
   object.sd, fds[i] = fd, -1
   return object

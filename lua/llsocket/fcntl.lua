@@ -41,23 +41,31 @@ local function is_nonblock(sd)
   return band(flags, O_NONBLOCK) ~= 0
 end
 
+--- Sets close-on-exec; see FD_CLOEXEC in fcntl(2).
+---@param sd integer
+---@param on boolean
+---@return integer? errno
 local function set_cloexec(sd, on)
   local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
   if rc < 0 then return e end
 end
 
---- Does what the creating call could not.
+-- What keeps SIGPIPE away where sends have no flag for it: it is the socket's, so copies of the descriptor share it.
+local SO_NOSIGPIPE = not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE
+
+local function set_nosigpipe(sd)
+  int_cell[0] = 1
+  return sockopt.set(sd, const.SOL_SOCKET, SO_NOSIGPIPE, int_cell, 4)
+end
+
+--- Does what the call that made a socket could not.
 ---@param sd integer
 ---@param cloexec boolean  whether it has yet to be set
 ---@param nonblock? boolean  likewise
----@return integer? errno
+---@return integer? errno  EINVAL: it is shut down both ways, and macOS takes no SO_NOSIGPIPE then
 local function settle(sd, cloexec, nonblock)
-  local e = cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
-  if not e and not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE then
-    int_cell[0] = 1
-    e = sockopt.set(sd, const.SOL_SOCKET, const.SO_NOSIGPIPE, int_cell, 4)
-  end
-  return e or nil
+  return cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
+    or SO_NOSIGPIPE and set_nosigpipe(sd) or nil
 end
 
 --- Closes a descriptor, once; see close(2).
@@ -124,6 +132,6 @@ function Socket:nonblock(enable)
 end
 
 return {
-  methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
+  methods = Socket, settle = settle, set_cloexec = set_cloexec, close = close, shutdown = shutdown, duplicate = duplicate,
   set_nonblock = set_nonblock, is_nonblock = is_nonblock,
 }

@@ -10,6 +10,9 @@ local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local msghdr = require "llsocket.msghdr"
+local shim = require "llsocket.shim"
+
+ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
@@ -20,6 +23,10 @@ local AF_UNIX, SOCK_STREAM = const.AF_UNIX, const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_CTRUNC
 local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
+
+-- As in transfer: where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
+local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
+local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 ---@class llsocket.socket
 local Socket = {}
@@ -37,7 +44,7 @@ local function sendmsg(sock, mh, flags)
   local e = objection(sock, mh)
   if e then return not_sent(e) end
   local total = mh.total
-  local n, why = C.llsocket1_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
+  local n, why = c_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return not_sent(why) end
   if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
   return n, nil, n < total

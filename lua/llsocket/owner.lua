@@ -15,6 +15,7 @@ local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
 local is_self, failed, refused = handle.self, report.failed, report.refused
 local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local EINVAL, EBADF, EMFILE, ENFILE = const.EINVAL, const.EBADF, const.EMFILE, const.ENFILE
+local ECONNABORTED = const.ECONNABORTED
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -151,7 +152,7 @@ end
 
 -- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
 local function take_over(fd, nonblock, borrowed)
-  local e = not borrowed and settle(fd, true) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
+  local e = settle(fd, not borrowed) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
   if e then return nil, e end
   if nonblock ~= nil then return nonblock end
   return fcntl.is_nonblock(fd)
@@ -225,7 +226,7 @@ function Socket:dup(ai)
   local from = ai or self
   adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
   sock.kind, sock.home, sock.ifindex = self.kind, self.home, self.ifindex
-  e = settle(sd, not const.F_DUPFD_CLOEXEC)
+  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
   return sock
@@ -263,7 +264,7 @@ function Socket:accept(nonblock)
   if not (e or has_accept4) then e = fcntl.set_nonblock(sd, nonblock) end
   if not e then return sock end
   discard(sock, e)
-  return report.not_accepted(e)
+  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile
 end
 
 --- Tells the descriptor's number; see socket(2).  Makes no system call.

@@ -10,7 +10,11 @@ local addrinfo = require "llsocket.addrinfo"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
 
-ffi.cdef "int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);"
+ffi.cdef [[
+int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
+int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags);
+int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+]]
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
 local is_self, has_empty = handle.self, handle.has_empty
@@ -19,6 +23,11 @@ local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM = const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
+
+-- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
+local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
+local c_send = quiet and C.llsocket1_send or shim.llsocket1_guarded_send
+local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
 
 ---@class llsocket.socket
 local Socket = {}
@@ -127,7 +136,7 @@ function Socket:send(msg, flag, ...)
   check.string(msg, 1, "send")
   local flags = check.flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
-  local n, e = C.llsocket1_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
+  local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return not_sent(e) end
   return n, nil, n < #msg
 end
@@ -148,7 +157,7 @@ function Socket:sendto(msg, ai, flag, ...)
   addrinfo.arg(ai, 2, "sendto")
   local flags = check.flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
-  local n, e = C.llsocket1_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
+  local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return not_sent(e) end
   return n, nil, n < #msg
 end
