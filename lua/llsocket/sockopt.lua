@@ -102,7 +102,7 @@ end
 
 function KIND.seconds.read(sd, level, opt)
   local time = spare_time or layout.timeval()
-  spare_time, size_cell[0] = nil, TIME_SIZE
+  spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, TIME_SIZE, 0, 0 -- an option may be shorter
   local rc, e = C.llsocket1_getsockopt(sd, level, opt, time, size_cell), errno()
   local sec = tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6
   spare_time = time
