@@ -4,7 +4,7 @@ local iovec = require "llsocket.iovec"
 local leak = require "leak"
 local net = require "net"
 local before = leak.count()
-local T = require("tap").plan(15)
+local T = require("tap").plan(16)
 
 -- A table that answers one value to the first `n` readings, and another after them.
 local function fickle(length, first, n, second)

@@ -59,15 +59,15 @@ local function read(sd, size, flags, name)
   return msg, n, e, namelen
 end
 
--- Checks what recv and recvfrom are given; answers size and flags, or nil.  On a stream the kernel counts
--- the bytes of MSG_TRUNC but writes none, and the buffer would show another connection's.
-local function wanted(sock, method, size, flag, ...)
-  if type(size) == "nil" then size = 4096 end
-  local size_ok, flags = check.int(size, 1, method), check.flags(2, method, flag, ...)
-  if not (size_ok and size >= 1 and flags) then return nil end
-  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return nil end
-  return size, flags
+-- How many bytes recv and recvfrom are to take; nil for what is no size.
+local function size_of(size, method)
+  if type(size) == "nil" then return 4096 end
+  return check.int(size, 1, method) and size >= 1 and size or nil
 end
+
+-- On a stream the kernel counts the bytes of MSG_TRUNC but writes none, and the buffer would show another
+-- connection's.
+local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
@@ -80,8 +80,9 @@ end
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
 function Socket:recv(bufsize, flag, ...)
   is_self(self, "recv")
-  local size, flags = wanted(self, "recv", bufsize, flag, ...)
-  if not size then return not_received(EINVAL) end
+  local size = size_of(bufsize, "recv")
+  local flags = check.flags(2, "recv", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then return not_received(e) end
@@ -103,8 +104,9 @@ local spare
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
 function Socket:recvfrom(bufsize, flag, ...)
   is_self(self, "recvfrom")
-  local size, flags = wanted(self, "recvfrom", bufsize, flag, ...)
-  if not size then return nil, not_received(EINVAL) end
+  local size = size_of(bufsize, "recvfrom")
+  local flags = check.flags(2, "recvfrom", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return nil, not_received(EINVAL) end
   local ai = spare or addrinfo.blank(0, 0, 0)
   spare = nil
   local msg, n, e, namelen = read(self.sd, size, flags, ai)

@@ -22,6 +22,7 @@ end
 function M.adopt(sock)
   local copy = require("llsocket.handle").new()
   copy.domain, copy.type, copy.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
+  copy.home, copy.kind = copy.domain, copy.type
   return copy
 end
 
