@@ -110,8 +110,14 @@ local function test_scope()
   assert(not from:bind())
   local out = assert(L.msghdr.new { name = own, data = "scoped" })
   T.is(show(from:sendmsg(out)), "6, nil, false", "scope: a message is sent to it")
-  sock:rcvtimeo(5)
-  T.is(show(sock:recvmsg(mh)), "6, nil, false", "scope: and arrives")
+  sock:rcvtimeo(0.5)
+  local got = show(sock:recvmsg(mh))
+  for _ = 1, 20 do -- the kernel makes the address's route when it has time, and drops what comes before
+    if got == "6, nil, false" then break end
+    from:sendmsg(out)
+    got = show(sock:recvmsg(mh))
+  end
+  T.is(got, "6, nil, false", "scope: and arrives")
   T.is(mh:name():addr(), own:addr(), "scope: its name has the scope")
   T.ok(mh:name() == from:getsockname(), "scope: and is the sender's own")
   local cell = layout.sockaddr_in6()
