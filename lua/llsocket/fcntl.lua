@@ -41,6 +41,11 @@ local function is_nonblock(sd)
   return band(flags, O_NONBLOCK) ~= 0
 end
 
+--- Tells whether a number is in use.
+---@param sd integer
+---@return boolean open
+local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
+
 local function set_cloexec(sd, on)
   local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
   if rc < 0 then return e end
@@ -125,5 +130,5 @@ end
 
 return {
   methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
-  set_nonblock = set_nonblock, is_nonblock = is_nonblock,
+  set_nonblock = set_nonblock, set_cloexec = set_cloexec, is_open = is_open, is_nonblock = is_nonblock,
 }

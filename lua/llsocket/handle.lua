@@ -4,9 +4,11 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"
+local report = require "llsocket.errno"
 
 ffi.cdef "void llsocket1_finalize(void *owner);"
 
+local READ, WRITE = 1, 2
 local finalize = shim.llsocket1_finalize
 
 ---@class llsocket.socket
@@ -14,8 +16,12 @@ local Socket = {}
 
 -- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
 -- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set.  The lookup is a function,
--- folded away when compiled, so that an unknown name is nil and not an error.
-local handle_t = ffi.metatype("struct { int sd, domain, type, proto, ifindex; bool nonblocking, borrowed; }", {
+-- folded away when compiled, so that an unknown name is nil and not an error.  `watched` tells that somebody wants to
+-- know of its end, `waits` what the last call would have waited for: 1 to receive, 2 to send.
+local decl = [[
+  struct { int sd, domain, type, proto, ifindex; bool nonblocking, borrowed, watched; uint8_t waits; }
+]]
+local handle_t = ffi.metatype(decl, {
   __index = function(_, name) return Socket[name] end,
   __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
 })
@@ -33,6 +39,44 @@ end
 -- The address that a socket was made with, for bind and connect without one.
 local names = setmetatable({}, { __mode = "k" })
 
+--- What a receive or an accept that failed answers.  A loop may ask what it would have waited for.
+---@param sock llsocket.socket
+---@param e integer  errno
+local function not_received(sock, e)
+  sock.waits = READ
+  return report.not_received(e)
+end
+
+--- What a send that failed answers.
+---@param sock llsocket.socket
+---@param e integer  errno
+local function not_sent(sock, e)
+  sock.waits = WRITE
+  return report.not_sent(e)
+end
+
+-- What the rooms above do before a watched socket's descriptor goes.
+local before = {}
+
+--- Adds a function `fn(sock, given_up)`; what it answers is an error's text.
+---@param fn fun(sock: llsocket.socket, given_up: boolean): string?
+local function before_close(fn) table.insert(before, fn) end
+
+--- Tells those who want to know that a watched socket's descriptor is about to go.
+---@param sock llsocket.socket
+---@param given_up boolean  it will not be closed, but belongs to somebody else
+---@return string? err  the first error
+local function closing(sock, given_up)
+  local first
+  sock.watched = false
+  for _, fn in ipairs(before) do first = fn(sock, given_up) or first end
+  return first
+end
+
 local self, arg = check.class(handle_t, "llsocket.socket")
 
-return { type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg }
+return {
+  type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg,
+  before_close = before_close, closing = closing,
+  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent,
+}

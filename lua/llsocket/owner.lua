@@ -198,6 +198,7 @@ function Socket:unwrap()
   is_self(self, "unwrap")
   local fd = self.sd
   if fd < 0 then return failed(EBADF) end
+  if self.watched then handle.closing(self, true) end
   self.sd = -1
   return fd
 end
@@ -250,6 +251,7 @@ function Socket:accept(nonblock)
   if sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock) end
+    self.waits = handle.READ
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
@@ -321,11 +323,13 @@ function Socket:close(flag)
   is_self(self, "close")
   if flag ~= nil then check.number(flag, 1, "close") end
   if flag and not HOW[flag] then return refused(EINVAL) end
+  local told = self.watched and handle.closing(self, false) or nil
   local sd = self.sd
-  if sd < 0 then return end
+  if sd < 0 then return told end -- also where a hook has closed it
   self.sd = -1 -- first, for the number may be another's as soon as close returns
   local e = flag and shutdown(sd, flag) or nil
   local e2 = not self.borrowed and close(sd) or nil
+  if told then return told end
   if e or e2 then return refused(e or e2) end
 end
 

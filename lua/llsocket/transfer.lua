@@ -78,7 +78,7 @@ function Socket:recv(bufsize, flag, ...)
   if not size then return not_received(EINVAL) end
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
-  if n < 0 then return not_received(e) end
+  if n < 0 then return handle.not_received(self, e) end
   if has_empty(self.type) then return "", nil, false end
 end
 
@@ -109,7 +109,7 @@ function Socket:recvfrom(bufsize, flag, ...)
     ai.namelen = sockaddr.length(ai.name, namelen, self.domain)
   end
   if n > 0 then return msg, ai, nil, false end
-  if n < 0 then return nil, not_received(e) end
+  if n < 0 then return nil, handle.not_received(self, e) end
   if has_empty(self.type) then return "", ai, nil, false end
 end
 
@@ -131,7 +131,7 @@ function Socket:send(msg, flag, ...)
   local flags = check.flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = C.llsocket1_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return not_sent(e) end
+  if n < 0 then return handle.not_sent(self, e) end
   return n, nil, n < #msg
 end
 
@@ -152,7 +152,7 @@ function Socket:sendto(msg, ai, flag, ...)
   local flags = check.flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = C.llsocket1_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
-  if n < 0 then return not_sent(e) end
+  if n < 0 then return handle.not_sent(self, e) end
   return n, nil, n < #msg
 end
 
@@ -189,7 +189,7 @@ function Socket:sendfile(fd, bytes, offset)
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
   if not file then return not_sent(why) end
   local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
-  if n < 0 then return not_sent(-n) end
+  if n < 0 then return handle.not_sent(self, -n) end
   return n, nil, n > 0 and n < bytes
 end
 
