@@ -6,6 +6,9 @@
 #include <linux/tcp.h>
 #include <linux/version.h>
 #define HAVE_TCP_INFO 1
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
+#define LLSOCKET_TCP_INFO_4 1
+#endif
 #elif defined(__linux__)
 #include <netinet/tcp.h>
 #define HAVE_TCP_INFO 1

@@ -30,6 +30,9 @@
 #include <linux/errqueue.h>
 #include <linux/tcp.h>
 #include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
+#define OLD_TCP_INFO 1
+#endif
 #else
 #include <netinet/tcp.h>
 #endif
@@ -150,7 +153,7 @@ static void tcp(void) {
     TCP(bytes_acked) TCP(bytes_received) TCP(segs_out) TCP(segs_in) TCP(notsent_bytes) TCP(min_rtt)
     TCP(data_segs_in) TCP(data_segs_out) TCP(delivery_rate) TCP(busy_time) TCP(rwnd_limited) TCP(sndbuf_limited)
     TCP(delivered) TCP(delivered_ce) TCP(bytes_sent) TCP(bytes_retrans) TCP(dsack_dups) TCP(reord_seen)
-#if !defined(LINUX_VERSION_CODE) || LINUX_VERSION_CODE >= KERNEL_VERSION(5, 5, 0)
+#ifndef OLD_TCP_INFO
     TCP(rcv_ooopack) TCP(snd_wnd)
 #endif
 }

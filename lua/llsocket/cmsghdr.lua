@@ -120,10 +120,10 @@ local function credential(value, own, position, most)
   return value >= 0 and value <= most and math.floor(value) == value and value or nil
 end
 
---- Makes a message tell who sends it; see SCM_CREDENTIALS in unix(7).
----@param pid? integer  the default is this process
----@param uid? integer  the default is the real user
----@param gid? integer  the default is the real group
+--- Makes a message tell who sends it, which the kernel checks; see SCM_CREDENTIALS in unix(7).
+---@param pid? integer  0 to 2^31-1; the default is this process
+---@param uid? integer  0 to 2^32-1; the default is the real user
+---@param gid? integer  0 to 2^32-1; the default is the real group
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
 ---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
@@ -154,10 +154,10 @@ end
 --- Makes a datagram leave from an address of this machine, and by an interface; see IP_PKTINFO in ip(7),
 --- IPV6_PKTINFO in ipv6(7).
 ---@param source string  numeric; "0.0.0.0" or "::" leaves the choice to the routes.  A `%scope` names the interface
----@param ifname? string
+---@param ifname? string  the default is as the routing table has it
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
----@return integer? errno  ENODEV; EINVAL for what is no address
+---@return integer? errno  ENODEV; EINVAL for what is no address; ENOPROTOOPT where the system has none
 function M.pktinfo(source, ifname)
   check.string(source, 1, "pktinfo")
   check.optional_string(ifname, 2, "pktinfo")
@@ -259,9 +259,14 @@ local function text_of(family, addr)
   return sockaddr.text(name, sockaddr.SIZE, family)
 end
 
---- Tells where a datagram was sent to and came in; see the option pktinfo.
----@return { addr: string, index: integer, ifname?: string, specdst?: string }? info  addr is the destination, specdst
----(IPv4) the address to answer from; nil where it is of another kind
+---@class llsocket.pktinfo
+---@field addr string  the destination in the packet's header
+---@field specdst? string  IPv4 only: the address of this machine to answer from
+---@field index integer  of the interface
+---@field ifname? string  its name; nil where it has gone
+
+--- Tells where a datagram was sent to and came in; see IP_PKTINFO in ip(7) and the option pktinfo.
+---@return llsocket.pktinfo? info  nil where it is of another kind
 function Cmsghdr:pktinfo()
   is_self(self, "pktinfo")
   local info = as(self, IPPROTO_IP, const.IP_PKTINFO, layout.in_pktinfo)
@@ -276,9 +281,9 @@ function Cmsghdr:pktinfo()
   return { addr = text_of(AF_INET6, info.ipi6_addr), index = index, ifname = interface.name(index) }
 end
 
---- Tells when the message arrived, by SO_TIMESTAMP or SO_TIMESTAMPNS.
----@return integer? seconds  since the epoch; nil where it is of another kind
----@return integer? nanoseconds
+--- Tells when the message arrived, by SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).
+---@return integer? sec  seconds since 1970; nil where it is of another kind
+---@return integer? nsec  nanoseconds, 0 to 999999999
 function Cmsghdr:timestamp()
   is_self(self, "timestamp")
   local time = as(self, SOL_SOCKET, const.SCM_TIMESTAMP, layout.timeval)
@@ -330,10 +335,17 @@ local function offender(bytes)
   if ai.namelen > 0 and ai.namelen <= #rest then return ai end
 end
 
+---@class llsocket.exterr
+---@field errno integer  ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...
+---@field origin integer  SO_EE_ORIGIN_*
+---@field type integer  of the ICMP message
+---@field code integer  likewise
+---@field info integer  with EMSGSIZE the path MTU, bytes
+---@field data integer
+---@field offender? llsocket.addrinfo  who said so; nil for this machine
+
 --- Tells an error from the error queue; see IP_RECVERR in ip(7) and the option recverr.
----@return { errno: integer, origin: integer, type: integer, code: integer, info: integer, offender?:
----llsocket.addrinfo }? exterr  origin is SO_EE_ORIGIN_*, info the path MTU where errno is EMSGSIZE; nil where it is of
----another kind
+---@return llsocket.exterr? exterr  nil where it is of another kind
 function Cmsghdr:exterr()
   is_self(self, "exterr")
   local ctype = layout.sock_extended_err
