@@ -50,18 +50,23 @@ EXPORT const char *llsocket1_strerror(int errnum, char *buf, size_t size) {
 #endif
 }
 
-/* Signals as a descriptor: they are blocked in this thread first, or they would still be delivered. */
+/* Signals as a descriptor: they are blocked in this thread first, or they would still be delivered; not where
+ * there is no descriptor then. */
 EXPORT int llsocket1_signalfd(const int32_t *signals, int count) {
 #ifdef __linux__
-    sigset_t set;
-    int i, rc;
+    sigset_t set, old;
+    int i, rc, fd;
     sigemptyset(&set);
     for (i = 0; i < count; i++) {
         if (sigaddset(&set, signals[i]) != 0) return -1;
     }
-    rc = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    rc = pthread_sigmask(SIG_BLOCK, &set, &old);
     if (rc != 0) return errno = rc, -1;
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd >= 0) return fd;
+    rc = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return errno = rc, -1;
 #else
     (void)signals, (void)count;
     return errno = ENOSYS, -1;

@@ -1,7 +1,7 @@
 -- epoll.lua -- the poller's kernel side by epoll(7).
 --
 -- A back-end answers the same calls: new, add, modify, remove, wait, get.  `want` and what get answers are bits of
--- the poller's own, see poller.lua; calls answer nil, or the errno, unless they say otherwise.
+-- readiness.lua.
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"
@@ -23,8 +23,8 @@ local cell = const.EPOLLIN and layout.epoll_event()
 
 local M = { MOST = MOST, available = const.EPOLLIN ~= nil }
 
---- Makes a back-end: `fd()` tells its descriptor.
----@return table? state
+--- Makes a back-end.
+---@return table? state  `owner` owns its descriptor
 ---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
@@ -41,18 +41,37 @@ local function asked(want)
 end
 
 local function control(state, op, fd, want, generation)
-  cell.events, cell.fd, cell.generation = asked(want), fd, generation
+  cell.events, cell.fd, cell.generation = asked(want) % 2^32, fd, generation % 2^32
   local rc, e = C.llsocket1_epoll_ctl(state.owner.sd, op, fd, cell), errno()
   if rc ~= 0 then return e end
 end
 
+--- Registers a descriptor.
+---@param state table
+---@param fd integer
+---@param want integer  bits
+---@param generation integer  any 32 bits, which the events will carry
+---@return integer? errno  EEXIST, EBADF, EPERM, EOPNOTSUPP
 function M.add(state, fd, want, generation) return control(state, ADD, fd, want, generation) end
 
+--- Changes what is waited for, and the generation.
+---@param state table
+---@param fd integer
+---@param want integer  bits
+---@param generation integer
+---@return integer? errno  ENOENT, EBADF, EOPNOTSUPP
 function M.modify(state, fd, want, generation) return control(state, MOD, fd, want, generation) end
 
+--- Registers no more.
+---@param state table
+---@param fd integer
+---@return integer? errno  ENOENT, EBADF
 function M.remove(state, fd) return control(state, DEL, fd, 0, 0) end
 
 --- Waits for events.
+---@param state table
+---@param milliseconds integer  -1 for ever
+---@param max integer  1 to MOST
 ---@return integer n  -1 with an errno
 ---@return integer errno
 function M.wait(state, milliseconds, max)
@@ -60,7 +79,9 @@ function M.wait(state, milliseconds, max)
   return n, e
 end
 
---- Reads event `i`, from 0.
+--- Reads an event of the last wait.
+---@param state table
+---@param i integer  from 0
 ---@return integer fd
 ---@return integer generation
 ---@return integer ready

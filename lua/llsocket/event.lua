@@ -6,6 +6,7 @@ local const = require "llsocket.const"
 local check = require "llsocket.check"
 local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.fcntl"
+local handle = require "llsocket.handle"
 local layout = require "llsocket.layout"
 local report = require "llsocket.errno"
 
@@ -103,6 +104,7 @@ function Event:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
+  handle.closing(self, false)
   self.sd = -1
   local e = fcntl.close(fd)
   if e then return report.refused(e) end
@@ -126,7 +128,7 @@ end
 
 local function is_time(sec) return sec >= 0 and sec < 2^31 end
 
-local M = { type = event_t }
+local M = { type = event_t, methods = Event }
 
 --- Makes a timer; see timerfd_create(2).
 ---@param seconds number  until it runs out first, below 2^31; 0 is at once
@@ -157,7 +159,8 @@ local signals_cell = ffi.new "int32_t[64]"
 
 --- Makes signals readable instead of deadly; see signalfd(2).  It blocks them in this thread, for good: the kernel
 --- gives no signal to both.
----@param signal integer  SIG*; more may follow, at most 64
+---@param signal integer  SIG*
+---@param ... integer  more of them, at most 64 in all
 ---@return llsocket.event? signals
 ---@return string? err
 ---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
@@ -195,8 +198,8 @@ local function pipe_waker(event)
   local rc, e, read_end, write_end = C.llsocket1_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
   if rc < 0 then return nil, e end
   event.sd, other.sd, others[event] = read_end, write_end, other
-  e = fcntl.settle(read_end, true, true) or fcntl.set_nonblock(read_end, true) or fcntl.set_cloexec(write_end, true)
-    or fcntl.set_nonblock(write_end, true)
+  e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)
+    or fcntl.set_cloexec(write_end, true) or fcntl.set_nonblock(write_end, true)
   if e then return nil, e end
   return event
 end
@@ -213,10 +216,20 @@ function M.waker()
   return event
 end
 
--- The descriptor to write to.
-function Event:wakefd()
-  is_self(self, "wakefd")
-  return others[self] and others[self].sd or self.sd
+--- Tells the descriptor to write to.
+---@param waker llsocket.event
+---@return integer fd  -1 once closed
+function M.wakefd(waker)
+  local other = others[waker]
+  return other and other.sd or waker.sd
+end
+
+--- Closes both ends.
+---@param waker llsocket.event
+function M.close_waker(waker)
+  local other = others[waker]
+  if other then other:close() end
+  waker:close()
 end
 
 local one_cell = ffi.new("uint64_t[1]", 1)
@@ -227,7 +240,7 @@ local one_cell = ffi.new("uint64_t[1]", 1)
 ---@return string? err
 ---@return integer? errno  EBADF once closed
 function M.wake(waker)
-  local n, e = C.llsocket1_write(waker:wakefd(), one_cell, 8), errno()
+  local n, e = C.llsocket1_write(M.wakefd(waker), one_cell, 8), errno()
   if n < 0 and e ~= EAGAIN then return failed(e) end
   return true
 end

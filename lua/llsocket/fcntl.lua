@@ -46,6 +46,10 @@ end
 ---@return boolean open
 local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
 
+--- Sets whether exec closes the descriptor; see fcntl(2).
+---@param sd integer
+---@param on boolean
+---@return integer? errno
 local function set_cloexec(sd, on)
   local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
   if rc < 0 then return e end

@@ -42,6 +42,10 @@ local names = setmetatable({}, { __mode = "k" })
 --- What a receive or an accept that failed answers.  A loop may ask what it would have waited for.
 ---@param sock llsocket.socket
 ---@param e integer  errno
+---@return nil
+---@return string? err
+---@return boolean again
+---@return integer errno
 local function not_received(sock, e)
   sock.waits = READ
   return report.not_received(e)
@@ -50,27 +54,39 @@ end
 --- What a send that failed answers.
 ---@param sock llsocket.socket
 ---@param e integer  errno
+---@return integer? len
+---@return string? err
+---@return boolean? again
+---@return integer? errno
 local function not_sent(sock, e)
   sock.waits = WRITE
   return report.not_sent(e)
 end
 
--- What the rooms above do before a watched socket's descriptor goes.
+-- What the rooms above do before a watched descriptor goes, and which objects they are busy with.
 local before = {}
+local busy = setmetatable({}, { __mode = "k" })
 
---- Adds a function `fn(sock, given_up)`; what it answers is an error's text.
----@param fn fun(sock: llsocket.socket, given_up: boolean): string?
-local function before_close(fn) table.insert(before, fn) end
+--- Adds a function `fn(object, given_up)`; what it answers is an error's text.
+---@param fn fun(object: any, given_up: boolean): string?
+---@param position? integer  1 to run before those that are there; the default is after them
+local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
 
---- Tells those who want to know that a watched socket's descriptor is about to go.
----@param sock llsocket.socket
+--- Tells those who want to know that an object's descriptor is about to go.
+---@param object any  a socket, descriptor, event or poller
 ---@param given_up boolean  it will not be closed, but belongs to somebody else
+---@return boolean go_on  false: one of them closes the object again, which is about to be closed anyway
 ---@return string? err  the first error
-local function closing(sock, given_up)
+local function closing(object, given_up)
+  if busy[object] and not given_up then return false end
   local first
-  sock.watched = false
-  for _, fn in ipairs(before) do first = fn(sock, given_up) or first end
-  return first
+  busy[object] = true
+  for _, fn in ipairs(before) do
+    local err = fn(object, given_up)
+    first = first or err
+  end
+  busy[object] = nil
+  return true, first
 end
 
 local self, arg = check.class(handle_t, "llsocket.socket")

@@ -13,10 +13,12 @@ local hooks = {}
 ---@class llsocket.hook
 local Hook = {}
 local meta = { __index = Hook }
+local is_hook = check.object(meta, "llsocket.hook")
 
 --- Takes the function back.
 ---@return boolean removed  false when it has run, or was taken back before
 function Hook:remove()
+  is_hook(self, "remove")
   local list = hooks[self.sock]
   for i = list and #list or 0, 1, -1 do
     if list[i] == self then
@@ -29,16 +31,32 @@ function Hook:remove()
   return false
 end
 
--- Runs them, the last added first; answers the first error.  One that closes the socket finds the list gone.
+-- Takes the last added; nil when there is none left.
+local function take(sock)
+  local list = hooks[sock]
+  local hook = list and table.remove(list)
+  if hook and #list == 0 then hooks[sock] = nil end
+  return hook
+end
+
+-- The error of a hook as text, which its object may fail to give.
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "a hook's error has no text"
+end
+
+-- Runs them one by one, so that each may still take others back or add some; answers the first error.  The pollers
+-- come after, for what a hook registers.
 handle.before_close(function(sock, given_up)
-  local list, first = hooks[sock], nil
-  hooks[sock] = nil
-  for i = list and not given_up and #list or 0, 1, -1 do
-    local ok, err = pcall(list[i].fn, sock)
-    first = first or not ok and tostring(err) or nil
+  local first
+  if given_up then hooks[sock] = nil end
+  for hook in take, sock do
+    hook.sock = nil
+    local ok, err = pcall(hook.fn, sock)
+    if not (ok or first) then first = text_of(err) end
   end
   return first
-end)
+end, 1)
 
 ---@class llsocket.socket
 local Socket = {}
@@ -60,4 +78,4 @@ function Socket:onclose(fn)
   return hook
 end
 
-return { methods = Socket }
+return { methods = Socket, hook_methods = Hook }

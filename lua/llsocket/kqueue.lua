@@ -23,6 +23,9 @@ if not M.available then return M end
 local events_t = ffi.typeof("$[1024]", layout.kevent)
 local cell, time_cell = layout.kevent(), layout.timespec()
 
+--- Makes a back-end; `at` has what is registered, since EV_ADD does not tell.
+---@return table? state
+---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
   local fd, e = C.llsocket1_kqueue(), errno()
@@ -30,7 +33,7 @@ function M.new()
   owner.sd = fd
   e = fcntl.set_cloexec(fd, true)
   if e then return nil, e end
-  return { owner = owner, events = events_t() }
+  return { owner = owner, events = events_t(), at = {} }
 end
 
 local function change(state, fd, filter, flags, generation)
@@ -50,18 +53,45 @@ local function apply(state, fd, filter, wanted, want, generation)
   return change(state, fd, filter, bor(ADD, ENABLE, edge, once), generation)
 end
 
+--- Changes what is waited for.
+---@param state table
+---@param fd integer
+---@param want integer  bits
+---@param generation integer
+---@return integer? errno
 function M.modify(state, fd, want, generation)
   return apply(state, fd, EVFILT_READ, band(want, READ) ~= 0, want, generation)
     or apply(state, fd, EVFILT_WRITE, band(want, WRITE) ~= 0, want, generation)
 end
 
-M.add = M.modify
+--- Registers a descriptor.
+---@param state table
+---@param fd integer
+---@param want integer  bits
+---@param generation integer
+---@return integer? errno  EEXIST, EBADF
+function M.add(state, fd, want, generation)
+  if state.at[fd] then return const.EEXIST end
+  local e = M.modify(state, fd, want, generation)
+  if e then return e end
+  state.at[fd] = true
+end
 
+--- Registers no more.
+---@param state table
+---@param fd integer
 function M.remove(state, fd)
+  state.at[fd] = nil
   change(state, fd, EVFILT_READ, DELETE, 0)
   change(state, fd, EVFILT_WRITE, DELETE, 0)
 end
 
+--- Waits for events.
+---@param state table
+---@param milliseconds integer  -1 for ever
+---@param max integer  1 to MOST
+---@return integer n  -1 with an errno
+---@return integer errno
 function M.wait(state, milliseconds, max)
   time_cell.tv_sec, time_cell.tv_nsec = math.floor(milliseconds / 1000), milliseconds % 1000 * 1e6
   local timeout = milliseconds >= 0 and time_cell or nil
@@ -69,7 +99,13 @@ function M.wait(state, milliseconds, max)
   return n, e
 end
 
--- The end of what can be read is the peer's half-close, the end of what can be written a hang-up.
+--- Reads an event of the last wait.  The end of what can be read is the peer's half-close, the end of what can be
+--- written a hang-up.
+---@param state table
+---@param i integer  from 0
+---@return integer fd
+---@return integer generation
+---@return integer ready
 function M.get(state, i)
   local event = state.events[i]
   local reads, ends = event.filter == EVFILT_READ, band(event.flags, const.EV_EOF) ~= 0

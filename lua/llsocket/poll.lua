@@ -4,6 +4,7 @@
 -- under the old one's value.
 local ffi = require "ffi"
 local bit = require "bit"
+local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
 local descriptor = require "llsocket.descriptor"
@@ -24,7 +25,7 @@ local PREFERRED = const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "pol
 local Poller = {}
 local meta = { __index = Poller }
 
-local is_self, arg = check.object(meta, "llsocket.poller")
+local is_self = check.object(meta, "llsocket.poller")
 
 -- All pollers, so that close can take a socket out of them.
 local pollers = setmetatable({}, { __mode = "k" })
@@ -41,22 +42,27 @@ local function number_of(object, method)
   elseif getmetatable(object) == meta then
     fd = object:fd()
   else
-    check.bad(1, method, "number, socket, descriptor or poller", object)
+    check.bad(1, method, "number, socket, descriptor, event or poller", object)
   end
   return fd >= 0 and fd or nil, EBADF
 end
 
--- Reads a word of events; raises on another type.
-local function bits_of(word, method)
-  check.string(word, 2, method)
-  return readiness.bits(word)
+-- Reads what add and modify are given: the number and the bits, or nil and the errno.
+local function asked(p, object, events, method)
+  local fd, why = number_of(object, method)
+  check.string(events, 2, method)
+  local want = readiness.bits(events)
+  if not want then return nil, EINVAL end
+  if p.waker.sd < 0 then return nil, EBADF end
+  if not fd then return nil, why end
+  return fd, want
 end
 
 local ints_t = ffi.typeof "int[1024]"
 
 local function blank(backend, state, wake)
   return setmetatable({
-    backend = backend, backend_state = state, waker = wake, generation = 0, ready = 0,
+    backend = backend, backend_state = state, waker = wake, generation = 0, ready = 0, pid = C.llsocket1_getpid(),
     objects = {}, values = {}, generations = {},
     ready_fd = ints_t(), ready_generation = ints_t(), ready_bits = ints_t(),
   }, meta)
@@ -75,10 +81,17 @@ local function register(p, call, fd, object, want, value)
   if istype(handle.type, object) then object.watched = true end
 end
 
-handle.before_close(function(sock)
-  local fd = sock.sd
+-- A forked child shares the kernel's list with its parent: what the child closes the parent still waits for.
+local function take_out(p, fd)
+  local shared = p.backend_state.owner and p.pid ~= C.llsocket1_getpid()
+  forget(p, fd)
+  if not shared then p.backend.remove(p.backend_state, fd) end
+end
+
+handle.before_close(function(object)
+  local fd = getmetatable(object) == meta and object:fd() or object.sd
   for p in pairs(pollers) do
-    if p.objects[fd] == sock then p:remove(sock) end
+    if p.objects[fd] == object then take_out(p, fd) end
   end
 end)
 
@@ -98,10 +111,12 @@ function M.new(backend)
   local state, e = module.new()
   if not state then return failed(e) end
   local wake, why = event.waker()
-  if not wake then return failed(why) end
-  local p = blank(module, state, wake)
-  e = register(p, module.add, wake:fd(), wake, READ)
-  if e then return failed(e) end
+  local p = wake and blank(module, state, wake)
+  e = why or register(p, module.add, wake:fd(), wake, READ)
+  if e then
+    if state.owner then state.owner:close() end
+    return failed(e)
+  end
   pollers[p] = true
   return p
 end
@@ -117,10 +132,8 @@ end
 ---unknown word
 function Poller:add(object, events, value)
   is_self(self, "add")
-  local fd, why = number_of(object, "add")
-  local want = bits_of(events, "add")
-  if not want then return failed(EINVAL) end
-  if not fd then return failed(why) end
+  local fd, want = asked(self, object, events, "add")
+  if not fd then return failed(want) end
   local e = register(self, self.backend.add, fd, object, want, value)
   if e then return failed(e) end
   return true
@@ -135,12 +148,11 @@ end
 ---@return integer? errno  ENOENT: not registered; EBADF; else as for add
 function Poller:modify(object, events, value)
   is_self(self, "modify")
-  local fd, why = number_of(object, "modify")
-  local want = bits_of(events, "modify")
-  if not want then return failed(EINVAL) end
-  if not fd then return failed(why) end
+  local fd, want = asked(self, object, events, "modify")
+  if not fd then return failed(want) end
   if not self.generations[fd] then return failed(ENOENT) end
   if value == nil then value = self.values[fd] end
+  if type(object) == "number" then object = self.objects[fd] end -- a socket stays kept
   local e = register(self, self.backend.modify, fd, object, want, value)
   if e then return failed(e) end
   return true
@@ -154,6 +166,7 @@ end
 function Poller:remove(object)
   is_self(self, "remove")
   local fd, why = number_of(object, "remove")
+  if self.waker.sd < 0 then return failed(EBADF) end
   if not fd then return failed(why) end
   if not self.generations[fd] then return failed(ENOENT) end
   forget(self, fd)
@@ -180,7 +193,7 @@ end
 
 --- Waits until something is ready; see epoll_wait(2).  Allocates nothing.
 ---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
----@param max? integer  events to tell at once, 1 to 1024, which is the default
+---@param max? integer  events to tell at once, 1 or more; the default is 1024, which is also the most
 ---@return integer? n  how many are ready, for event(1) to event(n); 0 when the time ran out, or after wake()
 ---@return string? err
 ---@return integer? errno  EINTR; EBADF once closed; EINVAL
@@ -190,6 +203,7 @@ function Poller:wait(sec, max)
   if max == nil then max = 1024 end
   local max_ok = check.int(max, 2, "wait") and max >= 1
   if not (milliseconds and max_ok) then return failed(EINVAL) end
+  if self.waker.sd < 0 then return failed(EBADF) end
   self.ready = 0
   local n, e = self.backend.wait(self.backend_state, milliseconds, min(max, 1024))
   if n < 0 then return failed(e) end
@@ -208,8 +222,8 @@ end
 ---@return boolean? err  there is an error: ask error()
 function Poller:event(i)
   is_self(self, "event")
-  check.number(i, 1, "event")
-  if not (i >= 1 and i <= self.ready) then return nil end
+  local i_ok = check.int(i, 1, "event")
+  if not (i_ok and i >= 1 and i <= self.ready) then return nil end
   local fd, bits = self.ready_fd[i - 1], self.ready_bits[i - 1]
   if self.generations[fd] ~= self.ready_generation[i - 1] then return nil end
   return self.values[fd], band(bits, READ) ~= 0, band(bits, WRITE) ~= 0, band(bits, HANGUP) ~= 0,
@@ -246,7 +260,7 @@ end
 ---@return integer fd  -1 once closed
 function Poller:wakefd()
   is_self(self, "wakefd")
-  return self.waker:wakefd()
+  return event.wakefd(self.waker)
 end
 
 --- Tells the poller's own descriptor, readable when something is ready: pollers can be nested.
@@ -264,11 +278,14 @@ function Poller:close()
   is_self(self, "close")
   pollers[self] = nil
   self.objects, self.values, self.generations, self.ready = {}, {}, {}, 0
-  self.waker:close()
-  if self.backend_state.owner then return self.backend_state.owner:close() end
+  event.close_waker(self.waker)
+  local owner = self.backend_state.owner
+  if not owner or owner.sd < 0 then return end
+  handle.closing(self, false)
+  return owner:close()
 end
 
 M.timer, M.signal, M.child = event.timer, event.signal, event.child
-M.methods, M.arg = Poller, arg
+M.methods = Poller
 
 return M
