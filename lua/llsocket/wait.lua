@@ -34,13 +34,26 @@ end
 ---@return string? err
 ---@return integer? errno  EINTR, EBADF, EINVAL
 function M.poll(fd, direction, sec)
-  local ms = M.milliseconds(sec, 3, "poll")
-  if not ms then return failed(EINVAL) end
+  local fd_ok, ms = check.int(fd, 1, "poll"), M.milliseconds(sec, 3, "poll")
+  if not (fd_ok and EVENTS[direction] and ms) then return failed(EINVAL) end
+  if fd < 0 then return failed(EBADF) end -- poll(2) would pass over it, and wait for nothing
   cell.fd, cell.events, cell.revents = fd, EVENTS[direction], 0
   local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
   if n < 0 then return failed(e) end
   if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
   return n > 0
+end
+
+--- Tells which coroutine a way of waiting may put to sleep.
+---@param fd integer
+---@param direction "r"|"w"
+---@param sec? number  seconds
+---@return thread? co  nil where M.poll has the answer: outside a coroutine, for no time at all, for what it refuses
+function M.sleeper(fd, direction, sec)
+  local fd_ok, ms = check.int(fd, 1, "wait") and fd >= 0, M.milliseconds(sec, 3, "wait")
+  if not (fd_ok and EVENTS[direction] and ms) or ms == 0 then return nil end
+  local co, is_main = coroutine.running()
+  if not is_main then return co end -- is_main: LuaJIT made with the ways of Lua 5.2
 end
 
 local current = M.poll
