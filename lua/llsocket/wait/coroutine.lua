@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
+local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local poll = require "llsocket.poll"
@@ -159,13 +160,9 @@ end)
 ---@param ... any  its arguments
 ---@return thread co
 function M.spawn(fn, ...)
-  local co
-  if select("#", ...) == 0 then
-    co = coroutine.create(fn)
-  else
-    local n, arguments = select("#", ...), { ... }
-    co = coroutine.create(function() return fn(unpack(arguments, 1, n)) end)
-  end
+  if type(fn) ~= "function" then check.bad(1, "spawn", "function", fn) end
+  local n, arguments = select("#", ...), { ... }
+  local co = coroutine.create(function() return fn(unpack(arguments, 1, n)) end)
   enqueue(co)
   return co
 end
