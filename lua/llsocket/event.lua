@@ -247,8 +247,10 @@ end
 
 local drain_cell = ffi.new "uint8_t[512]"
 
---- Takes all wake-ups.
+--- Takes all wake-ups, of which a pipe may be full.
 ---@param waker llsocket.event
-function M.drain(waker) C.llsocket1_read(waker.sd, drain_cell, 512) end
+function M.drain(waker)
+  repeat local n = C.llsocket1_read(waker.sd, drain_cell, 512) until n < 512
+end
 
 return M

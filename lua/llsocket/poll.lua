@@ -23,7 +23,10 @@ local PREFERRED = const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "pol
 
 ---@class llsocket.poller
 local Poller = {}
-local meta = { __index = Poller }
+local meta = {
+  __index = Poller,
+  __tostring = function(p) return ("llsocket.poller: fd %d"):format(p:fd()) end,
+}
 
 local is_self = check.object(meta, "llsocket.poller")
 
@@ -175,19 +178,26 @@ function Poller:remove(object)
   return true
 end
 
--- Keeps those of the kernel's `n` events that are still meant.  A wake-up is taken and not shown.
-local function sift(p, n)
-  local get, state, waker, k = p.backend.get, p.backend_state, p.waker, 0
-  for i = 0, n - 1 do
-    local fd, generation, bits = get(state, i)
-    generation = bit.tobit(generation)
-    if fd == waker.sd then
-      event.drain(waker)
-    elseif p.generations[fd] == generation then
-      p.ready_fd[k], p.ready_generation[k], p.ready_bits[k] = fd, generation, bits
-      k = k + 1
-    end
+-- Keeps the kernel's event `i` as the `k`th if it is still meant; answers the next `k`.  A wake-up is taken and not
+-- shown.
+local function keep(p, i, k)
+  local fd, generation, bits = p.backend.get(p.backend_state, i)
+  generation = bit.tobit(generation)
+  if fd == p.waker.sd then
+    event.drain(p.waker)
+    return k
   end
+  if p.generations[fd] ~= generation then return k end
+  p.ready_fd[k], p.ready_generation[k], p.ready_bits[k] = fd, generation, bits
+  return k + 1
+end
+
+-- The first is kept outside the loop: a caller's trace that meets a loop here and its own over the events, each run
+-- once, would be given up.
+local function sift(p, n)
+  if n == 0 then return 0 end
+  local k = keep(p, 0, 0)
+  for i = 1, n - 1 do k = keep(p, i, k) end
   return k
 end
 
@@ -230,12 +240,13 @@ function Poller:event(i)
     band(bits, HALF) ~= 0, band(bits, ERROR) ~= 0
 end
 
+-- A call where a loop would do, for the same reason.
 local function next_event(p, i)
-  while i < p.ready do
-    i = i + 1
-    local value, read, write, hangup, half, err = p:event(i)
-    if value ~= nil then return i, value, read, write, hangup, half, err end
-  end
+  if i >= p.ready then return nil end
+  i = i + 1
+  local value, read, write, hangup, half, err = p:event(i)
+  if value ~= nil then return i, value, read, write, hangup, half, err end
+  return next_event(p, i)
 end
 
 --- Goes over the events of the last wait: `for i, value, read, write, hangup, half, err in p:events() do`.
