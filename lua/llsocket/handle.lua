@@ -63,6 +63,18 @@ local function not_sent(sock, e)
   return report.not_sent(e)
 end
 
+--- What a send answers that was taken: with bytes left over the next one would block.
+---@param sock llsocket.socket
+---@param n integer  bytes taken
+---@param again boolean  fewer than all
+---@return integer len
+---@return nil
+---@return boolean again
+local function sent(sock, n, again)
+  if again then sock.waits = WRITE end
+  return n, nil, again
+end
+
 -- What the rooms above do before a watched descriptor goes, and which objects they are busy with.
 local before = {}
 local busy = setmetatable({}, { __mode = "k" })
@@ -94,5 +106,5 @@ local self, arg = check.class(handle_t, "llsocket.socket")
 return {
   type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg,
   before_close = before_close, closing = closing,
-  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent,
+  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent,
 }

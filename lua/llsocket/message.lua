@@ -42,7 +42,7 @@ local function sendmsg(sock, mh, flags)
   local n, why = C.llsocket1_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return handle.not_sent(sock, why) end
   if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
-  return n, nil, n < total
+  return handle.sent(sock, n, n < total)
 end
 
 --- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises

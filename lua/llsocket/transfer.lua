@@ -132,7 +132,7 @@ function Socket:send(msg, flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = C.llsocket1_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return handle.not_sent(self, e) end
-  return n, nil, n < #msg
+  return handle.sent(self, n, n < #msg)
 end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
@@ -153,7 +153,7 @@ function Socket:sendto(msg, ai, flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = C.llsocket1_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return handle.not_sent(self, e) end
-  return n, nil, n < #msg
+  return handle.sent(self, n, n < #msg)
 end
 
 -- The descriptor of a file; nil and the errno where there is none.
@@ -190,7 +190,7 @@ function Socket:sendfile(fd, bytes, offset)
   if not file then return not_sent(why) end
   local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
   if n < 0 then return handle.not_sent(self, -n) end
-  return n, nil, n > 0 and n < bytes
+  return handle.sent(self, n, n > 0 and n < bytes)
 end
 
 return { methods = Socket }
