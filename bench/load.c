@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { SIZE = 64, EVENTS = 1024 };
-static const double WARM_UP = 0.05; // seconds, in which LuaJIT compiles
+static const double WARM_UP = 0.1; // seconds, in which LuaJIT compiles
 
 struct connection {
   int fd;

@@ -61,6 +61,7 @@ local function ratio(list, base)
   return quartiles(ratios)
 end
 
+-- Answers how many rounds the server does in the CPU time in which C does one.
 local function show(server, base)
   local low, rate, high = quartiles(server.rates)
   local worst, middle, best = ratio(server.rates, base.rates)
@@ -68,16 +69,16 @@ local function show(server, base)
   local _, cpu_ratio = ratio(server.cpus, base.cpus)
   print(("# %-21s %7d %7d-%-7d %5.2f %5.2f-%-5.2f %6d %5.2f"):format(server.name, rate, low, high, middle, worst, best,
     cpu, cpu_ratio))
-  return middle
+  return 1 / cpu_ratio
 end
 
 local function table_of(servers, messages, connections)
   take_turns(servers, messages, connections)
   print(("#\n# %s messages, connections: %d, %d turns of %g s\n#"):format(messages, connections, turns, seconds))
   print(("# %-21s %7s %-15s %5s %-11s %6s %5s"):format("", "round/s", "quartiles", "to C", "quartiles", "ns CPU", "to C"))
-  local ratios = {}
-  for _, server in ipairs(servers) do ratios[server.name] = show(server, servers[1]) end
-  return ratios
+  local done = {}
+  for _, server in ipairs(servers) do done[server.name] = show(server, servers[1]) end
+  return done
 end
 
 -- Per round, from a short run and a longer one, so that starting and compiling drop out.
@@ -117,33 +118,32 @@ for _, server in ipairs(SERVERS) do
 end
 
 local failures, number = 0, 0
-local function ok(good, name)
+local function ok(good, name, directive)
   number = number + 1
-  failures = failures + (good and 0 or 1)
-  print(("%s %d - %s"):format(good and "ok" or "not ok", number, name))
+  failures = failures + ((good or directive) and 0 or 1)
+  print(("%s %d - %s%s"):format(good and "ok" or "not ok", number, name, directive and " # " .. directive or ""))
 end
 
--- A new string for every message costs what LuaJIT's collector takes, see README.md: there the poller itself is
--- judged, by the server with a buffer.
+-- Judged is what a server does with its time on the CPU: that repeats on a busy machine, and leaves out the client.
 local GOALS = {
-  same = { { "llsocket", "C, epoll", 0.95 }, { "llsocket", "luv", 1 }, { "llsocket", "cqueues", 1 } },
-  new = { { "llsocket, own buffer", "C, epoll", 0.95 }, { "llsocket", "luv", 1 }, { "llsocket", "cqueues", 1 } },
+  same = { { "llsocket", 0.95, "C, epoll" }, { "llsocket", 1, "luv" }, { "llsocket", 1, "cqueues" } },
+  new = { { "llsocket", 0.95, "C, epoll", "TODO LuaJIT collects a string for every message, see README.md" },
+    { "llsocket, own buffer", 0.95, "C, epoll" }, { "llsocket", 1, "luv" }, { "llsocket", 1, "cqueues" } },
 }
 
-local function judge(goal, ratios, messages, connections)
-  local got, base = ratios[goal[1]], ratios[goal[2]]
-  local name = ("%s messages, connections: %d: %s has %g of the rate of %s"):format(messages, connections, goal[1], goal[3],
-    goal[2])
-  if not base then return ok(true, name .. " # SKIP it is not installed") end
-  ok(got >= base * goal[3], name)
+local function judge(goal, done, messages, connections)
+  local who, least, base, directive = unpack(goal)
+  local name = ("%s: at least %g of %s in the same CPU time, %s messages on %d"):format(who, least, base, messages, connections)
+  if not done[base] then return ok(true, name, "SKIP it is not installed") end
+  ok(done[who] >= done[base] * least, name, directive)
 end
 
-print("1.." .. #MESSAGES * #CONNECTIONS * 3)
+print("1.." .. #CONNECTIONS * (#GOALS.same + #GOALS.new))
 show_counts(servers)
 for _, connections in ipairs(CONNECTIONS) do
   for _, messages in ipairs(MESSAGES) do
-    local ratios = table_of(servers, messages, connections)
-    for _, goal in ipairs(GOALS[messages]) do judge(goal, ratios, messages, connections) end
+    local done = table_of(servers, messages, connections)
+    for _, goal in ipairs(GOALS[messages]) do judge(goal, done, messages, connections) end
   end
 end
 os.exit(failures == 0 and 0 or 1)
