@@ -7,16 +7,18 @@ local leak = require "leak"
 local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
-assert(handle.methods.sendmsg) -- the first use adds the methods of its room to the table
+-- The first use adds the methods of a room to the table.
+assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd)
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {
   sock = handle.methods, ai = L.addrinfo.methods, mh = msghdr.methods, cmsg = cmsghdr.methods,
   desc = require("llsocket.descriptor").methods,
+  poller = L.poll.methods, event = require("llsocket.event").methods, hook = require("llsocket.hook").hook_methods,
 }
 local OWNERS = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo,
-  msghdr = msghdr, cmsghdr = cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+  poll = L.poll, msghdr = msghdr, cmsghdr = cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
 }
 for owner, methods in pairs(METHODS) do OWNERS[owner] = methods end
 
@@ -38,7 +40,8 @@ local INNER = set [[
 local SURE = set [[
   sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
   mh:name mh:flags cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
-  cmsg:integer cmsg:exterr
+  cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
+  sock:getfd sock:dirty sock:pollfd sock:events sock:timeout
 ]]
 
 local function list(folder, suffix)
