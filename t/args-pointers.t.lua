@@ -20,6 +20,14 @@ local CLASS = {
 local OBJECT = {
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
+  ["llsocket.poller"] = function() return (assert(L.poll.new())) end,
+  ["llsocket.event"] = function() return (assert(L.poll.timer(60))) end,
+  ["llsocket.hook"] = function()
+    local sock = assert(L.socket.new(net.addr()))
+    local hook = assert(sock:onclose(function() end))
+    sock:close()
+    return hook
+  end,
 }
 
 -- NULL of no type, of each class, and pointers to objects that there are.

@@ -5,7 +5,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(18)
+local T = require("tap").plan(19)
 
 local MANY = 10000
 local before = leak.count()

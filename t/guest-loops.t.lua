@@ -140,7 +140,7 @@ local function close_watched(name, spawn, run, pause, tell)
         out.msg = z:recv()
         z:close(); w:close(); y:close()
       end)
-      w:send "for the new one"
+      spawn(function() w:send "for the new one" end)
     end)
   end)
   run()
@@ -220,9 +220,19 @@ local function by_select(select_)
   return function(fn) step(coroutine.create(fn)) end, run, pause, function() end
 end
 
+-- A controller starts the newest first, so each waits for its turn.
 local function by_cqueues(cqueues)
-  local controller = cqueues.new()
-  return function(fn) controller:wrap(fn) end, function() assert(controller:loop()) end, cqueues.poll, cqueues.cancel
+  local controller, last, turn = cqueues.new(), 0, 0
+  local function spawn(fn)
+    local mine = last + 1
+    last = mine
+    controller:wrap(function()
+      while turn < mine - 1 do cqueues.sleep(0) end
+      turn = mine
+      fn()
+    end)
+  end
+  return spawn, function() assert(controller:loop()) end, cqueues.poll, cqueues.cancel
 end
 
 -- One handle a pause, stopped by the socket's hook or by its event.

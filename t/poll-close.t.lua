@@ -8,7 +8,7 @@ local sys = require "sys"
 local poll, seen = L.poll, pollers.seen
 
 local before = leak.count()
-local T = require("tap").plan(#pollers.names * 33 + 1)
+local T = require("tap").plan(#pollers.names * 34 + 1)
 
 local function fresh(name) return assert(poll.new(name)) end
 
@@ -21,6 +21,9 @@ local function copied(name)
   T.is(seen(p), "a:r", name .. ": a socket is told")
   a:close()
   T.is(seen(p), "", name .. ": not once it is closed, although a copy holds the description")
+  local start = sys.clock()
+  p:wait(0.02)
+  T.ok(sys.clock() - start >= 0.019, name .. ": nor does it wake the poller for nothing")
   assert(p:add(copy, "r", "copy"))
   T.is(seen(p), "copy:r", name .. ": the copy can be registered")
   local number = copy:fd()

@@ -6,7 +6,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(36)
+local T = require("tap").plan(37)
 local before = leak.count()
 
 local function show(...)
