@@ -138,7 +138,7 @@ local M = { type = event_t, methods = Event }
 ---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
 function M.timer(seconds, interval)
   check.number(seconds, 1, "timer")
-  if interval == nil then interval = 0 end
+  if type(interval) == "nil" then interval = 0 end
   check.number(interval, 2, "timer")
   if not (is_time(seconds) and is_time(interval)) then return failed(EINVAL) end
   if not const.TFD_CLOEXEC then return failed(ENOSYS) end

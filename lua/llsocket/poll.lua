@@ -14,7 +14,9 @@ local handle = require "llsocket.handle"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
 
-local band, istype, min = bit.band, ffi.istype, math.min
+local band, min = bit.band, math.min
+local is_socket, is_event = check.is(handle.type), check.is(event.type)
+local is_descriptor = check.is(descriptor.type)
 local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
 
@@ -40,7 +42,7 @@ local function number_of(object, method)
     return nil, EINVAL
   end
   local fd = -1
-  if istype(handle.type, object) or istype(event.type, object) or istype(descriptor.type, object) then
+  if is_socket(object) or is_event(object) or is_descriptor(object) then
     fd = object.sd
   elseif getmetatable(object) == meta then
     fd = object:fd()
@@ -79,9 +81,9 @@ local function register(p, call, fd, object, want, value)
   local e = call(p.backend_state, fd, want, generation)
   if e then return e end
   p.generation, p.generations[fd], p.objects[fd] = generation, generation, object
-  if value == nil then value = object end
+  if type(value) == "nil" then value = object end
   p.values[fd] = value
-  if istype(handle.type, object) then object.watched = true end
+  if is_socket(object) then object.watched = true end
 end
 
 -- A forked child shares the kernel's list with its parent: what the child closes the parent still waits for.
@@ -154,7 +156,7 @@ function Poller:modify(object, events, value)
   local fd, want = asked(self, object, events, "modify")
   if not fd then return failed(want) end
   if not self.generations[fd] then return failed(ENOENT) end
-  if value == nil then value = self.values[fd] end
+  if type(value) == "nil" then value = self.values[fd] end
   if type(object) == "number" then object = self.objects[fd] end -- a socket stays kept
   local e = register(self, self.backend.modify, fd, object, want, value)
   if e then return failed(e) end
@@ -210,7 +212,7 @@ end
 function Poller:wait(sec, max)
   is_self(self, "wait")
   local milliseconds = waiting.milliseconds(sec, 1, "wait")
-  if max == nil then max = 1024 end
+  if type(max) == "nil" then max = 1024 end
   local max_ok = check.int(max, 2, "wait") and max >= 1
   if not (milliseconds and max_ok) then return failed(EINVAL) end
   if self.waker.sd < 0 then return failed(EBADF) end

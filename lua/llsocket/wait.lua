@@ -21,7 +21,7 @@ local M = {}
 ---@param method string
 ---@return integer? milliseconds  -1 for ever, at most 2^31-1; nil for what is no time
 function M.milliseconds(sec, position, method)
-  if sec == nil then return -1 end
+  if type(sec) == "nil" then return -1 end
   check.number(sec, position, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
 end
