@@ -51,6 +51,7 @@ local function but_waits(list)
 end
 
 local function reason_not_to()
+  if require("missing").nosignal then return require("missing").nosignal end
   if not require("llsocket").EPOLLIN then return "no epoll on this system" end
   if not example.has "cc" then return "this machine has no cc" end
   if not example.has "strace" then return "no strace on this machine" end

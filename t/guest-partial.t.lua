@@ -15,8 +15,10 @@ local CALLS = {
   { "sendto", function(sock, peer) return sock:sendto(BIG, peer) end },
   { "sendmsg", function(sock) return sock:sendmsg(mh) end },
   { "writev", function(sock) return sock:writev { BIG } end },
-  { "sendfile", function(sock) return sock:sendfile(file, #BIG) end },
 }
+if not require("missing").sendfile then
+  CALLS[#CALLS + 1] = { "sendfile", function(sock) return sock:sendfile(file, #BIG) end }
+end
 
 local T = require("tap").plan(#CALLS * 3 + 1)
 for _, call in ipairs(CALLS) do

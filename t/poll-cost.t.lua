@@ -113,6 +113,7 @@ local function instructions(flag, rounds, idle)
 end
 
 local function reason_not_to()
+  if require("missing").nosignal then return require("missing").nosignal end
   if not judged then return "instructions are counted in the default mode only" end
   local _, found = proc.run "command -v valgrind"
   if not found then return "no valgrind on this machine" end
