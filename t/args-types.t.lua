@@ -31,6 +31,7 @@ local OBJECT = {
   ["llsocket.socket"] = function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end,
   ["llsocket.addrinfo"] = function() return net.addr(L.AF_INET, L.SOCK_DGRAM) end,
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
+  ["llsocket.batch"] = function() return (assert(L.batch.new { count = 2, size = 64 })) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
   ["llsocket.descriptor"] = L.descriptor.new,
   ["llsocket.poller"] = function() return (assert(L.poll.new())) end,

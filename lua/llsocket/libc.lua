@@ -4,6 +4,7 @@
 -- declared by some other module would become ours: private names bound by __asm__ cannot collide.
 -- Counts are declared int, not ssize_t: a 64-bit result is boxed, and boxing runs a collector step before
 -- errno can be read.  Callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
+-- The count of recvmmsg and sendmmsg is an unsigned int on Linux and a size_t on the BSDs: as the latter it is both.
 -- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
 local ffi = require "ffi"
 
@@ -44,6 +45,8 @@ void llsocket1_freeifaddrs(void *list) __asm__("freeifaddrs");
 
 int llsocket1_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
 int llsocket1_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
+int llsocket1_sendmmsg(int fd, void *msgs, size_t count, int flags) __asm__("sendmmsg");
+int llsocket1_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) __asm__("recvmmsg");
 int llsocket1_getpid(void) __asm__("getpid");
 uint32_t llsocket1_getuid(void) __asm__("getuid");
 uint32_t llsocket1_getgid(void) __asm__("getgid");
@@ -65,6 +68,7 @@ int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");
 void llsocket1_free(void *memory) __asm__("free");
+void llsocket1_memmove(void *to, const void *from, size_t size) __asm__("memmove");
 ]]
 
 return ffi.C
