@@ -20,6 +20,7 @@ local CLASS = {
 local OBJECT = {
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
   ["llsocket.batch"] = function() return (assert(L.batch.new { count = 2, size = 64 })) end,
+  ["llsocket.pipe"] = function() return (assert(L.pipe.new())) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
   ["llsocket.poller"] = function() return (assert(L.poll.new())) end,
   ["llsocket.event"] = function() return (assert(L.poll.timer(60))) end,

@@ -61,6 +61,8 @@ int llsocket1_eventfd(unsigned int initval, int flags) __asm__("eventfd");
 int llsocket1_timerfd_create(int clockid, int flags) __asm__("timerfd_create");
 int llsocket1_timerfd_settime(int fd, int flags, const void *value, void *old) __asm__("timerfd_settime");
 int llsocket1_pipe(int *fds) __asm__("pipe");
+int llsocket1_pipe2(int *fds, int flags) __asm__("pipe2");
+int llsocket1_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
 int llsocket1_read(int fd, void *buf, size_t count) __asm__("read");
 int llsocket1_write(int fd, const void *buf, size_t count) __asm__("write");
 int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");

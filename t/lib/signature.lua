@@ -7,7 +7,7 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-for _, name in ipairs { "sendmsg", "recvinto", "recvbatch", "onclose", "getfd" } do assert(handle.methods[name]) end
+for _, name in ipairs { "sendmsg", "recvinto", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -50,6 +50,7 @@ local socket = {
   sendtofrom = { "transfer", "memory", "extent?", "ai", "offset?", "flag?", "more?" },
   recvbatch = { "transfer", "batch", "flag?", "more?" },
   sendbatch = { "transfer", "batch", "slot?", "slot?", "flag?", "more?" },
+  splice = { "transfer", "peer", "pipe", "most?" },
   bindtodevice = { "object", "ifname?" }, busypoll = { "object", "count?" }, freebind = { "object", "boolean?" },
   hoplimit = { "object", "byte?" }, incomingcpu = { "object", "word?" }, mark = { "object", "word?" },
   mtudiscover = { "object", "byte?" }, passcred = { "object", "boolean?" }, peercred = { "object" },
@@ -76,6 +77,8 @@ local batch = {
   length = { "object", "slot", "extent?" }, name = { "object", "slot", "ai?" }, to = { "never", "ai?" },
   flags = { "object", "slot" }, segment = { "object", "slot", "cut?" }, control = { "object", "slot" },
 }
+
+local pipe = { held = { "never" }, close = { "plain" } }
 
 local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
@@ -105,6 +108,7 @@ local MODULES = {
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
   batch = { new = { "object", "fields?" } },
+  pipe = { new = { "object", "room?" } },
   cmsghdr = {
     new = { "object", "int", "int", "string" }, rights = { "object", "owner", "owner?" },
     credentials = { "object", "pid?", "uid?", "uid?" }, pktinfo = { "object", "string", "ifname?" },
@@ -121,6 +125,7 @@ local INNER = {
   device = { of = true }, addrinfo = { arg = true, blank = true }, descriptor = { new = true },
   msghdr = { arg = true, check_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
+  pipe = { arg = true },
   batch = { arg = true, after_receive = true, before_end = true, has = true, has_empty = true, after_partial_send = true },
   cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
@@ -130,6 +135,11 @@ local function over(...)
   local out = { unpack(big) }
   for i = 1, select("#", ...) do out[#out + 1] = select(i, ...) end
   return out
+end
+
+local function closed(object)
+  object:close()
+  return object
 end
 
 -- What each parameter takes: the Lua types, their name in messages, a good value, and numbers that are none.
@@ -165,6 +175,10 @@ local function kinds(ai)
     batch = { {}, "llsocket.batch", assert(L.batch.new { count = 2, size = 64 }) },
     slot = { { number = 1 }, "number", 1, over(3, 0, -1) },
     cut = { { number = 1 }, "number", 1, over(65536, -1) },
+    peer = { {}, "llsocket.socket", closed(assert(L.socket.pair(L.SOCK_STREAM))[1]) },
+    pipe = { {}, "llsocket.pipe", closed(assert(L.pipe.new())) },
+    most = { { number = 1 }, "number", 1, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1, 0 } },
+    room = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
     fields = { { table = 1 }, "table", {} },
     parts = { { table = 1 }, "array of strings", { "x" } },
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
@@ -203,6 +217,7 @@ local function each_table(fn)
   fn(L.addrinfo.methods, "llsocket.addrinfo", addrinfo, true)
   fn(L.msghdr.methods, "llsocket.msghdr", msghdr, true)
   fn(L.batch.methods, "llsocket.batch", batch, true)
+  fn(L.pipe.methods, "llsocket.pipe", pipe, true)
   fn(L.cmsghdr.methods, "llsocket.cmsghdr", cmsghdr, true)
   fn(L.descriptor.methods, "llsocket.descriptor", descriptor, true)
   fn(L.poll.methods, "llsocket.poller", poller, true)
