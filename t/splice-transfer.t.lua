@@ -91,7 +91,7 @@ local function transfers(name, make, nonblock)
 
   -- A reader that does not read.
   writer:nonblock(true)
-  local text, sent, moved, full = ("0123456789abcdef"):rep(2^20), 0, 0, nil
+  local text, sent, moved, full = ("0123456789abcdef"):rep(2^20), 0, 0
   sink:sndtimeo(0.05)
   repeat
     sent = sent + (writer:sendfrom(text, nil, sent) or 0)
