@@ -8,7 +8,7 @@ local sys = require "sys"
 local leak = require "leak"
 local show = require("values").show
 local before = leak.count()
-local T = require("tap").plan(12)
+local T = require("tap").plan(13)
 local ROUNDS = 20000
 
 local a, b = net.pair(L.SOCK_DGRAM, true) -- the loop's
@@ -61,6 +61,7 @@ local function texts(i)
   return sent == 3 and n == 3 and mine_too:data(1) == text and mine_too:data(2) == text .. "x" and mine_too:length(3) == 0
 end
 local keep = {} -- what keeps the collector busy
+local function held() return #keep end
 local function blocked(i)
   keep[1] = "x" .. i
   local n, err, again, e = quiet:recvbatch(mine_too)
@@ -163,6 +164,7 @@ end
 if sys.linux and sys.has_proc then without_memory()
 else T.skip(1, "the address space is limited on Linux with /proc only") end
 
+T.ok(held() > 0, "the collector had something to do")
 mold = nil
 for _, sock in ipairs { a, b, other, peer, quiet, silent } do sock:close() end
 collectgarbage(); collectgarbage()

@@ -19,7 +19,8 @@ local METHODS = {
 local OWNERS = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo,
   wait = L.wait, loop = require "llsocket.wait.coroutine",
-  batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = msghdr, cmsghdr = cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+  batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = msghdr, cmsghdr = cmsghdr,
+  errno = require "llsocket.errno", gai = require "llsocket.gai",
 }
 for owner, methods in pairs(METHODS) do OWNERS[owner] = methods end
 
