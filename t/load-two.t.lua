@@ -3,7 +3,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(8)
+local T = require("tap").plan(9)
 
 local source, dir = os.getenv "LLSOCKET_SOURCE", net.tmpdir()
 local real = assert(package.searchpath("llsocket.shim", package.cpath))
@@ -90,7 +90,13 @@ local A, B = load "one", load "two"
 local ai = A.inet.getaddrinfo("127.0.0.1", "0")[1]
 local ok, why = pcall(B.socket.new, ai)
 print(ok and B.socket.new(ai):bind() or tostring(why):match "bad argument #1 to 'new'.*")]],
-    "bad argument #1 to 'new' (llsocket.addrinfo expected, got cdata)\n", "an object of one is none of the other's, which says so")
+    "bad argument #1 to 'new' (llsocket.addrinfo expected, got cdata)\n",
+    "an object of one is none of the other's, which says so")
+  assert(sh "mkdir old && echo nonsense > old/llsocket.so")
+  prints([[
+local L = load("one", "DIR/old/?.so;DIR/two/?.so")
+print(L.from, shims(), trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "one\ttwo\t1\tx\n",
+    "a compiled module of the library's own name is not asked, for Lua files come first")
 end
 
 local function two_releases()
@@ -99,7 +105,8 @@ local function two_releases()
   prints("local A, B = load 'later', load 'one'\n" .. BOTH, "later\tone\tlater one\n" .. WORKS, "in either order")
   prints([[
 local L = load("one", "DIR/later/?.so;DIR/two/?.so")
-print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "one\t1\tx\n", "another release's shim earlier on the path is passed over")
+print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "one\t1\tx\n",
+    "another release's shim earlier on the path is passed over")
   sh "mkdir alone && cp -r one/. alone && rm alone/llsocket/shim.so"
   prints([[
 print(select(2, pcall(load, "alone", "DIR/later/?.so")))
@@ -116,7 +123,7 @@ local L = load("later", "DIR/one/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "later\t1\tx\n", "and this release's shim by the other")
 end
 
-if not maps() then T.skip(7, "no /proc/self/maps here")
+if not maps() then T.skip(8, "no /proc/self/maps here")
 else
   one_release()
   if next_release "later" then two_releases() else T.skip(5, "no C compiler to build another release with") end
