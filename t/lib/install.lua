@@ -53,6 +53,17 @@ function M.sh(command)
   return ok, text
 end
 
+-- Whether doc/install.md has a command, word for word.
+function M.tells(command) return M.read(M.source .. "/doc/install.md"):find(command, 1, true) end
+
+-- The commands of a section of doc/install.md: its sh blocks, in order.
+function M.told(heading)
+  local page, out = M.read(M.source .. "/doc/install.md") .. "\n## ", {}
+  local section = page:match("\n## " .. heading .. "\n(.-)\n## ") or ""
+  for block in section:gmatch "```sh\n(.-)```" do out[#out + 1] = block end
+  return out
+end
+
 -- Makes the round trip with no LUA_PATH and LUA_CPATH but what `environment` sets; answers what it printed.
 function M.round_trip(environment, luajit)
   local path = M.write(net.tmpdir() .. "/code.lua", ROUND_TRIP)
@@ -76,6 +87,14 @@ end
 -- The files below a folder that a find(1) test chooses, one a line.
 function M.files(dir, test)
   return (proc.run(("cd '%s' && find . -type f %s | LC_ALL=C sort"):format(dir, test or "")))
+end
+
+-- Why no Debian package can be built here; nil when one can.
+function M.lacks_debian()
+  local why = M.lacks("dpkg-buildpackage", "dpkg-checkbuilddeps")
+  if why then return why end
+  local text, ok = proc.run(("cd '%s' && dpkg-checkbuilddeps"):format(M.source))
+  return not ok and (text:match "([^\n]*)\n$" or text) or nil
 end
 
 -- The first of these programs that the machine lacks, as the reason to skip; nil when all are there.

@@ -4,14 +4,14 @@ local install = require "install"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
-local T = require("tap").plan(15)
+local T = require("tap").plan(17)
 local before = leak.count()
 
 local function codename() return install.read "/etc/os-release":match "VERSION_CODENAME=(%w+)" end
 
 -- A system in a folder; nil and the reason when it cannot be had.
 local function bootstrap()
-  local why = install.lacks("debootstrap", "chroot", "dpkg-buildpackage", "dh", "meson", "cc", "luarocks")
+  local why = install.lacks_debian() or install.lacks("debootstrap", "chroot", "luarocks")
   if why then return nil, why end
   if not proc.run("id -u"):find "^0\n" then return nil, "only root may make a system in a folder" end
   local root = net.tmpdir()
@@ -30,6 +30,8 @@ local function left(root) return install.files(root, "-path '*llsocket*' -not -p
 
 local function package(root)
   local dir = install.copy()
+  T.ok(install.tells "dpkg-buildpackage -us -uc -b && apt-get install ../lua-llsocket_*.deb"
+    and install.tells "apt-get purge lua-llsocket", "doc/install.md tells what follows")
   T.is(left(root), "", "a fresh system has nothing of llsocket")
   T.ok(install.sh(("cd '%s' && DEB_BUILD_OPTIONS=nocheck dpkg-buildpackage -us -uc -b && mv ../lua-llsocket_*.deb '%s/it.deb'")
     :format(dir, root)), "dpkg-buildpackage")
@@ -42,6 +44,8 @@ end
 
 local function meson(root)
   local dir = install.copy()
+  T.ok(install.tells "meson setup build && meson install -C build" and install.tells "ninja -C build uninstall",
+    "doc/install.md tells what follows")
   T.ok(install.sh(("cd '%s' && meson setup build && DESTDIR='%s' meson install -C build"):format(dir, root)),
     "meson install, with DESTDIR and the default prefix")
   T.is(install.round_trip_in(root), install.expected "/usr/local/share/lua/5.1", "is found without being told where")
@@ -58,7 +62,7 @@ local function rock(root)
 end
 
 local root, why = bootstrap()
-if root then package(root); meson(root); rock(root) else T.skip(14, why) end
+if root then package(root); meson(root); rock(root) else T.skip(16, why) end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

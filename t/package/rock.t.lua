@@ -2,12 +2,13 @@
 local install = require "install"
 local leak = require "leak"
 local net = require "net"
-local T = require("tap").plan(20)
+local T = require("tap").plan(25)
 local before = leak.count()
 
 local version = install.version()
 local rockspec = ("llsocket-%s-1.rockspec"):format(version)
 local luarocks = install.offline() .. "luarocks --lua-version 5.1"
+local TOLD = { "make", "pack llsocket", "install llsocket-" .. version .. "-1.linux-x86_64.rock", "remove llsocket" }
 
 -- LuaRocks writes beside the sources, so they are a copy; HOME is private as well, for its cache.
 local function rocks(dir, tree, command)
@@ -36,6 +37,9 @@ local function removed(dir, tree)
 end
 
 local function run()
+  for _, command in ipairs(TOLD) do
+    T.ok(install.tells("luarocks --lua-version 5.1 " .. command), "doc/install.md tells: " .. command)
+  end
   local dir, one, two, three = install.copy(), net.tmpdir(), net.tmpdir(), net.tmpdir()
   T.ok(rocks(dir, one, "lint " .. rockspec), "the rockspec is well-formed")
   T.ok(rocks(dir, one, "make " .. rockspec), "luarocks make")
@@ -59,10 +63,17 @@ local function run()
   T.ok(rocks("/", three, ("install '%s/llsocket-%s-1.src.rock'"):format(dir, version)), "luarocks install, of the source rock")
   found_in(three, "which works")
   removed("/", three)
+  local headers = "/usr/include/luajit-2.1"
+  if select(2, install.sh("ls " .. headers)):find "luajit.h" then
+    local made = rocks(dir, net.tmpdir(), ("make %s LUA_INCDIR=%s"):format(rockspec, headers))
+    T.ok(made and install.tells("make LUA_INCDIR=" .. headers), "LuaJIT's own lua.h will do")
+  else
+    T.skip(1, "LuaJIT's headers are not in " .. headers)
+  end
 end
 
 local why = install.lacks("luarocks", "cc", "zip")
-if why then T.skip(19, why) else run() end
+if why then T.skip(24, why) else run() end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
