@@ -47,7 +47,8 @@ for _, set in ipairs { modules, install_lua } do
 end
 T.is(lines(files), list "find lua -name '*.lua'", "the rockspec lists every Lua file, and no other")
 T.is(misplaced(modules) .. misplaced(install_lua), "", "each under the name by which require finds it")
-T.is(lines(modules["llsocket.shim"].sources), list "ls csrc/*.c", "and every C file")
+local shim = type(modules["llsocket.shim"]) == "table" and modules["llsocket.shim"].sources or {}
+T.is(lines(shim), list "ls csrc/*.c", "and every C file")
 local built = {}
 for name in text "csrc/meson.build":match "files(%b())":gmatch "'([^']+)'" do built[#built + 1] = "csrc/" .. name end
 T.is(lines(built), list "ls csrc/*.c", "as meson.build does")
