@@ -55,7 +55,7 @@ end
 return M
 ]]
 
--- wrk knows seconds only, and ends early when it is interrupted.
+-- wrk knows seconds only, and ends early when it is interrupted, if not by the first SIGINT.
 local WRK = [[
 local n, places = 0, { "/udp", "/unix" }
 function request()
@@ -65,7 +65,7 @@ end
 local answers = 0
 function response(status)
   answers = answers + (status == 200 and 1 or 0)
-  if answers == %d then io.popen 'kill -INT $PPID' end
+  if answers == %d then io.popen 'kill -INT $PPID; sleep 0.3; kill -INT $PPID' end
 end
 ]]
 
@@ -169,9 +169,9 @@ local function log_lines()
   return kills, table.concat(others, "\n")
 end
 
--- The socket is nginx's: so nobody else gets the port in between.
+-- The socket becomes nginx's: so nobody else gets the port in between.  nginx takes it as it is, so it must not block.
 local function listen()
-  local listener, ai = net.listener(L.AF_INET)
+  local listener, ai = net.listener(L.AF_INET, true)
   listener:cloexec(false)
   return listener, ai:port()
 end
