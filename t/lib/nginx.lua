@@ -5,11 +5,12 @@ local proc = require "proc"
 
 local tools = os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/"
 local prefix = os.getenv "LLSOCKET_NGINX"
-local M = {}
+local M = { prefix = prefix }
 
 -- What every http block begins with.
 M.HTTP = [[
-  access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
+  access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4;
+  scgi_temp_path t5;
 ]]
 
 local function fetch(dir, packages)
@@ -40,6 +41,14 @@ function M.write(path, text)
   file:close()
 end
 
+-- The text of a file; "" where there is none.
+function M.read(path)
+  local file = io.open(path)
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return text
+end
+
 -- Asks over DIR/socket; answers the socket, or nothing when nobody listens.
 function M.ask(server, uri)
   local sock = assert(L.socket.new(L.unix.getaddrinfo(server.dir .. "/socket")[1]))
@@ -60,18 +69,11 @@ end
 function M.get(server, uri) return M.body(assert(M.ask(server, uri))) end
 
 -- The error log.
-function M.errors(server)
-  local file = assert(io.open(server.dir .. "/errors"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+function M.errors(server) return M.read(server.dir .. "/errors") end
 
 -- Whether the process is there, and no zombie.
 function M.is_alive(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  local state = file and file:read("*a"):match "%) (%a)"
-  if file then file:close() end
+  local state = M.read("/proc/" .. pid .. "/stat"):match "%) (%a)"
   return state ~= nil and state ~= "Z"
 end
 
@@ -81,7 +83,8 @@ local running = {}
 function M.start(conf, dir, environment)
   dir = dir or net.tmpdir()
   M.write(dir .. "/conf", (conf:gsub("DIR", dir)))
-  local pipe = assert(io.popen(("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)))
+  local command = ("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)
+  local pipe = assert(io.popen(command))
   local server = { dir = dir, pipe = pipe, pid = tonumber(pipe:read "*l") }
   running[server.pid] = true
   net.await(function()
