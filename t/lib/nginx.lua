@@ -19,8 +19,8 @@ local function fetch(dir, packages)
   if not ok then return (out:gsub("%s+$", ""):gsub("\n", "; ")) end
 end
 
--- Unpacks nginx; answers the reason where it cannot be had.
-function M.missing() return fetch(prefix, "") end
+-- Unpacks nginx, or other packages beside it; answers the reason where they cannot be had.
+function M.missing(packages) return fetch(prefix, packages or "") end
 
 -- The folder of another package, and of what it needs: apart, for it may bring a LuaJIT of its own.  Nil and the reason
 -- where it cannot be had.
@@ -79,7 +79,8 @@ end
 
 local running = {}
 
--- Starts nginx in a folder, maybe with variables of the environment; the text of the configuration calls it DIR and listens at unix:DIR/socket.
+-- Starts nginx in a folder, maybe with variables of the environment; the text of the configuration calls the folder DIR
+-- and listens at unix:DIR/socket.
 function M.start(conf, dir, environment)
   dir = dir or net.tmpdir()
   M.write(dir .. "/conf", (conf:gsub("DIR", dir)))
