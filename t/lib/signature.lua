@@ -6,7 +6,8 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
-assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd) -- rooms that are loaded by their first use
+-- Rooms that are loaded by their first use.
+assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd and L.socket.activated)
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -87,7 +88,7 @@ local MODULES = {
   inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
-    wrap = { "object", "int", "wrapping?" } },
+    wrap = { "object", "int", "wrapping?" }, activated = { "never" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
