@@ -36,9 +36,7 @@ local file = assert(io.open(program, "w"))
 file:write(PROGRAM)
 file:close()
 
--- An address of the loopback that nobody else binds to.
-local pid = proc.getpid()
-local function host(n) return ("127.%d.%d.%d"):format(100 + n, math.floor(pid / 256) % 256, pid % 256) end
+local host = net.own_host
 
 -- Reads until a line that begins with `word`, and answers the rest of it; nil at the end.
 local function await(pipe, word)
@@ -103,7 +101,7 @@ T.is(told(child), line("unknown", inet(host(2), L.SOCK_STREAM), "true"), "withou
 example.stop(child)
 
 -- datagrams
-local udp, name = inet(host(3), L.SOCK_DGRAM), unix("\0llsocket-t-activation-" .. pid, L.SOCK_DGRAM)
+local udp, name = inet(host(3), L.SOCK_DGRAM), unix("\0llsocket-t-activation-" .. proc.getpid(), L.SOCK_DGRAM)
 child = start("--datagram --fdname=dns:log", { host(3) .. ":7070", "@" .. name:addr():sub(2) })
 T.is(ask(udp, "a datagram"), "got a datagram", "the datagram that started the program is received")
 T.is(told(child), line("dns", udp, "false"), "by a UDP socket")

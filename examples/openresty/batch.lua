@@ -10,31 +10,31 @@ local Batch = {}
 Batch.__index = Batch
 
 local function address(host, port)
-  if not port then return assert(L.unix.getaddrinfo(host, L.SOCK_DGRAM))[1] end
-  return assert(L.inet.getaddrinfo(host, tostring(port), L.SOCK_DGRAM))[1]
+  if port then return L.inet.getaddrinfo(host, tostring(port), L.SOCK_DGRAM) end
+  return L.unix.getaddrinfo(host, L.SOCK_DGRAM)
 end
 
 -- To a UDP port, or without one to the path of a unix socket.  Each worker opens a socket of its own, when it first
 -- sends.  `head()`, where it is given, tells what a datagram begins with.
 local function new(name, host, port, head)
-  local self = { name = name, ai = address(host, port), head = head, bytes = BYTES, lines = {}, n = 0, size = 0, last = 0 }
-  return setmetatable(self, Batch)
+  local ai = assert(address(host, port))[1]
+  return setmetatable({ name = name, ai = ai, head = head, bytes = BYTES, lines = {}, n = 0, size = 0, last = 0 }, Batch)
 end
 
 function Batch:count(what, n) counts:incr(self.name .. " " .. what, n, 0) end
 
 function Batch:open()
   local sock = L.socket.new(self.ai, true)
-  if sock and sock:connect() then sock = sock:close() end -- nobody has made the path yet
-  self.sock = sock
-  return sock
+  if sock and not sock:connect() then self.sock = sock elseif sock then sock:close() end -- there may be no such path yet
+  return self.sock
 end
 
 -- A connected UDP socket tells at the next send that nobody took the last datagram.
 function Batch:refused()
-  self:count("sent", -self.last)
-  self:count("dropped", self.last)
+  local lost = self.ai:family() == L.AF_UNIX and 0 or self.last
   self.last = 0
+  self:count("sent", -lost)
+  self:count("dropped", lost)
 end
 
 -- Answers whether the kernel took it.  Twice, for a collector that was started anew wants a new socket.
@@ -45,7 +45,7 @@ function Batch:send(data)
     local n, _, again, errno = sock:send(data)
     if n == #data then return true end
     if again then return false end -- its buffer is full
-    if errno == L.ECONNREFUSED and self.ai:family() ~= L.AF_UNIX then self:refused() end
+    if errno == L.ECONNREFUSED then self:refused() end
     sock:close()
     self.sock = nil
   end
@@ -53,8 +53,8 @@ function Batch:send(data)
 end
 
 function Batch:flush()
+  if self.n == 0 then return end
   local n = self.n
-  if n == 0 then return end
   self.n = 0
   local taken = self:send(self.begin .. table.concat(self.lines, "\n", 1, n))
   self:count(taken and "sent" or "dropped", n)
@@ -65,10 +65,7 @@ end
 function Batch:begins()
   self.begin = self.head and self.head() or ""
   self.size = #self.begin
-  self.timer = self.timer or ngx.timer.at(SECONDS, function()
-    self.timer = nil
-    self:flush()
-  end)
+  self.timer = self.timer or ngx.timer.at(SECONDS, function() self.timer = nil self:flush() end)
 end
 
 function Batch:add(line)
