@@ -5,18 +5,33 @@ local proc = require "proc"
 
 local tools = os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/"
 local prefix = os.getenv "LLSOCKET_NGINX"
-local M = { prefix = prefix }
+local M = {}
 
 -- What every http block begins with.
 M.HTTP = [[
   access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
 ]]
 
--- Unpacks nginx, or the packages named; answers the reason where they cannot be had.
-function M.missing(packages)
+local function fetch(dir, packages)
   if not prefix then return "LLSOCKET_NGINX names no folder to unpack nginx in" end
-  local out, ok = proc.run(("'%s/fetch' '%s' %s"):format(tools, prefix, packages or ""))
+  local out, ok = proc.run(("'%s/fetch' '%s' %s"):format(tools, dir, packages))
   if not ok then return (out:gsub("%s+$", ""):gsub("\n", "; ")) end
+end
+
+-- Unpacks nginx; answers the reason where it cannot be had.
+function M.missing() return fetch(prefix, "") end
+
+-- The folder of another package, and of what it needs: apart, for it may bring a LuaJIT of its own.  Nil and the reason
+-- where it cannot be had.
+function M.package(name)
+  local dir = tostring(prefix) .. "/" .. name
+  local why = fetch(dir, name)
+  return not why and dir or nil, why
+end
+
+-- What the shell needs to run a program of such a package.
+function M.command(dir, path)
+  return ("LD_LIBRARY_PATH=\"$(echo '%s'/usr/lib/*-linux-*)\" '%s/%s'"):format(dir, dir, path)
 end
 
 function M.write(path, text)
@@ -60,12 +75,15 @@ function M.is_alive(pid)
   return state ~= nil and state ~= "Z"
 end
 
--- Starts nginx in a folder; the text of the configuration calls it DIR and listens at unix:DIR/socket.
-function M.start(conf, dir)
+local running = {}
+
+-- Starts nginx in a folder, maybe with variables of the environment; the text of the configuration calls it DIR and listens at unix:DIR/socket.
+function M.start(conf, dir, environment)
   dir = dir or net.tmpdir()
   M.write(dir .. "/conf", (conf:gsub("DIR", dir)))
-  local pipe = assert(io.popen(("echo $$; exec '%s/serve' '%s' 2>'%s/errors'"):format(tools, dir, dir)))
+  local pipe = assert(io.popen(("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)))
   local server = { dir = dir, pipe = pipe, pid = tonumber(pipe:read "*l") }
+  running[server.pid] = true
   net.await(function()
     if not M.is_alive(server.pid) then error("nginx: " .. M.errors(server), 0) end
     local sock = M.ask(server, "/")
@@ -76,10 +94,20 @@ end
 
 -- Ends nginx; answers what it wrote to stdout.
 function M.stop(server, sig)
+  running[server.pid] = nil
   proc.kill(server.pid, sig)
   local rest = server.pipe:read "*a"
   server.pipe:close()
   return rest
+end
+
+-- Runs fn; an error ends what it started, which would be waited for otherwise before the error is shown.
+function M.guard(fn)
+  local ok, err = xpcall(fn, debug.traceback)
+  if ok then return end
+  for pid in pairs(running) do proc.kill(pid) end
+  net.cleanup()
+  error(err, 0)
 end
 
 return M
