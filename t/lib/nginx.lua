@@ -5,11 +5,12 @@ local proc = require "proc"
 
 local tools = os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/"
 local prefix = os.getenv "LLSOCKET_NGINX"
-local M = {}
+local M = { prefix = prefix }
 
 -- What every http block begins with.
 M.HTTP = [[
-  access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
+  access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4;
+  scgi_temp_path t5;
 ]]
 
 local function fetch(dir, packages)
@@ -18,8 +19,8 @@ local function fetch(dir, packages)
   if not ok then return (out:gsub("%s+$", ""):gsub("\n", "; ")) end
 end
 
--- Unpacks nginx; answers the reason where it cannot be had.
-function M.missing() return fetch(prefix, "") end
+-- Unpacks nginx, or other packages beside it; answers the reason where they cannot be had.
+function M.missing(packages) return fetch(prefix, packages or "") end
 
 -- The folder of another package, and of what it needs: apart, for it may bring a LuaJIT of its own.  Nil and the reason
 -- where it cannot be had.
@@ -38,6 +39,14 @@ function M.write(path, text)
   local file = assert(io.open(path, "w"))
   file:write(text)
   file:close()
+end
+
+-- The text of a file; "" where there is none.
+function M.read(path)
+  local file = io.open(path)
+  local text = file and file:read "*a" or ""
+  if file then file:close() end
+  return text
 end
 
 -- Asks over DIR/socket; answers the socket, or nothing when nobody listens.
@@ -60,28 +69,23 @@ end
 function M.get(server, uri) return M.body(assert(M.ask(server, uri))) end
 
 -- The error log.
-function M.errors(server)
-  local file = assert(io.open(server.dir .. "/errors"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+function M.errors(server) return M.read(server.dir .. "/errors") end
 
 -- Whether the process is there, and no zombie.
 function M.is_alive(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  local state = file and file:read("*a"):match "%) (%a)"
-  if file then file:close() end
+  local state = M.read("/proc/" .. pid .. "/stat"):match "%) (%a)"
   return state ~= nil and state ~= "Z"
 end
 
 local running = {}
 
--- Starts nginx in a folder, maybe with variables of the environment; the text of the configuration calls it DIR and listens at unix:DIR/socket.
+-- Starts nginx in a folder, maybe with variables of the environment; the text of the configuration calls the folder DIR
+-- and listens at unix:DIR/socket.
 function M.start(conf, dir, environment)
   dir = dir or net.tmpdir()
   M.write(dir .. "/conf", (conf:gsub("DIR", dir)))
-  local pipe = assert(io.popen(("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)))
+  local command = ("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)
+  local pipe = assert(io.popen(command))
   local server = { dir = dir, pipe = pipe, pid = tonumber(pipe:read "*l") }
   running[server.pid] = true
   net.await(function()

@@ -6,7 +6,6 @@ local nginx = require "nginx"
 local proc = require "proc"
 local T = require("tap").plan(20)
 local before = leak.count()
-io.stdout:setvbuf 'line'
 
 local STEADY, TURBULENT, RELOADS, KILLS = 20000, 80000, 20, 5
 local REQUESTS = STEADY + TURBULENT
@@ -95,8 +94,8 @@ local function run_wrk(n, meanwhile)
   local dir = server.dir
   nginx.write(dir .. "/wrk.lua", WRK:format(n))
   os.remove(dir .. "/over")
-  proc.run(("( %s -t1 -c24 -d80 --timeout 20 -s %s/wrk.lua http://127.0.0.1:%d/ >%s/wrk 2>&1; mv %s/wrk %s/over ) >/dev/null 2>&1 &")
-    :format(nginx.command(wrk, "usr/bin/wrk"), dir, port, dir, dir, dir))
+  local command = "( %s -t1 -c24 -d80 -s %s/wrk.lua http://127.0.0.1:%d/ >%s/wrk 2>&1; mv %s/wrk %s/over ) >/dev/null"
+  proc.run((command .. " 2>&1 &"):format(nginx.command(wrk, "usr/bin/wrk"), dir, port, dir, dir, dir))
   while not exists(dir .. "/over") do
     unix:recvable(0.01)
     collect()
@@ -177,8 +176,9 @@ local function listen()
 end
 
 local function start()
-  local dir, ai = net.tmpdir(), nil
-  udp, ai = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
+  local dir = net.tmpdir()
+  local sock, ai = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
+  udp = sock
   unix = assert(L.socket.new(L.unix.getaddrinfo(dir .. "/collector", L.SOCK_DGRAM)[1], true))
   assert(not unix:bind())
   nginx.write(dir .. "/logger.lua", (LOGGER:gsub("UDPPORT", ai:port()):gsub("DIR", dir)))
