@@ -9,6 +9,7 @@ local before = leak.count()
 
 -- The first use adds the methods of a room to the table.
 for _, name in ipairs { "sendmsg", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
+assert(L.socket.activated)
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {
@@ -45,6 +46,7 @@ local SURE = set [[
   mh:name mh:flags msgs:to tube:held cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
+  socket.activated
 ]]
 
 local function list(folder, suffix)
