@@ -17,6 +17,7 @@ build = {
   type = "builtin",
   modules = {
     llsocket = "lua/llsocket.lua",
+    ["llsocket.activation"] = "lua/llsocket/activation.lua",
     ["llsocket.addrinfo"] = "lua/llsocket/addrinfo.lua",
     ["llsocket.batch"] = "lua/llsocket/batch.lua",
     ["llsocket.buffer"] = "lua/llsocket/buffer.lua",
