@@ -19,7 +19,7 @@ local WAYS = {
   { "unwrapped", function(sock) assert(L.socket.wrap(sock:unwrap())):close() end },
 }
 
-local T = require("tap").plan(#methods * #WAYS + 16)
+local T = require("tap").plan(#methods * #WAYS + 18)
 
 local OTHER = { fd = line { n = 1, -1 }, close = line { n = 0 } }
 
@@ -61,6 +61,13 @@ one:close(); two:close()
 T.is(line(pack(one:bind())), signature.failure("plain", L.EBADF), "bind of a closed socket without any address is EBADF")
 T.is(line(pack(one:connect())), signature.failure("connect", L.EBADF), "connect of a closed socket without any address is EBADF")
 T.is(line(pack(one:sendto("x", net.addr()))), signature.failure("transfer", L.EBADF), "sendto of a closed stream socket is EBADF")
+local answers_of = {}
+for _, file in pairs { io.popen "exit", io.tmpfile(), (io.open "/") } do
+  answers_of[line(pack(one:sendfile(file, 1)))] = true
+  file:close()
+end
+T.is(next(answers_of), signature.failure("transfer", L.EBADF), "sendfile of a closed socket is EBADF")
+T.is(next(answers_of, next(answers_of)), nil, "whatever the file is")
 T.is(tostring(one), "llsocket.socket: fd -1", "a closed socket has a text")
 
 local sock, ai = net.bound()

@@ -43,6 +43,8 @@ local function reason_not_to()
   if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "instructions are counted in the default mode only" end
   local _, found = proc.run "command -v valgrind"
   if not found then return "no valgrind on this machine" end
+  local said, runs = proc.run "valgrind --tool=none -q true"
+  if not runs then return "valgrind does not run here: " .. said:gsub("\n", " ") end
 end
 
 local why = reason_not_to()

@@ -6,7 +6,7 @@ local errno = require "llsocket.errno"
 local gai = require "llsocket.gai"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(24)
+local T = require("tap").plan(28)
 local before = leak.count()
 
 ffi.cdef [[
@@ -60,6 +60,13 @@ T.is(faults(errnos, function(n) return errnos[errno.name(n)] == n end), "", "eve
 T.is(show(errno.name(L.ECONNREFUSED), errno.name(L.EINVAL), errno.name(L.EBADF)), "ECONNREFUSED, EINVAL, EBADF", "names are C's")
 T.is(show(errno.name(L.EWOULDBLOCK), errno.name(L.EAGAIN)), "EAGAIN, EAGAIN", "EAGAIN is known by that name")
 T.is(show(errno.name(0), errno.name(99999)), "nil, nil", "what is no errno has no name")
+
+T.is(show(errno.text(0 / 0), errno.text(1.5), gai.text(2^40)), "nil, nil, nil", "what is no integer has no text")
+for _, fn in ipairs { errno.text, errno.name, gai.text } do
+  local raised, why = pcall(function() local _ = fn "1" end)
+  T.ok(not raised and why:find("errno%-texts.-bad argument #1 to '%w+' %(number expected, got string%)"),
+    "a string for a number raises here")
+end
 
 -- Shapes.
 local EPIPE, ECONNRESET, EAGAIN, EINTR, EIO = L.EPIPE, L.ECONNRESET, L.EAGAIN, L.EINTR, L.EIO

@@ -3,7 +3,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(18)
+local T = require("tap").plan(19)
 
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
 
@@ -43,6 +43,15 @@ clear()
 L, pair, a, b = nil, nil, nil, nil
 collect()
 print(fcntl(fd, 1, 0), fcntl(other, 1, 0))]], "-1\t-1\n", "sockets that are collected after the modules close their descriptors")
+
+-- With the least that has a finaliser, nothing but the anchor keeps the shim mapped.
+prints([[
+local sock = require("llsocket.handle").new()
+for name in pairs(package.loaded) do if name:find "^llsocket" then package.loaded[name] = nil end end
+for _ = 1, 4 do collectgarbage() end
+sock = nil
+for _ = 1, 4 do collectgarbage() end
+io.write("alive", tostring(sock))]], "alivenil", "the shim stays mapped for finalisers, whatever is collected before them")
 
 -- The second load finds another file: the first stays mapped, for finalisers of older sockets point into it.
 local dir = net.tmpdir()

@@ -96,7 +96,7 @@ local SIGNALS = [[
   local file = assert(io.open "/proc/self/status")
   local text, out = file:read "*a", {}
   file:close()
-  for line in text:gmatch "[^\n]+" do if line:find "^S[ih][gd]%u" then out[#out + 1] = line end end
+  for line in text:gmatch "[^\n]+" do if line:find "^S%a%a%u%l%l:" then out[#out + 1] = line end end
   return table.concat(out, " ")]]
 if status then
   unchanged(SIGNALS, "no signal disposition or mask is changed, and no signal waits")

@@ -33,7 +33,7 @@ local SECONDS = {
 }
 local NO_SECONDS = { 0 / 0, math.huge, -math.huge, -1, -1e-9, -2^63, 2^63 }
 
-local T = require("tap").plan(#EDGES + 2 * (#SECONDS + #NO_SECONDS) + 42)
+local T = require("tap").plan(#EDGES + 2 * (#SECONDS + #NO_SECONDS) + 44)
 
 for _, case in ipairs(EDGES) do
   local sock, name, value, reads = unpack(case, 1, 4)
@@ -153,11 +153,13 @@ linux(4, not L.TCP_CONGESTION and "no TCP_CONGESTION", function()
 end)
 
 local bound = L.SO_BINDTODEVICE and set(udp, SOL, L.SO_BINDTODEVICE, "string", "lo")
-linux(4, not L.SO_BINDTODEVICE and "no SO_BINDTODEVICE" or NEEDS[bound], function()
+linux(3, not L.SO_BINDTODEVICE and "no SO_BINDTODEVICE" or NEEDS[bound], function()
   T.is(bound, '"lo"', "SO_BINDTODEVICE takes a string")
   T.is(get(udp, SOL, L.SO_BINDTODEVICE, "string"), '"lo"', "and tells it")
   T.is(set(udp, SOL, L.SO_BINDTODEVICE, "string", "nosuchdevice"), failure("object", L.ENODEV), "an unknown device is ENODEV")
-  set(udp, SOL, L.SO_BINDTODEVICE, "string", "")
+end)
+local freed = L.SO_BINDTODEVICE and set(udp, SOL, L.SO_BINDTODEVICE, "string", "")
+linux(1, not L.SO_BINDTODEVICE and "no SO_BINDTODEVICE" or NEEDS[freed], function()
   T.is(get(udp, SOL, L.SO_BINDTODEVICE, "string"), '""', "the empty string frees it")
 end)
 
@@ -168,6 +170,9 @@ linux(4, not L.SO_MARK and "no SO_MARK" or NEEDS[marked], function()
   T.is(set(udp, SOL, L.SO_MARK, "int", 1) .. set(udp, SOL, L.SO_MARK, "int", -1), "1-1", "SO_MARK takes a word with sign")
   T.is(get(udp, SOL, L.SO_MARK, "bytes"), '"\255\255\255\255"', "which is the same to the kernel")
 end)
+
+T.ok(not pcall(tcp.setsockopt, tcp, 1.5, L.TCP_NODELAY, "boolean", "yes"), "a wrong type raises beside an impossible level")
+T.ok(not pcall(L.socket.pair, 1.5, false, "0"), "and beside an impossible socket type")
 
 tcp:close(); udp:close()
 if udp6 then udp6:close() end

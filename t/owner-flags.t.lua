@@ -40,7 +40,9 @@ T.is(flags(s), "- -", "cloexec(false) clears FD_CLOEXEC")
 T.is(s:nonblock(true), true, "nonblock(true) answers true")
 T.is(flags(s), "- nonblock", "nonblock(true) sets O_NONBLOCK alone")
 local seen = "readlink /proc/$$/fd/%d"
-T.ok((proc.run(seen:format(s:fd())):find "^socket:") ~= nil or not sys.linux, "without it a program inherits the socket")
+if sys.has_proc then
+  T.ok(proc.run(seen:format(s:fd())):find "^socket:", "without it a program inherits the socket")
+else T.skip(1, "/proc is missing, which shows a child's descriptors") end
 T.is(s:cloexec(true), true, "cloexec(true) answers true")
 T.is((proc.run(seen:format(s:fd()))), "", "with it a program does not")
 s:close()

@@ -57,6 +57,7 @@ end
 
 local function fresh(name, make)
   if not sys.linux then return T.skip(1, "the address space is limited on Linux only") end
+  if not sys.has_proc then return T.skip(1, "/proc is missing, which tells the memory in use") end
   local child = proc.fork(function()
     jit.off()
     jit.flush()

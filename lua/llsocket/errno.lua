@@ -1,6 +1,7 @@
 -- errno.lua -- error numbers as names and texts, and the shapes in which calls report them.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
+local check = require "llsocket.check"
 local const = require "llsocket.const"
 
 ffi.cdef "const char *llsocket1_strerror(int errnum, char *buf, size_t size);"
@@ -30,13 +31,18 @@ local M = {}
 
 --- Tells the text of an error number; see strerror(3).
 ---@param e integer  errno
----@return string text
-function M.text(e) return texts[e] end
+---@return string? text  "Unknown error 12345" for a number that this system does not use; nil for what is no integer
+function M.text(e)
+  return check.int(e, 1, "text") and texts[e] or nil
+end
 
 --- Tells the name of an error number, as errno(3) spells it.
 ---@param e integer  errno
 ---@return string? name  `"ECONNREFUSED"`; nil for a number that this system does not use
-function M.name(e) return names[e] end
+function M.name(e)
+  check.number(e, 1, "name")
+  return names[e]
+end
 
 --- What a call answers that had nothing to give.
 ---@param e integer  errno

@@ -1,6 +1,7 @@
 -- gai.lua -- the resolver's error numbers as texts.  They share no table with errno: the numbers overlap.
 local ffi = require "ffi"
 local C = require "llsocket.libc"
+local check = require "llsocket.check"
 local const = require "llsocket.const"
 local errno = require "llsocket.errno"
 
@@ -16,8 +17,10 @@ local M = {}
 
 --- Tells the text of a resolver error; see gai_strerror(3).
 ---@param code integer  EAI_*
----@return string text
-function M.text(code) return texts[code] end
+---@return string? text  "Unknown error" for a number that is none; nil for what is no integer
+function M.text(code)
+  return check.int(code, 1, "text") and texts[code] or nil
+end
 
 --- What a resolver call answers: `nil, err, EAI_*`, and the errno after it where the code is EAI_SYSTEM.
 ---@param code integer  EAI_*

@@ -123,9 +123,9 @@ end
 ---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP, EPERM; EINVAL for an unknown kind or an impossible value; EBADF once closed
 function Socket:setsockopt(level, name, kind, value)
   is_self(self, "setsockopt")
-  local k = kind_of(level, name, kind, "setsockopt")
+  local k, expected = kind_of(level, name, kind, "setsockopt"), LUA_TYPE[kind]
+  if expected and type(value) ~= expected then check.bad(4, "setsockopt", expected, value) end
   if not k then return failed(EINVAL) end
-  if value == nil then check.bad(4, "setsockopt", LUA_TYPE[kind], value) end
   return k.write(self.sd, level, name, value, 4, "setsockopt")
 end
 

@@ -98,7 +98,8 @@ local pair_cell = ffi.new "int[2]"
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
-  if not (type_ok and (protocol == nil or check.int(protocol, 3, "pair"))) then return failed(EINVAL) end
+  local protocol_ok = protocol == nil or check.int(protocol, 3, "pair")
+  if not (type_ok and protocol_ok) then return failed(EINVAL) end
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), handle.new()
   local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)

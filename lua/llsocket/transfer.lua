@@ -187,6 +187,7 @@ function Socket:sendfile(fd, bytes, offset)
   if offset == nil then offset = 0 end
   check.number(offset, 3, "sendfile")
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
+  if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
   if not file then return not_sent(why) end
   local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
   if n < 0 then return not_sent(-n) end

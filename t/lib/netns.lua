@@ -61,13 +61,16 @@ function M.has_ip() return select(2, M.try "-V") end
 function M.enter()
   if not pcall(function() return C.llsocket_t_unshare end) then return nil, "this system has no network namespaces" end
   if not M.has_ip() then return nil, "ip(8) is missing" end
+  local file = io.open "/proc/net/if_inet6"
+  if not file then return nil, "this kernel has no IPv6, or /proc is missing" end
+  file:close()
   if not unshare() then return nil, "no network namespace may be made here" end
   local _, ok = M.try "link add name va type veth peer name vb"
-  if not ok then return nil, "no veth pair may be made in a network namespace here" end
+  if not ok then
+    M.ip "link set lo up" -- there is no way back, and what is left of the test wants a loopback
+    return nil, "no veth pair may be made in a network namespace here"
+  end
   M.ip "link del va"
-  local file = io.open "/proc/net/if_inet6"
-  if not file then return nil, "this kernel has no IPv6" end
-  file:close()
   return true
 end
 

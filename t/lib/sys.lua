@@ -44,7 +44,12 @@ function M.limit_descriptors(n) return limit(NOFILE, n) end
 -- Sets how many bytes of address space this process may have.
 function M.limit_memory(n) return limit(AS, n) end
 
--- The bytes of address space in use (Linux).
+-- Whether /proc is mounted: a bare chroot has none.
+local statm = io.open "/proc/self/statm"
+M.has_proc = statm ~= nil
+if statm then statm:close() end
+
+-- The bytes of address space in use (Linux with /proc).
 function M.memory()
   local file = assert(io.open "/proc/self/statm")
   local pages = file:read "*n"
