@@ -41,11 +41,12 @@ local function run()
   T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")
   T.ok(exists "/stage/opt/x/l/llsocket/socket.lua" and exists "/stage/opt/x/c/llsocket/shim.so", "all is where it was asked for")
   T.is(try(("'LUA_PATH=%s/stage/opt/x/l/?.lua' 'LUA_CPATH=%s/stage/opt/x/c/?.so'"):format(dir, dir)), "5", "and work")
-  T.is(proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
-    :format(dir, proc.luajit, CODE)), "5", "meson devenv")
+  local said = proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
+    :format(dir, proc.luajit, CODE))
+  T.is(said:match "[^\n]*$", "5", "meson devenv") -- in a cross build it has a word to say about emulators first
 end
 
-if not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(11, "an install is the same in every mode")
+if jit.opt and not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(11, "an install is the same in every mode")
 elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(11, "no meson, ninja or cc here")
 else run() end
 net.cleanup()

@@ -1,5 +1,7 @@
 -- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
+local ffi = require "ffi"
 local L = require "llsocket"
+local layout = require "llsocket.layout"
 local option = require "llsocket.option"
 local multicast = require "llsocket.multicast"
 local leak = require "leak"
@@ -27,7 +29,8 @@ local function inet(name) return not name:find "^unix" end
 local function udp(name) return name:find "^udp" end
 
 -- What each method sets and then reads, and where; apart from the library's own table, so that a wrong kind or
--- name there fails here.  `raw` is the option, and what an int of 32 bits says when read after each set.
+-- name there fails here.  `raw` is the option, and what its first number says when read after each set: an int, or
+-- the long of a timeval.
 local ON = { { true, true, 1 }, { false, false, 0 } }
 local EXPECT = {
   broadcast = { any, "SOL_SOCKET", "SO_BROADCAST", ON },
@@ -77,7 +80,8 @@ T.is(table.concat(missing, " "), "", "every row is tested here, and every test h
 local function raw(sock, family, expect)
   local level, opt = expect[2], expect[3]
   if type(level) == "table" then level, opt = unpack(family == L.AF_INET and level or opt) end
-  return (sock:getsockopt(L[level], L[opt], "int"))
+  local bytes = sock:getsockopt(L[level], L[opt], "bytes")
+  return tonumber(ffi.cast(#bytes == ffi.sizeof(layout.timeval) and "long *" or "int *", bytes)[0])
 end
 
 -- Answers what is wrong with a method on a family that has the option.
