@@ -1,9 +1,9 @@
 /* didbr.c -- the instruction DIVIDE TO INTEGER (DIDBR), which qemu up to 10.0 does not know, for LuaJIT on s390x.
  *
- * LuaJIT uses it in math.floor, math.ceil and %, always to divide by one, and looks only at the condition code: the
- * rounding itself is another instruction's.  Preloaded, this catches the SIGILL and does what the processor would:
- * condition code 0, and the quotient and remainder.  From 2^53 on the processor answers code 2, and for what is no
- * number 3, on both of which LuaJIT means to crash; so it does here. */
+ * LuaJIT uses it in math.floor, math.ceil and %, always to divide by one, and looks only at the condition code, which
+ * says whether the remainder is complete: the rounding itself is another instruction's.  Preloaded, this catches the
+ * SIGILL and answers the quotient, the remainder, and code 0, or 1 for infinity and NaN.  Nothing remains of a number
+ * above 2^53 divided by one, so code 2, "incomplete", does not occur here; what a machine answers there is not known. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <signal.h>
@@ -25,7 +25,7 @@ static void divide(mcontext_t *m, const uint8_t *code) {
     double *dividend = &m->fpregs.fprs[code[3] >> 4].d;
     double divisor = m->fpregs.fprs[code[3] & 15].d, exact = *dividend / divisor;
     double quotient = toward(code[2] & 15, exact);
-    uint64_t cc = !isfinite(exact) ? 3 : fabs(exact) >= 0x1p53 ? 2 : 0;
+    uint64_t cc = isfinite(exact) ? 0 : 1;
     *dividend = fma(-quotient, divisor, *dividend);
     m->fpregs.fprs[code[2] >> 4].d = quotient;
     m->psw.mask = (m->psw.mask & ~(3ULL << 44)) | cc << 44;
