@@ -80,7 +80,8 @@ T.is(table.concat(missing, " "), "", "every row is tested here, and every test h
 local function raw(sock, family, expect)
   local level, opt = expect[2], expect[3]
   if type(level) == "table" then level, opt = unpack(family == L.AF_INET and level or opt) end
-  local bytes = sock:getsockopt(L[level], L[opt], "bytes")
+  local bytes, err = sock:getsockopt(L[level], L[opt], "bytes")
+  if not bytes then return err end
   return tonumber(ffi.cast(#bytes == ffi.sizeof(layout.timeval) and "long *" or "int *", bytes)[0])
 end
 
