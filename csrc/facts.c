@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,6 +38,8 @@
 #endif
 #endif
 
+#include "fallbacks.def"
+
 /* Rows, and the macros that make them, are aligned by hand. */
 /* clang-format off */
 
@@ -52,21 +55,6 @@ EXPORT const struct llsocket_const llsocket1_consts[] = {
 };
 #undef K
 
-/* A struct's own row has name NULL; `type` is int, uint, ptr, bytes, or the name of a struct listed earlier. */
-struct llsocket_field {
-    const char *owner, *name, *type;
-    uint32_t offset, size, align;
-};
-
-#define SIGNED(x) _Generic((x), signed char: 1, short: 1, int: 1, long: 1, long long: 1, default: 0)
-#define IN(s, f)  (((struct s *)0)->f)
-/* Each macro turns the field's name into text itself: some are macros that an outer one would expand. */
-#define PLACE(s, f)    offsetof(struct s, f), sizeof(IN(s, f)), 0
-#define STRUCT(s)      { #s, NULL, "struct", 0, sizeof(struct s), _Alignof(struct s) },
-#define INT(s, f)      { #s, #f, SIGNED(IN(s, f)) ? "int" : "uint", PLACE(s, f) },
-#define PTR(s, f)      { #s, #f, "ptr", PLACE(s, f) },
-#define BYTES(s, f)    { #s, #f, "bytes", PLACE(s, f) },
-#define SUB(s, f, t)   { #s, #f, t, PLACE(s, f) },
 EXPORT const struct llsocket_field llsocket1_fields[] = {
 #include "structs.def"
     { NULL, NULL, NULL, 0, 0, 0 }

@@ -1,10 +1,12 @@
 /* macros.c -- what the FFI cannot say: variadic calls under fixed prototypes, error texts, the finaliser. */
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -16,9 +18,21 @@
 #include <net/if_dl.h>
 #endif
 
+#include "fallbacks.def"
+
 /* Lua names the ABI it was written for; a stranger is refused with the negative of ours. */
 EXPORT int llsocket1_abi(int wanted) {
     return wanted == LLSOCKET_ABI ? LLSOCKET_ABI : -LLSOCKET_ABI;
+}
+
+/* Keeps the shim mapped until the process ends: when a VM closes, an object may be collected after the handle that
+ * loaded its finaliser. */
+EXPORT void llsocket1_stay(void) {
+#ifdef RTLD_NODELETE
+    Dl_info info;
+    if (dladdr((void *)(uintptr_t)llsocket1_stay, &info) == 0) return;
+    dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+#endif
 }
 
 /* fcntl(2) and ioctl(2) are variadic, and the FFI would pass a Lua number as a double. */
@@ -64,6 +78,117 @@ EXPORT int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t 
 #else
     return -1;
 #endif
+}
+
+/* Ancillary data, by offset into a control buffer: what cmsg_len claims is never trusted. */
+EXPORT uint32_t llsocket1_cmsg_space(uint32_t len) {
+    return (uint32_t)CMSG_SPACE(len);
+}
+
+EXPORT uint32_t llsocket1_cmsg_len(uint32_t len) {
+    return (uint32_t)CMSG_LEN(len);
+}
+
+/* Writes a header and its data at `at`, where the caller has made CMSG_SPACE of room; answers the next offset. */
+EXPORT uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len) {
+    struct cmsghdr *cmsg = (struct cmsghdr *)((char *)control + at);
+    memset(cmsg, 0, CMSG_SPACE(len)); /* the padding goes to the kernel too */
+    cmsg->cmsg_len = CMSG_LEN(len);
+    cmsg->cmsg_level = level;
+    cmsg->cmsg_type = type;
+    memcpy(CMSG_DATA(cmsg), data, len);
+    return at + (uint32_t)CMSG_SPACE(len);
+}
+
+/* The header at `at`: its level and type, the offset and length of its data, and the next header's offset.
+ * Answers 0 at the end of the list, which a header that claims more than there is ends too. */
+EXPORT int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out) {
+    const struct cmsghdr *cmsg = (const struct cmsghdr *)((const char *)control + at);
+    if (at > controllen || controllen - at < CMSG_LEN(0)) return 0;
+    if (cmsg->cmsg_len < CMSG_LEN(0) || cmsg->cmsg_len > controllen - at) return 0;
+    out[0] = cmsg->cmsg_level;
+    out[1] = cmsg->cmsg_type;
+    out[2] = (int32_t)(at + CMSG_LEN(0));
+    out[3] = (int32_t)(cmsg->cmsg_len - CMSG_LEN(0));
+    out[4] = (int32_t)(at + CMSG_SPACE(cmsg->cmsg_len - CMSG_LEN(0)));
+    return 1;
+}
+
+#if defined(__linux__) && !defined(SCM_PIDFD)
+#define SCM_PIDFD 4 /* SO_PASSPIDFD, Linux 6.5; a kernel newer than the headers sends it all the same */
+#endif
+
+/* Whether what arrives are descriptors, which this process then has and must close. */
+EXPORT int llsocket1_cmsg_owns(int level, int type) {
+    if (level != SOL_SOCKET) return 0;
+#ifdef SCM_PIDFD
+    if (type == SCM_PIDFD) return 1;
+#endif
+    return type == SCM_RIGHTS;
+}
+
+/* A buffer for received ancillary data.  It owns the descriptors in it: one that Lua takes is overwritten
+ * with -1, and the others are closed with the buffer or before its next use. */
+struct llsocket_control {
+    uint32_t len, size;
+    _Alignas(8) unsigned char bytes[]; /* CMSG_DATA wants no more, and malloc(3) gives no more everywhere */
+};
+
+EXPORT void *llsocket1_control_new(uint32_t size) {
+    struct llsocket_control *control = malloc(sizeof *control + size);
+    if (control) control->len = 0, control->size = size;
+    return control;
+}
+
+EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
+    return control->bytes;
+}
+
+/* Does one thing with every descriptor that the buffer still owns. */
+static void each(const struct llsocket_control *control, void (*act)(int fd)) {
+    int32_t cmsg[5], fd;
+    uint32_t at, end;
+    for (at = 0; llsocket1_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
+        if (!llsocket1_cmsg_owns(cmsg[0], cmsg[1])) continue;
+        end = (uint32_t)(cmsg[2] + cmsg[3]);
+        for (uint32_t i = (uint32_t)cmsg[2]; i + sizeof fd <= end; i += sizeof fd) {
+            memcpy(&fd, control->bytes + i, sizeof fd);
+            if (fd >= 0) act(fd);
+        }
+    }
+}
+
+#ifndef MSG_CMSG_CLOEXEC
+static void set_cloexec(int fd) {
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+#endif
+
+/* Tells the buffer what recvmsg(2), which answered `n`, wrote: a call that failed leaves msg_controllen alone.
+ * Descriptors are close-on-exec from here on, where the call itself could not see to that. */
+EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
+    control->len = n < 0 ? 0 : (uint32_t)msg->msg_controllen;
+#ifndef MSG_CMSG_CLOEXEC
+    int saved = errno;
+    each(control, set_cloexec);
+    errno = saved;
+#endif
+}
+
+static void close_one(int fd) {
+    close(fd);
+}
+
+EXPORT void llsocket1_control_close(struct llsocket_control *control) {
+    each(control, close_one);
+    control->len = 0;
+}
+
+EXPORT void llsocket1_control_free(void *control) {
+    int saved = errno;
+    llsocket1_control_close(control);
+    free(control);
+    errno = saved;
 }
 
 /* The collector calls this on an owner, whose first field is its descriptor.  It may run between any two

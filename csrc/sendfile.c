@@ -1,42 +1,46 @@
-/* sendfile.c -- one sendfile(2) for every system, which never raises SIGPIPE.
+/* sendfile.c -- one sendfile(2) for every system, and sends that never raise SIGPIPE where nothing else prevents it.
  *
- * sendfile has no MSG_NOSIGNAL.  So SIGPIPE is blocked in this thread for the length of the call, and a
- * signal that the call itself raised is taken off again.  It raises one with EPIPE, and also when it answers a
- * short count: Linux sends page by page, and the peer may close between two of them. */
+ * sendfile has no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread for the
+ * length of the call, and a signal that the call itself raised is taken off again.  It raises one with EPIPE, and also
+ * when it answers a short count: Linux sends page by page, and the peer may close between two of them. */
 #include "shim.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/types.h>
+#include <sys/socket.h>
 
 #if defined(__linux__)
 #include <sys/sendfile.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__)
-#include <sys/socket.h>
 #include <sys/uio.h>
+#else
+#define LLSOCKET_NO_SENDFILE 1
 #endif
+
+#include "fallbacks.def"
 
 #define MOST 0x7ffff000 /* what Linux moves in one call; keeps the result an int */
 
-/* Answers the bytes sent, or -errno.  What was sent before EAGAIN or EINTR counts as sent.  EOVERFLOW is Linux's
+/* Answers the bytes sent, or -1 and errno.  What was sent before EAGAIN or EINTR counts as sent.  EOVERFLOW is Linux's
  * word for an offset that no file of that file system can reach: it is past the end. */
 static int transfer(int sd, int fd, int64_t offset, size_t bytes) {
-#if defined(__linux__)
+#if defined(LLSOCKET_NO_SENDFILE)
+    (void)fd, (void)offset, (void)bytes;
+    errno = sd < 0 ? EBADF : ENOSYS;
+    return -1;
+#elif defined(__linux__)
     off_t from = (off_t)offset;
     ssize_t n = sendfile(sd, fd, &from, bytes);
-    if (n < 0) return errno == EOVERFLOW ? 0 : -errno;
-    return (int)n;
+    return n < 0 && errno == EOVERFLOW ? 0 : (int)n;
 #elif defined(__APPLE__)
     off_t sent = (off_t)bytes;
     int rc = sendfile(fd, sd, (off_t)offset, &sent, NULL, 0);
-    return rc == 0 || sent > 0 ? (int)sent : -errno;
-#elif defined(__FreeBSD__)
+    return rc == 0 || sent > 0 ? (int)sent : -1;
+#else
     off_t sent = 0;
     int rc = sendfile(fd, sd, (off_t)offset, bytes, NULL, &sent, 0);
-    return rc == 0 || sent > 0 ? (int)sent : -errno;
-#else
-    (void)sd, (void)fd, (void)offset, (void)bytes;
-    return -ENOSYS;
+    return rc == 0 || sent > 0 ? (int)sent : -1;
 #endif
 }
 
@@ -47,19 +51,51 @@ static int is_pending(void) {
     return sigismember(&pending, SIGPIPE) == 1;
 }
 
-EXPORT int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
+struct guard {
     sigset_t pipe, old;
-    size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
-    int before, n, may_have, sig;
+    int before; /* one waited already, which takes a mask that blocked it: it is not ours to consume */
+};
 
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, &old);
-    /* One that waited already, which takes a mask that blocked it, is not ours to consume. */
-    before = sigismember(&old, SIGPIPE) == 1 && is_pending();
-    n = transfer(sd, fd, offset, most);
-    may_have = n == -EPIPE || (n > 0 && (size_t)n < most);
-    if (may_have && !before && is_pending()) sigwait(&pipe, &sig);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+static void block(struct guard *guard) {
+    sigemptyset(&guard->pipe);
+    sigaddset(&guard->pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &guard->pipe, &guard->old);
+    guard->before = sigismember(&guard->old, SIGPIPE) == 1 && is_pending();
+}
+
+/* Ends the guard over a call that answered `n` of `wanted` bytes, and answers that; errno stays the call's. */
+static int unblock(const struct guard *guard, int n, size_t wanted) {
+    int saved = errno, may_have = (n < 0 && saved == EPIPE) || (n > 0 && (size_t)n < wanted), sig;
+    if (may_have && !guard->before && is_pending()) sigwait(&guard->pipe, &sig);
+    pthread_sigmask(SIG_SETMASK, &guard->old, NULL);
+    errno = saved;
     return n;
+}
+
+/* Answers -errno, unlike the others. */
+EXPORT int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
+    size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
+    struct guard guard;
+    block(&guard);
+    int n = unblock(&guard, transfer(sd, fd, offset, most), most);
+    return n < 0 ? -errno : n;
+}
+
+EXPORT int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags) {
+    struct guard guard;
+    block(&guard);
+    return unblock(&guard, (int)send(sd, buf, len, flags), len);
+}
+
+EXPORT int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name,
+                                    uint32_t namelen) {
+    struct guard guard;
+    block(&guard);
+    return unblock(&guard, (int)sendto(sd, buf, len, flags, name, namelen), len);
+}
+
+EXPORT int llsocket1_guarded_sendmsg(int sd, const struct msghdr *msg, int flags) {
+    struct guard guard;
+    block(&guard);
+    return unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
 }

@@ -12,4 +12,15 @@ local llsocket = {
 
 for name, value in pairs(require "llsocket.const") do llsocket[name] = value end
 
-return llsocket
+-- Modules that are loaded by their first use.
+local LATER = { msghdr = "llsocket.msghdr", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor" }
+
+local later = require "llsocket.later"
+later.keep()
+
+return setmetatable(llsocket, { __index = function(_, name)
+  local module = LATER[name]
+  if not module then return nil end
+  llsocket[name] = later.load(module)
+  return llsocket[name]
+end })

@@ -30,6 +30,9 @@ end
 local OBJECT = {
   ["llsocket.socket"] = function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end,
   ["llsocket.addrinfo"] = function() return net.addr(L.AF_INET, L.SOCK_DGRAM) end,
+  ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
+  ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
+  ["llsocket.descriptor"] = L.descriptor.new,
 }
 
 -- Good values for all positions, self included, and how many there are.
@@ -54,6 +57,7 @@ local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~
 
 local function accepts(param, value, name)
   if param.expected == "llsocket.addrinfo" then return is_ai(value) end
+  if param.expected:find "^number, socket" then return value == 1 or value == io.stdout or value == VALUES[#VALUES] end
   if name == "sendfile" and value == io.stdout and param.expected == "number or file" then return true end
   return param.accepts[type(value)]
 end
@@ -91,6 +95,7 @@ local IS = {
   ["llsocket.socket"] = function(value) return tostring(value):find "^llsocket.socket" ~= nil end,
   ["llsocket.addrinfo"] = is_ai,
 }
+local function never() return false end
 
 -- A self that is nil (a dot for a colon), every other type, and the other class.
 local function bad_self(f)
@@ -99,7 +104,7 @@ local function bad_self(f)
   good.n = good.n + 1
   for i = 0, #VALUES do
     local value = VALUES[i]
-    if not IS[f.class](value) then
+    if not (IS[f.class] or never)(value) then
       out[#out + 1] = wrong(f.fn, with(good, 1, value),
         ("calling '%s' on bad self (%s expected, got %s)"):format(f.name, f.class, type(value)))
     end

@@ -2,28 +2,44 @@
 local L = require "llsocket"
 local handle = require "llsocket.handle"
 local option, multicast = require "llsocket.option", require "llsocket.multicast"
+local cmsghdr, msghdr = require "llsocket.cmsghdr", require "llsocket.msghdr"
 local leak = require "leak"
 local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
+assert(handle.methods.sendmsg) -- the first use adds the methods of its room to the table
+
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
-local OWNERS = {
-  sock = handle.methods, ai = L.addrinfo.methods,
-  socket = L.socket, inet = L.inet, unix = L.unix, device = L.device,
-  errno = require "llsocket.errno", gai = require "llsocket.gai",
+local METHODS = {
+  sock = handle.methods, ai = L.addrinfo.methods, mh = msghdr.methods, cmsg = cmsghdr.methods,
+  desc = require("llsocket.descriptor").methods,
 }
+local OWNERS = {
+  socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo,
+  msghdr = msghdr, cmsghdr = cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+}
+for owner, methods in pairs(METHODS) do OWNERS[owner] = methods end
+
+local function set(names)
+  local out = {}
+  for name in names:gmatch "%S+" do out[name] = true end
+  return out
+end
 
 -- Functions that stand in these tables for other rooms of the library.
-local INNER = {
-  ["device.of"] = true, ["gai.failed"] = true, ["errno.failed"] = true, ["errno.refused"] = true,
-  ["errno.not_sent"] = true, ["errno.not_received"] = true, ["errno.not_accepted"] = true,
-}
+local INNER = set [[
+  device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
+  addrinfo.blank addrinfo.arg cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
+  msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
+  msghdr.before_receive msghdr.after_receive
+]]
 
 -- What cannot fail, and so answers no errno.
-local SURE = {
-  ["sock:fd"] = true, ["ai:family"] = true, ["ai:socktype"] = true, ["ai:protocol"] = true, ["ai:canonname"] = true,
-  ["ai:addr"] = true, ["ai:port"] = true, ["errno.text"] = true, ["errno.name"] = true, ["gai.text"] = true,
-}
+local SURE = set [[
+  sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
+  mh:name mh:flags cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
+  cmsg:integer cmsg:exterr
+]]
 
 local function list(folder, suffix)
   local names, pipe = {}, assert(io.popen(("ls '%s/%s'"):format(source, folder)))
@@ -166,8 +182,17 @@ end
 -- The type that an option's kind gives its field line.
 local TYPE = {
   boolean = "boolean", byteflag = "boolean", int = "integer", count = "integer", byte = "integer",
-  seconds = "number", linger = "integer|false",
+  seconds = "number", linger = "integer|false", hops = "integer", word = "integer", ifname = "string",
+  string = "string", queue = "integer", ucred = "{ pid: integer, uid: integer, gid: integer }",
+  tcpinfo = "table<string, integer>",
 }
+
+-- The same for a row of cmsghdr, whose constructors all have one signature.
+local function number_faults(text, name, what)
+  if not what:find "^%u.+; see %w+%(%d%)%.$" then return "no description" end
+  local field = ("\n---@field %s fun(n: integer): llsocket.cmsghdr?, string?, integer?\n"):format(name)
+  return text:find(field, 1, true) and "" or "no @field line"
+end
 
 -- What is wrong with a row: no description, or no field line, or one of another type.
 local function row_faults(text, name, what, kind, read_only)
@@ -188,6 +213,10 @@ local function rows()
   for _, r in ipairs(option.OPTIONS) do add(r[1] .. " of " .. r[3], options, r[1], r[5], r[4], r[6]) end
   for _, r in ipairs(multicast.OPTIONS) do add(r[1], groups, r[1], r[6], r[3]) end
   for _, r in ipairs(multicast.MEMBERSHIPS) do add(r[1], groups, r[1], r[4]) end
+  local numbers = read "lua/llsocket/cmsghdr.lua"
+  for _, r in ipairs(cmsghdr.NUMBERS) do
+    out[#out + 1] = { name = r[1] .. " of cmsghdr", faults = number_faults(numbers, r[1], r[5]) }
+  end
   return out, options .. groups
 end
 
@@ -197,7 +226,7 @@ local heads, strays = sections()
 local publics, annotated = {}, {}
 for owner, functions in pairs(OWNERS) do
   for name, fn in pairs(functions) do
-    local title = owner .. ((owner == "sock" or owner == "ai") and ":" or ".") .. name
+    local title = owner .. (METHODS[owner] and ":" or ".") .. name
     if type(fn) == "function" and not INNER[title] then publics[#publics + 1] = title end
   end
 end

@@ -1,5 +1,6 @@
 -- doc-examples: every ```lua block of doc/ runs by itself, creates no global and leaves no descriptor.
 local leak = require "leak"
+local missing = require "missing"
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/doc/"
 local before = leak.count()
 
@@ -43,7 +44,8 @@ local T = require("tap").plan(#blocks * 2 + 1)
 T.ok(#blocks > 60, "there are examples")
 for _, block in ipairs(blocks) do
   local where = ("the example of doc/%s line %d "):format(block.page, block.line)
-  T.is(run(block), nil, where .. "runs")
+  if missing.sendfile and table.concat(block, "\n"):find ":sendfile%(" then T.skip(1, missing.sendfile)
+  else T.is(run(block), nil, where .. "runs") end
   T.is(leak.count(), before, where .. "leaves no descriptor")
   before = leak.count()
 end

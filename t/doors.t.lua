@@ -1,13 +1,14 @@
 -- doors: a module may require only modules of a lower floor, and only shim and libc load and declare.
 local FLOOR = {
-  shim = 0, libc = 0,
+  shim = 0, libc = 0, later = 0,
   const = 1, layout = 1, check = 1,
   errno = 2, gai = 3,
-  handle = 3, interface = 3, sockaddr = 3, sockopt = 3,
-  addrinfo = 4, option = 4, descriptor = 4,
+  handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3, descriptor = 3,
+  addrinfo = 4, option = 4, fcntl = 4,
   device = 5, inet = 5, unix = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
-  socket = 7,
+  cmsghdr = 7, control = 8, msghdr = 9, message = 10,
+  socket = 11,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"
 

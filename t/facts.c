@@ -13,6 +13,7 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +21,23 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <time.h>
+
+/* netinet/tcp.h has a shorter struct tcp_info, and the two cannot be included together. */
+#if defined(__linux__) && __has_include(<linux/tcp.h>)
+#include <linux/errqueue.h>
+#include <linux/tcp.h>
+#include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
+#define OLD_TCP_INFO 1
+#endif
+#else
+#include <netinet/tcp.h>
+#endif
+
+#include "fallbacks.def"
 
 #define SPOT(name)    printf("spot %s %lld\n", #name, (long long)(name));
 #define PRESENT(name) printf("const %s %lld\n", #name, (long long)(name));
@@ -45,10 +60,13 @@ static void families(void) {
     SPOT(EAI_AGAIN) SPOT(EAI_BADFLAGS) SPOT(EAI_FAIL) SPOT(EAI_FAMILY) SPOT(EAI_MEMORY) SPOT(EAI_NONAME)
     SPOT(EAI_OVERFLOW) SPOT(EAI_SERVICE) SPOT(EAI_SOCKTYPE) SPOT(EAI_SYSTEM)
 #ifdef __linux__
-    SPOT(SOCK_CLOEXEC) SPOT(SOCK_NONBLOCK) SPOT(AF_PACKET) SPOT(AF_NETLINK) SPOT(SOL_PACKET) SPOT(SOL_UDP)
+    SPOT(AF_PACKET) SPOT(AF_NETLINK) SPOT(SOL_PACKET) SPOT(SOL_UDP)
     SPOT(SO_MARK) SPOT(SO_PEERCRED) SPOT(SO_BINDTODEVICE) SPOT(SO_REUSEPORT) SPOT(SO_TIMESTAMP) SPOT(SCM_CREDENTIALS)
     SPOT(TCP_CORK) SPOT(TCP_CONGESTION) SPOT(TCP_INFO) SPOT(TCP_KEEPIDLE) SPOT(TCP_USER_TIMEOUT)
     SPOT(UDP_CORK) SPOT(IP_PKTINFO) SPOT(IP_RECVERR) SPOT(IPV6_RECVPKTINFO) SPOT(IPV6_RECVERR)
+#ifdef SOCK_CLOEXEC
+    SPOT(SOCK_CLOEXEC) SPOT(SOCK_NONBLOCK)
+#endif
 #endif
 }
 
@@ -66,6 +84,11 @@ static void errors(void) {
     SPOT(EROFS) SPOT(ESPIPE) SPOT(ESRCH) SPOT(ESTALE) SPOT(ETIMEDOUT) SPOT(ETXTBSY) SPOT(EWOULDBLOCK) SPOT(EXDEV)
 }
 
+#undef STRUCT
+#undef INT
+#undef PTR
+#undef BYTES
+#undef SUB
 #define STRUCT(s) printf("struct %s %zu %zu\n", #s, sizeof(struct s), _Alignof(struct s));
 /* Each of the two turns the field's name into text itself: some are macros that FIELD's call would expand. */
 #define FIELD(s, name, f, is_signed) \
@@ -103,11 +126,53 @@ static void values(void) {
     OTHER(group_source_req, gsr_source)
 }
 
+static void messages(void) {
+    STRUCT(iovec) OTHER(iovec, iov_base) INT(iovec, iov_len)
+    STRUCT(msghdr) OTHER(msghdr, msg_name) INT(msghdr, msg_namelen) OTHER(msghdr, msg_iov) INT(msghdr, msg_iovlen)
+    OTHER(msghdr, msg_control) INT(msghdr, msg_controllen) INT(msghdr, msg_flags)
+    STRUCT(timespec) INT(timespec, tv_sec) INT(timespec, tv_nsec)
+    STRUCT(in6_pktinfo) OTHER(in6_pktinfo, ipi6_addr) INT(in6_pktinfo, ipi6_ifindex)
+#ifdef IP_PKTINFO
+    STRUCT(in_pktinfo) INT(in_pktinfo, ipi_ifindex) OTHER(in_pktinfo, ipi_spec_dst) OTHER(in_pktinfo, ipi_addr)
+#endif
+#ifdef SCM_CREDENTIALS
+    STRUCT(ucred) INT(ucred, pid) INT(ucred, uid) INT(ucred, gid)
+#endif
+#ifdef SO_EE_ORIGIN_LOCAL
+    STRUCT(sock_extended_err) INT(sock_extended_err, ee_errno) INT(sock_extended_err, ee_origin)
+    INT(sock_extended_err, ee_type) INT(sock_extended_err, ee_code) INT(sock_extended_err, ee_info)
+    INT(sock_extended_err, ee_data)
+#endif
+}
+
+#ifdef __linux__
+#define TCP(f) INT(tcp_info, tcpi_##f)
+
+static void tcp(void) {
+    STRUCT(tcp_info)
+    TCP(state) TCP(ca_state) TCP(retransmits) TCP(probes) TCP(backoff) TCP(options) TCP(rto) TCP(ato)
+    TCP(snd_mss) TCP(rcv_mss) TCP(unacked) TCP(sacked) TCP(lost) TCP(retrans) TCP(fackets)
+    TCP(last_data_sent) TCP(last_ack_sent) TCP(last_data_recv) TCP(last_ack_recv)
+    TCP(pmtu) TCP(rcv_ssthresh) TCP(rtt) TCP(rttvar) TCP(snd_ssthresh) TCP(snd_cwnd) TCP(advmss) TCP(reordering)
+    TCP(rcv_rtt) TCP(rcv_space) TCP(total_retrans) TCP(pacing_rate) TCP(max_pacing_rate)
+    TCP(bytes_acked) TCP(bytes_received) TCP(segs_out) TCP(segs_in) TCP(notsent_bytes) TCP(min_rtt)
+    TCP(data_segs_in) TCP(data_segs_out) TCP(delivery_rate) TCP(busy_time) TCP(rwnd_limited) TCP(sndbuf_limited)
+    TCP(delivered) TCP(delivered_ce) TCP(bytes_sent) TCP(bytes_retrans) TCP(dsack_dups) TCP(reord_seen)
+#ifndef OLD_TCP_INFO
+    TCP(rcv_ooopack) TCP(snd_wnd)
+#endif
+}
+#endif
+
 int main(void) {
     seed();
     families();
     errors();
     addresses();
     values();
+    messages();
+#ifdef __linux__
+    tcp();
+#endif
     return 0;
 }

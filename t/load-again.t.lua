@@ -3,7 +3,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(19)
+local T = require("tap").plan(22)
 
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
 
@@ -23,6 +23,15 @@ local M = require "llsocket"
 local p = M.socket.pair(M.SOCK_STREAM)
 print(M ~= L, a:send "old", b:recv(), p[1]:send "new", p[2]:recv(), select(4, b:recv(1, L.MSG_DONTWAIT)) == M.EAGAIN)]],
   "true\t3\told\t3\tnew\ttrue\n", "loaded a second time, old and new sockets work")
+prints(PRELUDE .. [[
+local a, b = pair()
+clear()
+local M = require "llsocket"
+local p = M.socket.pair(M.SOCK_STREAM)
+print(a:writev { "o", "ld" }, b:recv(), p[1]:writev { "new" }, (p[2]:recv()))
+print(a:sendmsg(L.msghdr.new { data = "old" }), b:recv(), p[1]:sendmsg(M.msghdr.new { data = "new" }), (p[2]:recv()))
+print(L.msghdr ~= M.msghdr)]], "3\told\t3\tnew\n3\told\t3\tnew\ntrue\n",
+  "what is loaded by its first use belongs to the load of the socket")
 prints(PRELUDE .. [[
 for _ = 1, 20 do clear(); L = require "llsocket"; pair(); collect() end
 local a, b = pair()
@@ -143,6 +152,20 @@ local proxy = newproxy(true)
 getmetatable(proxy).__gc = function() a:send "late"; b:recv(); a:close() end
 KEEP = { proxy, cycle }
 os.exit(0, true)]], "0", "and one whose finalisers use sockets that are finalised already")
+-- What the first finalisers make is collected after the handles of the first are gone.
+local LATE = [[
+local function late(n)
+  getmetatable(newproxy(true)).__gc = function()
+    local a, b = pair()
+    io.write(n, tostring(a:nonblock(true)), a:send "late", b:recv(), type(L.device.macaddrs()), " ")
+    if n > 0 then late(n - 1) end
+  end
+end
+late(2)
+]]
+local RAN = "2true4latetable 1true4latetable 0true4latetable 0"
+ends(LATE, RAN, "and one whose finalisers make sockets and finalisers while the VM closes")
+ends(LATE .. "clear(); os.exit(0, true)", RAN, "by os.exit and without the modules, too")
 ends([[coroutine.wrap(function() local a = pair(); KEEP = a; os.exit(3, true) end)()]], "3", "and one that ends in a coroutine")
 
 -- A second VM in this process, as a server that embeds LuaJIT has.

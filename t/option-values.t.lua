@@ -1,4 +1,5 @@
 -- option: the ends of each range, time-outs and their rounding, linger, and the kinds of getsockopt and setsockopt.
+local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -33,7 +34,7 @@ local SECONDS = {
 }
 local NO_SECONDS = { 0 / 0, math.huge, -math.huge, -1, -1e-9, -2^63, 2^63 }
 
-local T = require("tap").plan(#EDGES + 2 * (#SECONDS + #NO_SECONDS) + 44)
+local T = require("tap").plan(#EDGES + 2 * (#SECONDS + #NO_SECONDS) + 51)
 
 for _, case in ipairs(EDGES) do
   local sock, name, value, reads = unpack(case, 1, 4)
@@ -161,6 +162,34 @@ end)
 local freed = L.SO_BINDTODEVICE and set(udp, SOL, L.SO_BINDTODEVICE, "string", "")
 linux(1, not L.SO_BINDTODEVICE and "no SO_BINDTODEVICE" or NEEDS[freed], function()
   T.is(get(udp, SOL, L.SO_BINDTODEVICE, "string"), '""', "the empty string frees it")
+end)
+
+-- Of an option that is shorter than its kind the rest is 0, not what was read before.
+linux(3, not L.SO_BINDTODEVICE and "no SO_BINDTODEVICE", function()
+  tcp:rcvtimeo(12.5)
+  local function short(kind) return tcp:rcvbuf() > 0 and tcp:rcvtimeo() == 12.5 and get(tcp, SOL, L.SO_BINDTODEVICE, kind) end
+  T.is(short "int", "0", "an option of no byte is 0 as an int")
+  T.is(short "seconds", "0", "and as seconds")
+  T.is(short "boolean", "false", "and false as a boolean")
+end)
+
+-- SO_GET_FILTER counts instructions of 8 bytes, whatever room it is given.
+local FILTER = L.SO_GET_FILTER or L.SO_ATTACH_FILTER
+local PROGRAM = ffi.new("struct { uint16_t code; uint8_t yes, no; uint32_t k; }[4]",
+  { { 0x20, 0, 0, 0 }, { 0x20, 0, 0, 4 }, { 0x20, 0, 0, 8 }, { 0x06, 0, 0, 0xffff } })
+local fprog = ffi.new "struct { uint16_t length; void *program; }"
+fprog.length, fprog.program = 4, PROGRAM
+linux(4, not FILTER and "no SO_GET_FILTER", function()
+  T.is(get(udp, SOL, FILTER, "bytes"), '""', "a socket without a filter has no byte of one")
+  assert(udp:setsockopt(SOL, L.SO_ATTACH_FILTER, "bytes", ffi.string(fprog, ffi.sizeof(fprog))))
+  T.is(udp:getsockopt(SOL, FILTER, "bytes"), ffi.string(PROGRAM, 32), "a filter is read whole as bytes")
+  local refused = {}
+  for _, kind in ipairs { "int", "seconds", "boolean", "string" } do
+    if get(udp, SOL, FILTER, kind) == failure("object", L.EINVAL) then refused[#refused + 1] = kind end
+  end
+  T.is(table.concat(refused, " "), "int seconds boolean string", "and EINVAL as any other kind")
+  collectgarbage()
+  T.is(line(pack(udp:rcvtimeo(), udp:linger(), udp:rcvbuf() > 0)), "0, false, true", "which spoils nothing")
 end)
 
 local marked = L.SO_MARK and set(udp, SOL, L.SO_MARK, "int", 2^32 - 1)

@@ -7,7 +7,7 @@ local trace = require "trace"
 local before = leak.count()
 local T = require("tap").plan(51)
 local ROUNDS = 400
-local DONTWAIT, NOSIGNAL, EAGAIN = L.MSG_DONTWAIT, L.MSG_NOSIGNAL, L.EAGAIN
+local DONTWAIT, NOSIGNAL, EAGAIN = L.MSG_DONTWAIT, L.MSG_NOSIGNAL or 0, L.EAGAIN
 local SOL, NODELAY = L.SOL_SOCKET, L.TCP_NODELAY
 
 local function compiles(name, fn)

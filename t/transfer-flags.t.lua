@@ -115,7 +115,7 @@ T.is(show(b:atmark()), show(nil, require("llsocket.errno").text(L.EBADF), L.EBAD
 
 -- Several flags.
 a, b = net.pair(L.SOCK_DGRAM)
-T.is(show(a:send("many", L.MSG_DONTWAIT, L.MSG_NOSIGNAL, L.MSG_EOR)), "4, nil, false", "send takes three flags")
+T.is(show(a:send("many", L.MSG_DONTWAIT, L.MSG_NOSIGNAL or 0, L.MSG_EOR)), "4, nil, false", "send takes three flags")
 T.is(show(b:recv(16, L.MSG_PEEK, L.MSG_DONTWAIT)), '"many", nil, false', "recv takes two")
 T.is(show(b:recv(16, 0, L.MSG_PEEK, 0, L.MSG_DONTWAIT)), '"many", nil, false', "recv takes four, wherever the 0 stands")
 T.is(show(b:recv(16, nil, L.MSG_DONTWAIT)), '"many", nil, false', "a nil before a flag is none")

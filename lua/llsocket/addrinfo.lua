@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
@@ -23,7 +24,12 @@ local SHOW = {
 
 -- The address comes first, so that the object itself is the pointer that a call wants.
 local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
-local addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
+local addrinfo_t, is_object
+addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
+  __eq = function(a, b)
+    if not (is_object(a) and is_object(b)) then return false end
+    return a.domain == b.domain and a.type == b.type and a:bytes() == b:bytes()
+  end,
   __index = function(_, name) return Addrinfo[name] end,
   __tostring = function(ai)
     local show = SHOW[ai.domain]
@@ -32,20 +38,49 @@ local addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   end,
 })
 
+is_object = check.is(addrinfo_t)
 local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
 
---- Makes an object whose name is still empty.
+--- Makes an object whose name is still empty, for the rooms above.
 ---@param domain integer  AF_*
 ---@param type integer  SOCK_*
 ---@param proto integer  IPPROTO_*
 ---@return llsocket.addrinfo ai
-local function new(domain, type, proto)
+local function blank(domain, type, proto)
   local ai = addrinfo_t()
   ai.domain, ai.type, ai.proto = domain, type, proto
   return ai
+end
+
+--- Makes an address of any family from its bytes: AF_PACKET, AF_NETLINK, AF_VSOCK, ...
+---@param bytes string  a struct sockaddr, 2 to 128 bytes
+---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
+---@param protocol? integer  the default is 0
+---@return llsocket.addrinfo? ai
+---@return string? err
+---@return integer? errno  EINVAL
+local function new(bytes, socktype, protocol)
+  check.string(bytes, 1, "new")
+  local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "new")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "new")
+  if not (type_ok and protocol_ok and #bytes >= 2 and #bytes <= sockaddr.SIZE) then return failed(EINVAL) end
+  local ai = blank(0, socktype or const.SOCK_STREAM, protocol or 0)
+  ffi.copy(ai, bytes, #bytes)
+  ai.domain = ai.name.any.ss_family
+  local namelen = sockaddr.cut(ai.name, #bytes, ai.domain)
+  if not namelen then return failed(EINVAL) end
+  ai.namelen = namelen
+  return ai
+end
+
+--- Tells the address as the kernel has it, a struct sockaddr: fit for a table's key, and for addrinfo.new.
+---@return string bytes
+function Addrinfo:bytes()
+  is_self(self, "bytes")
+  return ffi.string(self, self.namelen)
 end
 
 --- Tells the address family; see getaddrinfo(3).
@@ -94,7 +129,7 @@ function Addrinfo:port()
   return sockaddr.port(self.name, self.domain)
 end
 
-local host_cell, serv_cell = ffi.new "char[1025]", ffi.new "char[256]"
+local host_t, serv_t = ffi.typeof "char[1025]", ffi.typeof "char[256]"
 
 --- Looks up host and service name; see getnameinfo(3).  Blocks while it asks the resolver, unless
 --- NI_NUMERICHOST is given.
@@ -108,9 +143,10 @@ function Addrinfo:nameinfo(flag, ...)
   is_self(self, "nameinfo")
   local flags = check.flags(1, "nameinfo", flag, ...)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
+  local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
   local code, e = C.llsocket1_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return { type = addrinfo_t, methods = Addrinfo, new = new, arg = arg, canonnames = canonnames }
+return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, canonnames = canonnames }

@@ -2,7 +2,7 @@
 --
 -- A wrong type raises at the line that called into the library.  A right type with an impossible value is
 -- reported to the caller, who answers EINVAL: no number reaches the FFI unchecked, since 2^32+1 becomes 1
--- on one LuaJIT and INT_MIN on another.
+-- on one LuaJIT and INT_MIN on another.  `== nil` holds for a NULL pointer, too: what is absent is told by its type.
 local ffi = require "ffi"
 local bit = require "bit"
 
@@ -45,7 +45,7 @@ end
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
 function M.boolean(value, position, method)
-  if value ~= nil and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
+  if type(value) ~= "nil" and type(value) ~= "boolean" then bad(position, method, "boolean", value) end
 end
 
 --- Raises unless `value` is a string or nil.
@@ -53,7 +53,7 @@ end
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
 function M.optional_string(value, position, method)
-  if value ~= nil and type(value) ~= "string" then bad(position, method, "string", value) end
+  if type(value) ~= "nil" and type(value) ~= "string" then bad(position, method, "string", value) end
 end
 
 --- Raises unless `value` is a number.
@@ -110,26 +110,62 @@ end
 ---@return integer? bits
 function M.flags(position, method, flag, ...)
   if select("#", ...) == 0 then
-    if flag == nil then return 0 end
+    if type(flag) == "nil" then return 0 end
     if type(flag) ~= "number" then bad(position, method, "number", flag) end
     return word(flag)
   end
-  if flag == nil then flag = 0 end
+  if type(flag) == "nil" then flag = 0 end
   return fold(0, position, method, flag, ...)
 end
 
---- Makes the two checks of a class: of a method's self, and of an argument.
+local function bad_self(method, class, value)
+  error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+end
+
+--- Makes a test for objects of a ctype: istype takes a pointer to one for it, too, and that may be NULL.
+---@param ctype ffi.ctype*
+---@return fun(value: any): boolean is_object
+function M.is(ctype)
+  local pointer = ffi.typeof("$ *", ctype)
+  return function(value) return istype(ctype, value) and not istype(pointer, value) end
+end
+
+--- Makes the two checks of a class of cdata: of a method's self, and of an argument.
 ---@param ctype ffi.ctype*
 ---@param class string  the name for messages
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
 ---@return fun(value: any, position: integer, method: string) arg  likewise
 function M.class(ctype, class)
+  local is_object = M.is(ctype)
   local function self(value, method)
-    if istype(ctype, value) then return end
-    error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
+    if not is_object(value) then bad_self(method, class, value) end
   end
   local function arg(value, position, method)
-    if not istype(ctype, value) then bad(position, method, class, value) end
+    if not is_object(value) then bad(position, method, class, value) end
+  end
+  return self, arg
+end
+
+--- Raises unless `value` is nil or passes a class's check of an argument.
+---@param arg fun(value: any, position: integer, method: string)
+---@param value any
+---@param position integer
+---@param method string
+function M.optional(arg, value, position, method)
+  if type(value) ~= "nil" then arg(value, position, method) end
+end
+
+--- Makes the two checks of a class of tables.
+---@param meta table  their metatable
+---@param class string  the name for messages
+---@return fun(value: any, method: string) self  raises unless `value` is of the class
+---@return fun(value: any, position: integer, method: string) arg  likewise
+function M.object(meta, class)
+  local function self(value, method)
+    if getmetatable(value) ~= meta then bad_self(method, class, value) end
+  end
+  local function arg(value, position, method)
+    if getmetatable(value) ~= meta then bad(position, method, class, value) end
   end
   return self, arg
 end

@@ -1,129 +1,63 @@
--- descriptor.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+-- descriptor.lua -- an owned descriptor that is no socket, as SCM_RIGHTS may bring.
 local ffi = require "ffi"
-local bit = require "bit"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
-local failed = require("llsocket.errno").failed
-local handle = require "llsocket.handle"
-local sockopt = require "llsocket.sockopt"
+local report = require "llsocket.errno"
 
-ffi.cdef [[
-int llsocket1_fcntl(int fd, int cmd, int arg);
-int llsocket1_ioctl(int fd, uint32_t request, void *arg);
-]]
+ffi.cdef "void llsocket1_finalize(void *owner);"
 
-local errno, band = ffi.errno, bit.band
-local fcntl, ioctl, is_self = shim.llsocket1_fcntl, shim.llsocket1_ioctl, handle.self
-local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC
-local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
+local errno, failed, refused = ffi.errno, report.failed, report.refused
+local finalize = shim.llsocket1_finalize
 
-local int_cell = ffi.new "int[1]"
+---@class llsocket.descriptor
+local Descriptor = {}
 
---- Sets O_NONBLOCK, in one call where fcntl(2) needs two; see FIONBIO in ioctl_tty(2).
----@param sd integer
----@param on boolean
----@return integer? errno
-local function set_nonblock(sd, on)
-  int_cell[0] = on and 1 or 0
-  local rc, e = ioctl(sd, FIONBIO, int_cell), errno()
-  if rc < 0 then return e end
+local descriptor_t = ffi.metatype("struct { int sd; }", {
+  __index = function(_, name) return Descriptor[name] end,
+  __tostring = function(d) return ("llsocket.descriptor: fd %d"):format(d.sd) end,
+})
+
+local is_self = check.class(descriptor_t, "llsocket.descriptor")
+
+--- Makes an object that owns nothing yet; see handle.lua.
+---@return llsocket.descriptor d
+local function new()
+  local d = descriptor_t()
+  d.sd = -1
+  return ffi.gc(d, finalize)
 end
 
---- Tells whether O_NONBLOCK is set; see fcntl(2).
----@param sd integer
----@return boolean? on
----@return integer? errno
-local function is_nonblock(sd)
-  local flags, e = fcntl(sd, F_GETFL, 0), errno()
-  if flags < 0 then return nil, e end
-  return band(flags, O_NONBLOCK) ~= 0
+--- Tells the descriptor's number.
+---@return integer fd  -1 once closed
+function Descriptor:fd()
+  is_self(self, "fd")
+  return self.sd
 end
 
-local function set_cloexec(sd, on)
-  local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
-  if rc < 0 then return e end
-end
-
---- Does what the creating call could not.
----@param sd integer
----@param cloexec boolean  whether it has yet to be set
----@param nonblock? boolean  likewise
----@return integer? errno
-local function settle(sd, cloexec, nonblock)
-  local e = cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
-  if not e and not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE then
-    int_cell[0] = 1
-    e = sockopt.set(sd, const.SOL_SOCKET, const.SO_NOSIGPIPE, int_cell, 4)
-  end
-  return e or nil
-end
-
---- Closes a descriptor, once; see close(2).
----@param sd integer
----@return integer? errno
-local function close(sd)
-  local rc, e = C.llsocket1_close(sd), errno()
-  if rc ~= 0 then return e end
-end
-
---- Shuts a connection down; see shutdown(2).
----@param sd integer
----@param how integer  SHUT_*
----@return integer? errno
-local function shutdown(sd, how)
-  local rc, e = C.llsocket1_shutdown(sd, how), errno()
-  if rc ~= 0 then return e end
-end
-
---- Duplicates a descriptor, close-on-exec where the system can; see fcntl(2).
----@param fd integer
----@return integer sd  -1 when it failed
----@return integer errno
-local function duplicate(fd)
-  local sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
-  return sd, e
-end
-
----@class llsocket.socket
-local Socket = {}
-
---- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).  Never blocks.
----@param enable? boolean  true in every socket that llsocket makes
----@return boolean? enable
+--- Gives the descriptor up: it stays open and is the caller's.
+---@return integer? fd
 ---@return string? err
 ---@return integer? errno  EBADF once closed
-function Socket:cloexec(enable)
-  is_self(self, "cloexec")
-  check.boolean(enable, 1, "cloexec")
-  if enable ~= nil then
-    local e = set_cloexec(self.sd, enable)
-    if e then return failed(e) end
-    return enable
-  end
-  local flags, e = fcntl(self.sd, F_GETFD, 0), errno()
-  if flags < 0 then return failed(e) end
-  return band(flags, FD_CLOEXEC) ~= 0
+function Descriptor:unwrap()
+  is_self(self, "unwrap")
+  local fd = self.sd
+  if fd < 0 then return failed(const.EBADF) end
+  self.sd = -1
+  return fd
 end
 
---- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share
---- it, and accept reads what this last told or set.
----@param enable? boolean  the constructor's default is false
----@return boolean? enable
+--- Closes the descriptor; closing twice is harmless.  See close(2).
 ---@return string? err
----@return integer? errno  EBADF once closed
-function Socket:nonblock(enable)
-  is_self(self, "nonblock")
-  check.boolean(enable, 1, "nonblock")
-  local e
-  if enable ~= nil then e = set_nonblock(self.sd, enable) else enable, e = is_nonblock(self.sd) end
-  if e then return failed(e) end
-  self.nonblocking = enable
-  return enable
+---@return integer? errno  EIO, EINTR
+function Descriptor:close()
+  is_self(self, "close")
+  local fd = self.sd
+  if fd < 0 then return end
+  self.sd = -1
+  local rc, e = C.llsocket1_close(fd), errno()
+  if rc ~= 0 then return refused(e) end
 end
 
-return {
-  methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
-  set_nonblock = set_nonblock, is_nonblock = is_nonblock,
-}
+return { type = descriptor_t, methods = Descriptor, new = new }

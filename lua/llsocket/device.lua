@@ -28,7 +28,7 @@ local function address(name)
   local family = ffi.cast(sa_ptr, name).sa_family
   local namelen = NAMELEN[family]
   if not namelen then return end
-  local ai = addrinfo.new(family, 0, 0)
+  local ai = addrinfo.blank(family, 0, 0)
   ai.namelen = namelen
   ffi.copy(ai, name, namelen)
   return ai:addr(), family
@@ -51,9 +51,9 @@ end
 -- The mac, nil where the interface has none, and the index, from its link-layer entry; nothing from others.
 local function link(name)
   if name == nil then return end
-  local length = shim.llsocket1_linkaddr(name, bytes_cell, index_cell)
+  local length, index, bytes = shim.llsocket1_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
   if length < 0 then return end
-  return index_cell[0], length > 0 and hex(bytes_cell[0], length) or nil
+  return index, length > 0 and hex(bytes, length) or nil
 end
 
 -- Linux lets an IPv4 address have a label, such as "eth0:1", and tells that; no interface's name has a colon.
@@ -115,9 +115,9 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
 function M.getifaddrs()
-  local rc, e = C.llsocket1_getifaddrs(list_cell), errno()
+  local rc, e, head = C.llsocket1_getifaddrs(list_cell), errno(), list_cell[0]
   if rc ~= 0 then return failed(e) end
-  local list = ffi.gc(list_cell[0], C.llsocket1_freeifaddrs) -- should memory run out on the way
+  local list = ffi.gc(head, C.llsocket1_freeifaddrs) -- should memory run out on the way
   local state = { links = {}, order = {} }
   each(list, add_link, state)
   each(list, add_address, state)

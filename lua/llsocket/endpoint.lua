@@ -7,7 +7,7 @@ local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
-local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
 
@@ -21,7 +21,7 @@ local Socket = {}
 
 -- The address to use; nil and the errno where neither call nor constructor gave one.
 local function target(sock, ai, method)
-  if ai ~= nil then addrinfo.arg(ai, 1, method) end
+  check.optional(addrinfo.arg, ai, 1, method)
   ai = ai or handle.names[sock]
   if ai then return ai end
   return nil, sock.sd < 0 and EBADF or EINVAL
@@ -42,7 +42,7 @@ end
 -- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
 -- set on this object may have been changed through a copy, which shares O_NONBLOCK.
 local function not_connected(sd, e)
-  if e == EINPROGRESS and descriptor.is_nonblock(sd) then return nil, true, e end
+  if e == EINPROGRESS and fcntl.is_nonblock(sd) then return nil, true, e end
   return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 
@@ -68,7 +68,7 @@ end
 ---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EBADF once closed
 function Socket:listen(backlog)
   is_self(self, "listen")
-  if backlog == nil then backlog = const.SOMAXCONN end
+  if type(backlog) == "nil" then backlog = const.SOMAXCONN end
   if not check.int(backlog, 1, "listen") or backlog < 1 then return refused(EINVAL) end
   local rc, e = C.llsocket1_listen(self.sd, backlog), errno()
   if rc ~= 0 then return refused(e) end
@@ -79,12 +79,12 @@ local namelen_cell = ffi.new "uint32_t[1]"
 -- The length is read in the same statement as errno: after a branch a finaliser may ask for a name itself.
 -- The family is the one that the kernel wrote: dup's address or IPV6_ADDRFORM may have changed either side's.
 local function name_of(sock, call)
-  local ai = addrinfo.new(sock.domain, sock.type, sock.proto)
+  local ai = addrinfo.blank(sock.domain, sock.type, sock.proto)
   namelen_cell[0] = sockaddr.SIZE
   local rc, e, namelen = call(sock.sd, ai, namelen_cell), errno(), namelen_cell[0]
   if rc ~= 0 then return failed(e) end
   if namelen > 0 then ai.domain = ai.name.any.ss_family end
-  ai.namelen = sockaddr.length(namelen, ai.domain)
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
   return ai
 end
 
@@ -122,7 +122,7 @@ local POLLIN, POLLOUT, POLLNVAL = const.POLLIN, const.POLLOUT, const.POLLNVAL
 
 -- Milliseconds for poll(2): rounded up, so that no wait ends early; nil is for ever.
 local function milliseconds(sec, method)
-  if sec == nil then return -1 end
+  if type(sec) == "nil" then return -1 end
   check.number(sec, 1, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
 end

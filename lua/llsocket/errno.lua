@@ -9,15 +9,6 @@ ffi.cdef "const char *llsocket1_strerror(int errnum, char *buf, size_t size);"
 local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
 local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECONNABORTED
 
-local buf = ffi.new "char[256]"
-
--- Filled once per number, so that a failing call allocates nothing.
-local texts = setmetatable({}, { __index = function(self, e)
-  local text = ffi.string(shim.llsocket1_strerror(e, buf, 256))
-  self[e] = text
-  return text
-end })
-
 -- Where two names share a number, the one that people know.
 local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
 
@@ -26,6 +17,17 @@ for name, value in pairs(const) do
   local known = ALIAS[name]
   if name:find "^E%w+$" and not (known and const[known] == value) then names[value] = name end
 end
+
+local buf_t = ffi.typeof "char[256]"
+
+-- Filled once per number, so that a failing call allocates nothing; what is no errno is not kept.  The buffer is the
+-- call's own: its pointer is boxed, and a finaliser that runs then may ask for another text.
+local texts = setmetatable({}, { __index = function(self, e)
+  local buf = buf_t()
+  local text = ffi.string(shim.llsocket1_strerror(e, buf, 256))
+  if names[e] then self[e] = text end
+  return text
+end })
 
 local M = {}
 

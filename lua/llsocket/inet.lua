@@ -25,7 +25,7 @@ local function misread(host, port)
 end
 
 local function to_addrinfo(node)
-  local ai = addrinfo.new(node.ai_family, node.ai_socktype, node.ai_protocol)
+  local ai = addrinfo.blank(node.ai_family, node.ai_socktype, node.ai_protocol)
   ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
   ffi.copy(ai, node.ai_addr, ai.namelen)
   if node.ai_canonname ~= nil then addrinfo.canonnames[ai] = ffi.string(node.ai_canonname) end
@@ -43,9 +43,9 @@ end
 
 local function resolve(host, port, socktype, protocol, flags, family)
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
-  local code, e = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno()
+  local code, e, head = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
   if code ~= 0 then return gai.failed(code, e) end
-  local list = ffi.gc(list_cell[0], C.llsocket1_freeaddrinfo) -- should memory run out on the way
+  local list = ffi.gc(head, C.llsocket1_freeaddrinfo) -- should memory run out on the way
   local arr = to_array(list)
   C.llsocket1_freeaddrinfo(ffi.gc(list, nil))
   return arr
@@ -54,8 +54,8 @@ end
 local function getaddrinfo(name, family, host, port, socktype, protocol, ...)
   check.optional_string(host, 1, name)
   check.optional_string(port, 2, name)
-  local type_ok = socktype == nil or check.int(socktype, 3, name)
-  local protocol_ok = protocol == nil or check.int(protocol, 4, name)
+  local type_ok = type(socktype) == "nil" or check.int(socktype, 3, name)
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 4, name)
   local flags = check.flags(5, name, ...)
   if not (type_ok and protocol_ok and flags) or misread(host, port) then return gai.failed(EAI_SYSTEM, EINVAL) end
   if not socktype and not protocol then socktype = SOCK_STREAM end

@@ -6,7 +6,7 @@ local const = require "llsocket.const"
 local errno = ffi.errno
 local ENODEV, IFNAMSIZ = const.ENODEV, const.IFNAMSIZ
 
-local name_cell = ffi.new "char[64]" -- IFNAMSIZ is 16 everywhere
+local name_t = ffi.typeof "char[64]" -- IFNAMSIZ is 16 everywhere
 
 local M = {}
 
@@ -26,9 +26,11 @@ end
 ---@return string? ifname  nil when there is none of that index
 ---@return integer? errno  ENXIO
 function M.name(index)
-  local name, e = C.llsocket1_if_indextoname(index, name_cell), errno()
-  if name == nil then return nil, e end
-  return ffi.string(name_cell)
+  local name = name_t()
+  C.llsocket1_if_indextoname(index, name)
+  local e = errno()
+  if name[0] == 0 then return nil, e end
+  return ffi.string(name)
 end
 
 return M

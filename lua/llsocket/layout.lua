@@ -5,7 +5,7 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 
-ffi.cdef "extern const char llsocket1_fields[];"
+ffi.cdef "extern const char llsocket1_fields[], llsocket1_tcpinfo[];"
 local row_t = ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *"
 
 -- How each kind of field is spelled in C.  `$` stands for a struct built earlier.
@@ -47,9 +47,9 @@ local function check(struct, ctype)
   return ctype
 end
 
-local function read_structs()
+local function read_structs(table_of)
   local structs, i = {}, 0
-  local rows = ffi.cast(row_t, shim.llsocket1_fields)
+  local rows = ffi.cast(row_t, table_of)
   while rows[i].owner ~= nil do
     local row = rows[i]
     if row.name == nil then
@@ -65,9 +65,17 @@ local function read_structs()
   return structs
 end
 
-local layout = {}
-for _, struct in ipairs(read_structs()) do
-  layout[struct.name] = check(struct, build(struct, layout))
+---@type table<string, ffi.ctype*>
+local layout = { fields = {} } -- `fields` has each struct's rows, in the order of their offsets
+
+local function add(structs)
+  for _, struct in ipairs(structs) do
+    layout[struct.name] = check(struct, build(struct, layout))
+    layout.fields[struct.name] = struct
+  end
 end
+
+add(read_structs(shim.llsocket1_fields))
+add(read_structs(shim.llsocket1_tcpinfo))
 
 return layout

@@ -36,11 +36,17 @@ int llsocket1_getnameinfo(const void *name, uint32_t namelen, char *host, uint32
                           char *serv, uint32_t servlen, int flags) __asm__("getnameinfo");
 const char *llsocket1_gai_strerror(int code) __asm__("gai_strerror");
 int llsocket1_inet_pton(int family, const char *text, void *addr) __asm__("inet_pton");
-const char *llsocket1_inet_ntop(int family, const void *addr, char *text, uint32_t size) __asm__("inet_ntop");
+void llsocket1_inet_ntop(int family, const void *addr, char *text, uint32_t size) __asm__("inet_ntop");
 unsigned int llsocket1_if_nametoindex(const char *ifname) __asm__("if_nametoindex");
-char *llsocket1_if_indextoname(unsigned int index, char *ifname) __asm__("if_indextoname");
+void llsocket1_if_indextoname(unsigned int index, char *ifname) __asm__("if_indextoname");
 int llsocket1_getifaddrs(void *list) __asm__("getifaddrs");
 void llsocket1_freeifaddrs(void *list) __asm__("freeifaddrs");
+
+int llsocket1_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
+int llsocket1_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
+int llsocket1_getpid(void) __asm__("getpid");
+uint32_t llsocket1_getuid(void) __asm__("getuid");
+uint32_t llsocket1_getgid(void) __asm__("getgid");
 
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");

@@ -11,7 +11,7 @@ local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
 
 local is_self, failed, refused = handle.self, report.failed, report.refused
-local KIND, get, set = sockopt.KIND, sockopt.get, sockopt.set
+local KIND, set = sockopt.KIND, sockopt.set
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
@@ -54,11 +54,11 @@ local function accessor(name, opt4, kind4, opt6, kind6)
   local check_type = kind6 == KIND.boolean and check.boolean or check.number
   return function(sock, value)
     is_self(sock, name)
-    if value ~= nil then check_type(value, 1, name) end
+    if type(value) ~= "nil" then check_type(value, 1, name) end
     local level, e = level_of(sock)
     if not level then return failed(e) end
     local kind, opt = kinds[level], opts[level]
-    if value == nil then return kind.read(sock.sd, level, opt) end
+    if type(value) == "nil" then return kind.read(sock.sd, level, opt) end
     return kind.write(sock.sd, level, opt, value, 1, name)
   end
 end
@@ -67,29 +67,27 @@ for _, row in ipairs(OPTIONS) do
   Socket[row[1]] = accessor(row[1], const[row[2]], KIND[row[3]], const[row[4]], KIND[row[5]])
 end
 
--- Scratch cells: filled and used inside one call.
-local name_cell, source_cell = sockaddr.type(), sockaddr.type()
-local group_cell, source_group_cell = layout.group_req(), layout.group_source_req()
-local mreqn_cell, addr_cell, index_cell = layout.ip_mreqn(), layout.in_addr(), ffi.new "uint32_t[1]"
+local mreqn_cell, index_cell = layout.ip_mreqn(), ffi.new "uint32_t[1]" -- written just before the call
+local read_word = KIND.int.read
 local SIZE = sockaddr.SIZE
 
 -- Linux does not tell the index that was set for IPv4, so the object keeps it.  Another's setting, by
 -- address, replaces ours, which has none, and is looked up among the interfaces.
 local function ifname4(sock)
-  local e = get(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF, addr_cell, ffi.sizeof(addr_cell))
-  if e then return nil, e end
-  if addr_cell.s_addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
-  if addr_cell.s_addr == 0 then return "" end
-  ffi.fill(name_cell, SIZE)
-  name_cell.in4.sin_addr = addr_cell
-  return device.of(AF_INET, sockaddr.text(name_cell, SIZE, AF_INET))
+  local addr, _, e = read_word(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF) -- an in_addr is 32 bits
+  if not addr then return nil, e end
+  if addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
+  if addr == 0 then return "" end
+  local name = sockaddr.type()
+  name.in4.sin_addr.s_addr = addr % 2^32
+  return device.of(AF_INET, sockaddr.text(name, SIZE, AF_INET))
 end
 
 local function ifname6(sock)
-  local e = get(sock.sd, IPPROTO_IPV6, const.IPV6_MULTICAST_IF, index_cell, 4)
-  if e then return nil, e end
-  if index_cell[0] == 0 then return "" end
-  return interface.name(index_cell[0])
+  local index, _, e = read_word(sock.sd, IPPROTO_IPV6, const.IPV6_MULTICAST_IF)
+  if not index then return nil, e end
+  if index == 0 then return "" end
+  return interface.name(index)
 end
 
 local function set_ifindex(sock, level, index)
@@ -129,7 +127,6 @@ end
 local function read_address(cell, family, text)
   local addr, scope
   if family == AF_INET6 then addr, scope = text:match "^(.-)%%(.+)$" end
-  ffi.fill(cell, SIZE)
   return sockaddr.from_text(cell, family, addr or text) ~= nil, scope
 end
 
@@ -141,15 +138,15 @@ local function parse(cell, family, text)
   return read_address(cell, other, text) and EAFNOSUPPORT or EINVAL
 end
 
--- Answers the level and the interface's index of a membership, its group in name_cell and its source in
--- source_cell; or nil, errno.  The scope of "ff02::1%eth0" names the interface where no argument does, and so
--- does that of a source, for recvfrom tells it.
-local function prepare(sock, mcaddr, srcaddr, ifname)
+-- Answers the level and the interface's index of a membership, its addresses in `group` and `source`; or nil, errno.
+-- The scope of "ff02::1%eth0" names the interface where no argument does, and so does that of a source, for recvfrom
+-- tells it.
+local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
   if not level then return nil, why end
-  local e, scope = parse(name_cell, sock.domain, mcaddr)
+  local e, scope = parse(group, sock.domain, mcaddr)
   local e2, source_scope
-  if srcaddr then e2, source_scope = parse(source_cell, sock.domain, srcaddr) end
+  if srcaddr then e2, source_scope = parse(source, sock.domain, srcaddr) end
   if e or e2 then return nil, e or e2 end
   ifname = ifname or scope or source_scope
   if not ifname then return level, 0 end
@@ -163,11 +160,12 @@ local function membership(name, opt)
     is_self(sock, name)
     check.string(mcaddr, 1, name)
     check.optional_string(ifname, 2, name)
-    local level, index = prepare(sock, mcaddr, nil, ifname)
+    local group, req = sockaddr.type(), layout.group_req()
+    local level, index = prepare(sock, group, mcaddr, nil, nil, ifname)
     if not level then return refused(index) end
-    group_cell.gr_interface = index
-    ffi.copy(group_cell.gr_group, name_cell, SIZE)
-    local e = set(sock.sd, level, opt, group_cell, ffi.sizeof(group_cell))
+    req.gr_interface = index
+    ffi.copy(req.gr_group, group, SIZE)
+    local e = set(sock.sd, level, opt, req, ffi.sizeof(req))
     if e then return refused(e) end
   end
 end
@@ -178,12 +176,13 @@ local function source_membership(name, opt)
     check.string(mcaddr, 1, name)
     check.string(srcaddr, 2, name)
     check.optional_string(ifname, 3, name)
-    local level, index = prepare(sock, mcaddr, srcaddr, ifname)
+    local group, source, req = sockaddr.type(), sockaddr.type(), layout.group_source_req()
+    local level, index = prepare(sock, group, mcaddr, source, srcaddr, ifname)
     if not level then return refused(index) end
-    source_group_cell.gsr_interface = index
-    ffi.copy(source_group_cell.gsr_group, name_cell, SIZE)
-    ffi.copy(source_group_cell.gsr_source, source_cell, SIZE)
-    local e = set(sock.sd, level, opt, source_group_cell, ffi.sizeof(source_group_cell))
+    req.gsr_interface = index
+    ffi.copy(req.gsr_group, group, SIZE)
+    ffi.copy(req.gsr_source, source, SIZE)
+    local e = set(sock.sd, level, opt, req, ffi.sizeof(req))
     if e then return refused(e) end
   end
 end

@@ -6,43 +6,83 @@ local handle = require "llsocket.handle"
 local KIND = require("llsocket.sockopt").KIND
 
 local is_self = handle.self
+local AF_INET6 = const.AF_INET6
 local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
 
--- A platform may lack an option, or have it under another name: then two rows have one method, and the
--- first that the platform knows makes it.
+-- A platform may lack an option, or have it under another name: then two rows have one method, and the first that
+-- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept, and the socket's family tells
+-- which is meant.
 local OPTIONS = {
-  -- method          level          option            kind       what it does
-  { "acceptconn",   "SOL_SOCKET",  "SO_ACCEPTCONN",  "boolean", "Tells whether the socket listens.", "read only" },
-  { "broadcast",    "SOL_SOCKET",  "SO_BROADCAST",   "boolean", "Allows datagrams to a broadcast address." },
-  { "debug",        "SOL_SOCKET",  "SO_DEBUG",       "boolean", "Records debugging information; needs CAP_NET_ADMIN." },
-  { "dontroute",    "SOL_SOCKET",  "SO_DONTROUTE",   "boolean", "Sends to directly connected hosts only." },
-  { "error",        "SOL_SOCKET",  "SO_ERROR",       "int",     "Tells and clears the pending error, 0 for none.", "read only" },
-  { "keepalive",    "SOL_SOCKET",  "SO_KEEPALIVE",   "boolean", "Probes an idle connection." },
-  { "linger",       "SOL_SOCKET",  "SO_LINGER",      "linger",  "Waits in close for unsent data, seconds; 0 resets." },
-  { "oobinline",    "SOL_SOCKET",  "SO_OOBINLINE",   "boolean", "Leaves out-of-band data in the stream." },
-  { "rcvbuf",       "SOL_SOCKET",  "SO_RCVBUF",      "count",   "Receive buffer, bytes; Linux doubles it." },
-  { "rcvlowat",     "SOL_SOCKET",  "SO_RCVLOWAT",    "count",   "Bytes that must wait before a receive returns." },
-  { "rcvtimeo",     "SOL_SOCKET",  "SO_RCVTIMEO",    "seconds", "Receive time-out, seconds; 0 is none." },
-  { "reuseaddr",    "SOL_SOCKET",  "SO_REUSEADDR",   "boolean", "Binds over an address in TIME_WAIT." },
-  { "reuseport",    "SOL_SOCKET",  "SO_REUSEPORT",   "boolean", "Shares an address among sockets." },
-  { "sndbuf",       "SOL_SOCKET",  "SO_SNDBUF",      "count",   "Send buffer, bytes; Linux doubles it." },
-  { "sndlowat",     "SOL_SOCKET",  "SO_SNDLOWAT",    "count",   "Free bytes that make it sendable; Linux only reads it." },
-  { "sndtimeo",     "SOL_SOCKET",  "SO_SNDTIMEO",    "seconds", "Send and connect time-out, seconds; 0 is none." },
-  { "tcpcork",      "IPPROTO_TCP", "TCP_CORK",       "boolean", "Holds back partial segments." },
-  { "tcpcork",      "IPPROTO_TCP", "TCP_NOPUSH",     "boolean", "Holds back partial segments." },
-  { "tcpkeepalive", "IPPROTO_TCP", "TCP_KEEPIDLE",   "count",   "Idle time before the first probe, whole seconds." },
-  { "tcpkeepalive", "IPPROTO_TCP", "TCP_KEEPALIVE",  "count",   "Idle time before the first probe, whole seconds." },
-  { "tcpkeepcnt",   "IPPROTO_TCP", "TCP_KEEPCNT",    "count",   "Unanswered probes that end a connection." },
-  { "tcpkeepintvl", "IPPROTO_TCP", "TCP_KEEPINTVL",  "count",   "Time between two probes, whole seconds." },
-  { "tcpnodelay",   "IPPROTO_TCP", "TCP_NODELAY",    "boolean", "Sends small segments at once." },
-  { "timestamp",    "SOL_SOCKET",  "SO_TIMESTAMP",   "boolean", "Stamps received messages with their time." },
+  -- method             level           option                  kind       what it does
+  { "acceptconn",         "SOL_SOCKET",   "SO_ACCEPTCONN",        "boolean", "Tells whether the socket listens.", "read only" },
+  { "bindtodevice",       "SOL_SOCKET",   "SO_BINDTODEVICE",      "ifname",  "Uses one interface only; \"\" for any." },
+  { "broadcast",          "SOL_SOCKET",   "SO_BROADCAST",         "boolean", "Allows datagrams to a broadcast address." },
+  { "busypoll",           "SOL_SOCKET",   "SO_BUSY_POLL",         "count",   "Polls the device while receiving, microseconds." },
+  { "debug",              "SOL_SOCKET",   "SO_DEBUG",             "boolean", "Records debugging information; needs CAP_NET_ADMIN." },
+  { "dontroute",          "SOL_SOCKET",   "SO_DONTROUTE",         "boolean", "Sends to directly connected hosts only." },
+  { "error",              "SOL_SOCKET",   "SO_ERROR",             "int",     "Tells and clears the pending error, 0 for none.", "read only" },
+  { "freebind",           "IPPROTO_IP",   "IP_FREEBIND",          "boolean", "Binds to an address that the machine does not have." },
+  { "freebind",           "IPPROTO_IPV6", "IPV6_FREEBIND",        "boolean", "Binds to an address that the machine does not have." },
+  { "hoplimit",           "IPPROTO_IPV6", "IPV6_UNICAST_HOPS",    "hops",    "How many hops an IPv6 packet may go, 0 to 255." },
+  { "incomingcpu",        "SOL_SOCKET",   "SO_INCOMING_CPU",      "int",     "The CPU that handles what arrives; -1 for none yet." },
+  { "keepalive",          "SOL_SOCKET",   "SO_KEEPALIVE",         "boolean", "Probes an idle connection." },
+  { "linger",             "SOL_SOCKET",   "SO_LINGER",            "linger",  "Waits in close for unsent data, seconds; 0 resets." },
+  { "mark",               "SOL_SOCKET",   "SO_MARK",              "word",    "Marks packets for routing; needs CAP_NET_ADMIN." },
+  { "mtudiscover",        "IPPROTO_IP",   "IP_MTU_DISCOVER",      "hops",    "How the path MTU is found: IP_PMTUDISC_*." },
+  { "mtudiscover",        "IPPROTO_IPV6", "IPV6_MTU_DISCOVER",    "hops",    "How the path MTU is found: IPV6_PMTUDISC_*." },
+  { "oobinline",          "SOL_SOCKET",   "SO_OOBINLINE",         "boolean", "Leaves out-of-band data in the stream." },
+  { "passcred",           "SOL_SOCKET",   "SO_PASSCRED",          "boolean", "Tells with each message who sent it." },
+  { "peercred",           "SOL_SOCKET",   "SO_PEERCRED",          "ucred",   "Tells who connected: pid, uid, gid.", "read only" },
+  { "pktinfo",            "IPPROTO_IP",   "IP_PKTINFO",           "boolean", "Tells with each datagram where it was sent to." },
+  { "pktinfo",            "IPPROTO_IPV6", "IPV6_RECVPKTINFO",     "boolean", "Tells with each datagram where it was sent to." },
+  { "priority",           "SOL_SOCKET",   "SO_PRIORITY",          "count",   "Queueing priority; above 6 needs CAP_NET_ADMIN." },
+  { "rcvbuf",             "SOL_SOCKET",   "SO_RCVBUF",            "count",   "Receive buffer, bytes; Linux doubles it." },
+  { "rcvlowat",           "SOL_SOCKET",   "SO_RCVLOWAT",          "count",   "Bytes that must wait before a receive returns." },
+  { "rcvtimeo",           "SOL_SOCKET",   "SO_RCVTIMEO",          "seconds", "Receive time-out, seconds; 0 is none." },
+  { "recverr",            "IPPROTO_IP",   "IP_RECVERR",           "boolean", "Keeps errors in a queue, read with MSG_ERRQUEUE." },
+  { "recverr",            "IPPROTO_IPV6", "IPV6_RECVERR",         "boolean", "Keeps errors in a queue, read with MSG_ERRQUEUE." },
+  { "recvtos",            "IPPROTO_IP",   "IP_RECVTOS",           "boolean", "Tells each datagram's type of service." },
+  { "recvtos",            "IPPROTO_IPV6", "IPV6_RECVTCLASS",      "boolean", "Tells each datagram's traffic class." },
+  { "recvttl",            "IPPROTO_IP",   "IP_RECVTTL",           "boolean", "Tells each datagram's time to live." },
+  { "recvttl",            "IPPROTO_IPV6", "IPV6_RECVHOPLIMIT",    "boolean", "Tells each datagram's hop limit." },
+  { "reuseaddr",          "SOL_SOCKET",   "SO_REUSEADDR",         "boolean", "Binds over an address in TIME_WAIT." },
+  { "reuseport",          "SOL_SOCKET",   "SO_REUSEPORT",         "boolean", "Shares an address among sockets." },
+  { "rxqovfl",            "SOL_SOCKET",   "SO_RXQ_OVFL",          "boolean", "Tells with each datagram how many were dropped." },
+  { "sndbuf",             "SOL_SOCKET",   "SO_SNDBUF",            "count",   "Send buffer, bytes; Linux doubles it." },
+  { "sndlowat",           "SOL_SOCKET",   "SO_SNDLOWAT",          "count",   "Free bytes that make it sendable; Linux only reads it." },
+  { "sndtimeo",           "SOL_SOCKET",   "SO_SNDTIMEO",          "seconds", "Send and connect time-out, seconds; 0 is none." },
+  { "tclass",             "IPPROTO_IPV6", "IPV6_TCLASS",          "hops",    "Traffic class of IPv6 packets, 0 to 255." },
+  { "tcpcongestion",      "IPPROTO_TCP",  "TCP_CONGESTION",       "string",  "Congestion control, by name." },
+  { "tcpcork",            "IPPROTO_TCP",  "TCP_CORK",             "boolean", "Holds back partial segments." },
+  { "tcpcork",            "IPPROTO_TCP",  "TCP_NOPUSH",           "boolean", "Holds back partial segments." },
+  { "tcpdeferaccept",     "IPPROTO_TCP",  "TCP_DEFER_ACCEPT",     "count",   "Accepts once data is there, or after seconds." },
+  { "tcpfastopen",        "IPPROTO_TCP",  "TCP_FASTOPEN",         "count",   "Fast-open requests that may wait on a listener." },
+  { "tcpfastopenconnect", "IPPROTO_TCP",  "TCP_FASTOPEN_CONNECT", "boolean", "Sends the first data with the SYN." },
+  { "tcpinfo",            "IPPROTO_TCP",  "TCP_INFO",             "tcpinfo", "Tells the state: rtt, total_retrans, ...", "read only" },
+  { "tcpkeepalive",       "IPPROTO_TCP",  "TCP_KEEPIDLE",         "count",   "Idle time before the first probe, whole seconds." },
+  { "tcpkeepalive",       "IPPROTO_TCP",  "TCP_KEEPALIVE",        "count",   "Idle time before the first probe, whole seconds." },
+  { "tcpkeepcnt",         "IPPROTO_TCP",  "TCP_KEEPCNT",          "count",   "Unanswered probes that end a connection." },
+  { "tcpkeepintvl",       "IPPROTO_TCP",  "TCP_KEEPINTVL",        "count",   "Time between two probes, whole seconds." },
+  { "tcpmaxseg",          "IPPROTO_TCP",  "TCP_MAXSEG",           "count",   "Largest segment to send, bytes." },
+  { "tcpnodelay",         "IPPROTO_TCP",  "TCP_NODELAY",          "boolean", "Sends small segments at once." },
+  { "tcpquickack",        "IPPROTO_TCP",  "TCP_QUICKACK",         "boolean", "Acknowledges at once, for a while." },
+  { "tcpusertimeout",     "IPPROTO_TCP",  "TCP_USER_TIMEOUT",     "count",   "How long data may go unacknowledged, milliseconds." },
+  { "timestamp",          "SOL_SOCKET",   "SO_TIMESTAMP",         "boolean", "Stamps received messages with their time." },
+  { "timestampns",        "SOL_SOCKET",   "SO_TIMESTAMPNS",       "boolean", "Stamps received messages, to the nanosecond." },
+  { "tos",                "IPPROTO_IP",   "IP_TOS",               "hops",    "Type of service of IPv4 packets, 0 to 255." },
+  { "transparent",        "IPPROTO_IP",   "IP_TRANSPARENT",       "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
+  { "transparent",        "IPPROTO_IPV6", "IPV6_TRANSPARENT",     "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
+  { "ttl",                "IPPROTO_IP",   "IP_TTL",               "hops",    "How many hops an IPv4 packet may go, 1 to 255." },
+  { "unread",             "ioctl",        "FIONREAD",             "queue",   "Bytes that wait to be received.", "read only" },
+  { "unsent",             "ioctl",        "SIOCOUTQ",             "queue",   "Bytes that the peer has not acknowledged yet.", "read only" },
+  { "v6only",             "IPPROTO_IPV6", "IPV6_V6ONLY",          "boolean", "Keeps IPv4 off an IPv6 socket." },
 }
 
 local function accessor(name, level, opt, kind, read_only)
   local read, write = kind.read, kind.write
   return function(sock, value)
     is_self(sock, name)
-    if value == nil or read_only then return read(sock.sd, level, opt) end
+    if type(value) == "nil" or read_only then return read(sock.sd, level, opt) end
     return write(sock.sd, level, opt, value, 1, name)
   end
 end
@@ -56,38 +96,89 @@ local function absent(name)
 end
 
 -- The methods that the rows make: the value, or nil, err and errno: EINVAL, ENOPROTOOPT, EOPNOTSUPP; EBADF once
--- closed.  None blocks or allocates; see socket(7), tcp(7).
+-- closed.  None blocks, and only those that answer a table or a string allocate; see socket(7), ip(7), ipv6(7), tcp(7).
 ---@class llsocket.socket
 ---@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?
+---@field bindtodevice fun(self: llsocket.socket, ifname?: string): string?, string?, integer?
 ---@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field busypoll fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field debug fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field dontroute fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field error fun(self: llsocket.socket): integer?, string?, integer?
+---@field freebind fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field hoplimit fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field incomingcpu fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field keepalive fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field linger fun(self: llsocket.socket, sec?: integer|false): integer|false|nil, string?, integer?
+---@field mark fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field mtudiscover fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field oobinline fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field passcred fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field peercred fun(self: llsocket.socket): { pid: integer, uid: integer, gid: integer }?, string?, integer?
+---@field pktinfo fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field priority fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field rcvbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
 ---@field rcvlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
 ---@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
+---@field recverr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field recvtos fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field recvttl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field reuseaddr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field reuseport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field rxqovfl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field sndbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
 ---@field sndlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
 ---@field sndtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
+---@field tclass fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field tcpcongestion fun(self: llsocket.socket, name?: string): string?, string?, integer?
 ---@field tcpcork fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tcpdeferaccept fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field tcpfastopen fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field tcpfastopenconnect fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tcpinfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?
 ---@field tcpkeepalive fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
 ---@field tcpkeepcnt fun(self: llsocket.socket, cnt?: integer): integer?, string?, integer?
 ---@field tcpkeepintvl fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
+---@field tcpmaxseg fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field tcpnodelay fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tcpquickack fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tcpusertimeout fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field timestamp fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field timestampns fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field tos fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field transparent fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field ttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field unread fun(self: llsocket.socket): integer?, string?, integer?
+---@field unsent fun(self: llsocket.socket): integer?, string?, integer?
+---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 local Socket = {}
 
-for _, row in ipairs(OPTIONS) do
-  local name, level, opt, kind = row[1], const[row[2]], const[row[3]], KIND[row[4]]
-  Socket[name] = Socket[name] or opt and accessor(name, level, opt, kind, row[6])
+-- The two methods of an option that IPv4 and IPv6 number apart, as one.  Other families get the kernel's answer.
+local function either(name, method4, method6)
+  return function(sock, value)
+    is_self(sock, name)
+    return (sock.home == AF_INET6 and method6 or method4)(sock, value)
+  end
 end
+
+local made_at = {} -- the level of the row that made a method
+
+local function add(name, level, opt, kind, read_only)
+  if not opt then return end
+  local method = accessor(name, const[level], opt, kind, read_only)
+  local first = made_at[name]
+  made_at[name] = first or level
+  if not first then
+    Socket[name] = method
+  elseif first == "IPPROTO_IP" and level == "IPPROTO_IPV6" then
+    Socket[name] = either(name, Socket[name], method)
+  end
+end
+
+for _, row in ipairs(OPTIONS) do add(row[1], row[2], const[row[3]], KIND[row[4]], row[6]) end
 for _, row in ipairs(OPTIONS) do Socket[row[1]] = Socket[row[1]] or absent(row[1]) end
 
+local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
 local PUBLIC = { int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes }
 
 local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
@@ -109,6 +200,7 @@ end
 function Socket:getsockopt(level, name, kind)
   is_self(self, "getsockopt")
   local k = kind_of(level, name, kind, "getsockopt")
+  if name == SO_GET_FILTER and level == SOL_SOCKET then k = kind == "bytes" and KIND.filter end
   if not k then return failed(EINVAL) end
   return k.read(self.sd, level, name)
 end

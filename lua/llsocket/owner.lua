@@ -7,14 +7,15 @@ local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
-local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockopt = require "llsocket.sockopt"
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
 local is_self, failed, refused = handle.self, report.failed, report.refused
-local settle, close, shutdown = descriptor.settle, descriptor.close, descriptor.shutdown
+local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local EINVAL, EBADF, EMFILE, ENFILE = const.EINVAL, const.EBADF, const.EMFILE, const.ENFILE
+local ECONNABORTED = const.ECONNABORTED
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -50,7 +51,7 @@ end
 -- Gives a descriptor to the object that was made for it.
 local function adopt(sock, sd, domain, type, proto, nonblock)
   sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(type, bnot(bor(CLOEXEC, NONBLOCK))), proto
-  sock.kind = sock.type
+  sock.kind, sock.home = sock.type, domain
   sock.nonblocking = nonblock or band(type, NONBLOCK) ~= 0
   return sock
 end
@@ -98,7 +99,7 @@ local pair_cell = ffi.new "int[2]"
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
-  local protocol_ok = protocol == nil or check.int(protocol, 3, "pair")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "pair")
   if not (type_ok and protocol_ok) then return failed(EINVAL) end
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), handle.new()
@@ -124,9 +125,9 @@ local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
 local function domain_of(fd)
   if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
   namelen_cell[0] = ffi.sizeof(any_cell)
-  local rc, e = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno()
+  local rc, e, family = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
   if rc < 0 then return failed(e) end
-  return any_cell.ss_family
+  return family
 end
 
 -- Answers family, type and protocol as the kernel has them; or nil, err, errno.
@@ -151,10 +152,26 @@ end
 
 -- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
 local function take_over(fd, nonblock, borrowed)
-  local e = not borrowed and settle(fd, true) or nonblock ~= nil and descriptor.set_nonblock(fd, nonblock)
+  local e = settle(fd, not borrowed) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
   if e then return nil, e end
   if nonblock ~= nil then return nonblock end
-  return descriptor.is_nonblock(fd)
+  return fcntl.is_nonblock(fd)
+end
+
+--- Makes an object that knows all about a socket but its number, which the caller gives it.
+---@param fd integer  close-on-exec is set, unless it is borrowed
+---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
+---@param borrowed? boolean
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK
+local function shell(fd, nonblock, borrowed)
+  local sock = handle.new()
+  local domain, type, proto = identity(fd)
+  if not domain then return nil, type, proto end
+  local nonblocking, e = take_over(fd, nonblock, borrowed)
+  if nonblocking == nil then return failed(e) end
+  return adopt(sock, -1, domain, type, proto, nonblocking)
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
@@ -170,14 +187,11 @@ local function wrap(fd, nonblock)
   local fd_ok = check.int(fd, 1, "wrap")
   local state, borrowed = wrap_options(nonblock)
   if not fd_ok then return failed(EINVAL) end
-  local sock = handle.new()
-  local domain, type, proto = identity(fd)
-  if not domain then return nil, type, proto end
-  local nonblocking, e = take_over(fd, state, borrowed)
-  if nonblocking == nil then return failed(e) end
+  local sock, err, e = shell(fd, state, borrowed)
+  if not sock then return nil, err, e end
   if borrowed then ffi.gc(sock, nil) end
-  sock.borrowed = borrowed
-  return adopt(sock, fd, domain, type, proto, nonblocking)
+  sock.borrowed, sock.sd = borrowed, fd
+  return sock
 end
 
 --- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
@@ -201,9 +215,9 @@ end
 ---@return integer? errno  EMFILE; EBADF once closed
 function Socket:dup(ai)
   is_self(self, "dup")
-  if ai ~= nil then addrinfo.arg(ai, 1, "dup") end
+  check.optional(addrinfo.arg, ai, 1, "dup")
   local sock = take()
-  local sd, e = descriptor.duplicate(self.sd)
+  local sd, e = fcntl.duplicate(self.sd)
   if sd < 0 then
     spare = sock
     if collected(e) then return self:dup(ai) end
@@ -211,8 +225,8 @@ function Socket:dup(ai)
   end
   local from = ai or self
   adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
-  sock.kind, sock.ifindex = self.kind, self.ifindex
-  e = settle(sd, not const.F_DUPFD_CLOEXEC)
+  sock.kind, sock.home, sock.ifindex = self.kind, self.home, self.ifindex
+  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
   return sock
@@ -244,13 +258,13 @@ function Socket:accept(nonblock)
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
-  sock.kind = self.kind
+  sock.kind, sock.home = self.kind, self.home
   e = settle(sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
-  if not (e or has_accept4) then e = descriptor.set_nonblock(sd, nonblock) end
+  if not (e or has_accept4) then e = fcntl.set_nonblock(sd, nonblock) end
   if not e then return sock end
   discard(sock, e)
-  return report.not_accepted(e)
+  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile
 end
 
 --- Tells the descriptor's number; see socket(2).  Makes no system call.
@@ -298,7 +312,7 @@ local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] 
 ---@return integer? errno  ENOTCONN; EINVAL for another flag; EBADF once closed
 function Socket:shutdown(flag)
   is_self(self, "shutdown")
-  if flag == nil then flag = const.SHUT_RDWR end
+  if type(flag) == "nil" then flag = const.SHUT_RDWR end
   check.number(flag, 1, "shutdown")
   local e = not HOW[flag] and EINVAL or shutdown(self.sd, flag)
   if e then return refused(e) end
@@ -311,7 +325,7 @@ end
 ---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR; EINVAL for another flag, and then nothing is closed
 function Socket:close(flag)
   is_self(self, "close")
-  if flag ~= nil then check.number(flag, 1, "close") end
+  if type(flag) ~= "nil" then check.number(flag, 1, "close") end
   if flag and not HOW[flag] then return refused(EINVAL) end
   local sd = self.sd
   if sd < 0 then return end
@@ -321,4 +335,4 @@ function Socket:close(flag)
   if e or e2 then return refused(e or e2) end
 end
 
-return { methods = Socket, new = new, pair = pair, wrap = wrap }
+return { methods = Socket, new = new, pair = pair, wrap = wrap, shell = shell }

@@ -3,7 +3,10 @@ local ffi = require "ffi"
 
 local ABI = 1 -- equals LLSOCKET_ABI in csrc/shim.h
 
-ffi.cdef "int llsocket1_abi(int wanted);"
+ffi.cdef [[
+int llsocket1_abi(int wanted);
+void llsocket1_stay(void);
+]]
 
 -- Answers why `lib` is none of ours, or nil.
 local function refusal(lib)
@@ -52,6 +55,7 @@ if not lib then
   end
   error(why, 0)
 end
+lib.llsocket1_stay()
 debug.getregistry()["llsocket1.shim"] = lib -- a collected handle would unmap code still referenced
 
 return lib

@@ -18,7 +18,7 @@ local PATH_MAX = ffi.sizeof(layout.sockaddr_un) - PATH_AT
 
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
 
-local text_cell = ffi.new "char[64]"
+local text_t = ffi.typeof "char[64]"
 
 local M = { type = name_t, SIZE = SIZE }
 
@@ -27,15 +27,6 @@ local M = { type = name_t, SIZE = SIZE }
 local function set_length(name, length)
   if HAS_LENGTH then name.any.ss_len = length end
   return length
-end
-
---- Tells how much of the address that a call wrote is taken back by another: of a path that fills sun_path
---- Linux counts a NUL that does not fit, and refuses that length itself.
----@param namelen integer  as the kernel reported it
----@param family integer  AF_*
----@return integer namelen
-function M.length(namelen, family)
-  return math.min(namelen, family == AF_UNIX and PATH_AT + PATH_MAX or SIZE)
 end
 
 --- Turns 16 bits between network and host order.
@@ -80,8 +71,35 @@ local function path(name, namelen)
   return bytes:match "^%Z*"
 end
 
+--- Answers the length of an address that the kernel wrote: without the NUL that Linux puts after a path, so that an
+--- address has one spelling.  Where a path fills sun_path that NUL does not fit, and Linux refuses its own length.
+---@param name ffi.cdata*
+---@param namelen integer
+---@param family integer  AF_*
+---@return integer namelen
+function M.length(name, namelen, family)
+  namelen = math.min(namelen, SIZE)
+  if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
+  if name.un.sun_path[namelen - PATH_AT - 1] == 0 then return namelen - 1 end
+  return namelen
+end
+
+--- Cuts a path at its first NUL, as connect(2) reads it.
+---@param name ffi.cdata*
+---@param namelen integer
+---@param family integer  AF_*
+---@return integer? namelen  nil for a path that goes on after a NUL
+function M.cut(name, namelen, family)
+  if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
+  local bytes = ffi.string(name.un.sun_path, namelen - PATH_AT)
+  if bytes:find "%z+%Z" then return nil end
+  return PATH_AT + #bytes:match "^%Z*"
+end
+
 local function numeric(family, addr)
-  return ffi.string(C.llsocket1_inet_ntop(family, addr, text_cell, ffi.sizeof(text_cell)))
+  local text = text_t() -- its own: the result is boxed, and a finaliser that runs then may ask for another's
+  C.llsocket1_inet_ntop(family, addr, text, 64)
+  return ffi.string(text)
 end
 
 --- Tells the numeric address, without scope, or the unix path; nil for other families.

@@ -1,10 +1,11 @@
 -- socket.lua -- the class: gathers the methods of the rooms below.
 local handle = require "llsocket.handle"
+local later = require "llsocket.later"
 local owner = require "llsocket.owner"
 
 local ROOMS = {
   owner,
-  require "llsocket.descriptor",
+  require "llsocket.fcntl",
   require "llsocket.endpoint",
   require "llsocket.transfer",
   require "llsocket.option",
@@ -14,5 +15,20 @@ local ROOMS = {
 for _, room in ipairs(ROOMS) do
   for name, method in pairs(room.methods) do handle.methods[name] = method end
 end
+
+-- Rooms beyond the first: loaded by the first use of one of their methods.
+local LATER = {
+  sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
+  readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
+}
+
+setmetatable(handle.methods, { __index = function(methods, name)
+  local room = LATER[name]
+  if not room then return nil end
+  for other, method in pairs(later.load(room).methods) do rawset(methods, other, method) end
+  return rawget(methods, name)
+end })
+
+later.keep()
 
 return { new = owner.new, pair = owner.pair, wrap = owner.wrap }

@@ -4,40 +4,27 @@
 -- checks the value, sets it and answers it, or `nil, err, errno`.
 local ffi = require "ffi"
 local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 
+ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
+
 local errno, floor = ffi.errno, math.floor
 local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
 
--- Scratch cells: written and read back inside one call, never held across two.
+-- Scratch cells.  What a call wrote is read in its own statement: after a branch, or once something was boxed, a
+-- finaliser may have used the cell for another socket.
 local size_cell = ffi.new "uint32_t[1]"
-local int_cell = ffi.new "int[1]"
-local byte_cell = ffi.new "uint8_t[1]"
-local time_cell = layout.timeval()
 local linger_cell = layout.linger()
-local TIME_SIZE, LINGER_SIZE = ffi.sizeof(time_cell), ffi.sizeof(linger_cell)
-
---- Reads an option into a cell; see getsockopt(2).
----@param sd integer
----@param level integer
----@param opt integer
----@param cell ffi.cdata*
----@param size integer  of the cell, bytes
----@return integer? errno
-local function get(sd, level, opt, cell, size)
-  if not opt then return ENOPROTOOPT end -- the platform's headers lack it
-  size_cell[0] = size
-  local rc, e = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno()
-  if rc ~= 0 then return e end
-end
+local TIME_SIZE, LINGER_SIZE = ffi.sizeof(layout.timeval), ffi.sizeof(linger_cell)
 
 --- Sets an option from a cell or a string; see setsockopt(2).
 ---@param sd integer
 ---@param level integer
----@param opt integer
+---@param opt? integer  nil where the platform's headers lack it
 ---@param cell ffi.cdata*|string
 ---@param size integer  bytes
 ---@return integer? errno
@@ -47,36 +34,31 @@ local function set(sd, level, opt, cell, size)
   if rc ~= 0 then return e end
 end
 
---- Tells how many bytes the last get wrote.
----@return integer size
-local function got() return size_cell[0] end
-
-local function read_int(sd, level, opt)
-  local e = get(sd, level, opt, int_cell, 4)
-  if e then return failed(e) end
-  return int_cell[0]
+-- Makes the two functions of a number kept in a cell of `size` bytes.
+local function number(cell, size)
+  local function read(sd, level, opt)
+    if not opt then return failed(ENOPROTOOPT) end
+    size_cell[0], cell[0] = size, 0
+    local rc, e, n = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell[0]
+    if rc ~= 0 then return failed(e) end
+    return n
+  end
+  local function write(sd, level, opt, value, n)
+    cell[0] = n
+    local e = set(sd, level, opt, cell, size)
+    if e then return failed(e) end
+    return value
+  end
+  return read, write
 end
 
-local function write_int(sd, level, opt, value, n)
-  int_cell[0] = n
-  local e = set(sd, level, opt, int_cell, 4)
-  if e then return failed(e) end
-  return value
-end
-
+local int_cell = ffi.new "int[1]"
+local read_int, write_int = number(int_cell, 4)
 -- Some systems take an IPv4 multicast option as one byte only, and all take it so.
-local function read_byte(sd, level, opt)
-  local e = get(sd, level, opt, byte_cell, 1)
-  if e then return failed(e) end
-  return byte_cell[0]
-end
+local read_byte, write_byte = number(ffi.new "uint8_t[1]", 1)
 
-local function write_byte(sd, level, opt, value, n)
-  byte_cell[0] = n
-  local e = set(sd, level, opt, byte_cell, 1)
-  if e then return failed(e) end
-  return value
-end
+-- A cell whose reading takes more than one statement is a call's own while it lasts; one is kept for the next.
+local spare_time, spare_bytes
 
 -- The kinds that are a number or a truth, over an int or a byte.
 local function flag(read, write)
@@ -119,9 +101,13 @@ function KIND.int.write(sd, level, opt, n, position, method)
 end
 
 function KIND.seconds.read(sd, level, opt)
-  local e = get(sd, level, opt, time_cell, TIME_SIZE)
-  if e then return failed(e) end
-  return tonumber(time_cell.tv_sec) + tonumber(time_cell.tv_usec) / 1e6
+  local time = spare_time or layout.timeval()
+  spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, TIME_SIZE, 0, 0 -- an option may be shorter
+  local rc, e = C.llsocket1_getsockopt(sd, level, opt, time, size_cell), errno()
+  local sec = tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6
+  spare_time = time
+  if rc ~= 0 then return failed(e) end
+  return sec
 end
 
 function KIND.seconds.write(sd, level, opt, sec, position, method)
@@ -129,17 +115,20 @@ function KIND.seconds.write(sd, level, opt, sec, position, method)
   if not (sec >= 0 and sec < 2^31) then return failed(EINVAL) end
   local usec = floor(sec * 1e6 + 0.5) -- rounded once, so that 0.9999999 carries
   if sec > 0 and usec == 0 then usec = 1 end -- 0 would mean no limit
-  local whole = floor(usec / 1e6)
-  time_cell.tv_sec, time_cell.tv_usec = whole, usec - whole * 1e6
-  local e = set(sd, level, opt, time_cell, TIME_SIZE)
+  local whole, time = floor(usec / 1e6), spare_time or layout.timeval()
+  spare_time, time.tv_sec, time.tv_usec = nil, whole, usec - whole * 1e6
+  local e = set(sd, level, opt, time, TIME_SIZE)
+  spare_time = time
   if e then return failed(e) end
   return sec
 end
 
 function KIND.linger.read(sd, level, opt)
-  local e = get(sd, level, opt, linger_cell, LINGER_SIZE)
-  if e then return failed(e) end
-  return linger_cell.l_onoff ~= 0 and linger_cell.l_linger
+  size_cell[0] = LINGER_SIZE
+  local rc, e, on, sec = C.llsocket1_getsockopt(sd, level, opt, linger_cell, size_cell), errno(),
+    linger_cell.l_onoff, linger_cell.l_linger
+  if rc ~= 0 then return failed(e) end
+  return on ~= 0 and sec
 end
 
 function KIND.linger.write(sd, level, opt, sec, position, method)
@@ -151,14 +140,24 @@ function KIND.linger.write(sd, level, opt, sec, position, method)
 end
 
 local BYTES_SIZE = 65536 -- longer than any option that Linux has
-local bytes_cell -- made when first used: few programs read such an option
 
-function KIND.bytes.read(sd, level, opt)
-  bytes_cell = bytes_cell or ffi.new "uint8_t[65536]"
-  local e = get(sd, level, opt, bytes_cell, BYTES_SIZE)
-  if e then return failed(e) end
-  return ffi.string(bytes_cell, math.min(got(), BYTES_SIZE))
+-- Answers the option as bytes.  `unit` is how many bytes the kernel counts as one.
+local function read_bytes(sd, level, opt, unit)
+  local cell = spare_bytes or ffi.new "uint8_t[65536]" -- made when first used: few programs read such an option
+  spare_bytes, size_cell[0] = nil, BYTES_SIZE / unit
+  local rc, e, n = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
+  local bytes = rc == 0 and ffi.string(cell, math.min(n * unit, BYTES_SIZE))
+  spare_bytes = cell
+  if not bytes then return failed(e) end
+  return bytes
 end
+
+function KIND.bytes.read(sd, level, opt) return read_bytes(sd, level, opt, 1) end
+
+-- SO_GET_FILTER counts in instructions of a socket filter, so no other kind has a cell for it.
+KIND.filter = {
+  read = function(sd, level, opt) return read_bytes(sd, level, opt, 8) end,
+}
 
 function KIND.bytes.write(sd, level, opt, bytes, position, method)
   check.string(bytes, position, method)
@@ -179,4 +178,60 @@ function KIND.string.write(sd, level, opt, text, position, method)
   return KIND.bytes.write(sd, level, opt, text, position, method)
 end
 
-return { KIND = KIND, get = get, set = set, got = got }
+-- What may be written signed or unsigned is read unsigned.
+KIND.word = {
+  read = function(sd, level, opt)
+    local n, err, e = read_int(sd, level, opt)
+    if not n then return nil, err, e end
+    return n % 2^32
+  end,
+  write = KIND.int.write,
+}
+
+-- An interface's name: the kernel would cut a longer one.
+KIND.ifname = {
+  read = KIND.string.read,
+  write = function(sd, level, opt, ifname, position, method)
+    check.string(ifname, position, method)
+    if #ifname >= const.IFNAMSIZ then return failed(const.ENODEV) end
+    return KIND.string.write(sd, level, opt, ifname, position, method)
+  end,
+}
+
+-- How many bytes wait: no option, but an ioctl(2).
+KIND.queue = {
+  read = function(sd, _, request)
+    local rc, e, n = shim.llsocket1_ioctl(sd, request, int_cell), errno(), int_cell[0]
+    if rc < 0 then return failed(e) end
+    return n
+  end,
+}
+
+local ucred_cell = layout.ucred and layout.ucred()
+local UCRED_SIZE = ucred_cell and ffi.sizeof(ucred_cell)
+
+KIND.ucred = {
+  read = function(sd, level, opt)
+    size_cell[0] = UCRED_SIZE
+    local rc, e, pid, uid, gid = C.llsocket1_getsockopt(sd, level, opt, ucred_cell, size_cell), errno(),
+      ucred_cell.pid, ucred_cell.uid, ucred_cell.gid
+    if rc ~= 0 then return failed(e) end
+    return { pid = pid, uid = uid, gid = gid }
+  end,
+}
+
+-- The fields that this kernel filled, however many that are.
+KIND.tcpinfo = {
+  read = function(sd, level, opt)
+    local bytes, err, e = KIND.bytes.read(sd, level, opt)
+    if not bytes then return nil, err, e end
+    local cell, info = layout.tcp_info(), {}
+    ffi.copy(cell, bytes, math.min(#bytes, ffi.sizeof(cell)))
+    for _, field in ipairs(layout.fields.tcp_info) do
+      if field.offset + field.size <= #bytes then info[field.name:gsub("^tcpi_", "")] = tonumber(cell[field.name]) end
+    end
+    return info
+  end,
+}
+
+return { KIND = KIND, set = set }

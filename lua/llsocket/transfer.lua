@@ -10,20 +10,27 @@ local addrinfo = require "llsocket.addrinfo"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
 
-ffi.cdef "int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);"
+ffi.cdef [[
+int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
+int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags);
+int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+]]
 
-local errno, min, floor, bor, band = ffi.errno, math.min, math.floor, bit.bor, bit.band
-local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
+local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
+local is_self, has_empty = handle.self, handle.has_empty
+local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
-local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+local SOCK_STREAM = const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
 
+-- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
+local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
+local c_send = quiet and C.llsocket1_send or shim.llsocket1_guarded_send
+local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
+
 ---@class llsocket.socket
 local Socket = {}
-
--- Whether 0 bytes are a message, and not the end.
-local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
 
 -- One receive buffer for all: filled by one call and copied into a string before anything can run between.
 local SHARED_SIZE = 65536
@@ -47,21 +54,20 @@ end
 local function read(sd, size, flags, name)
   namelen_cell[0] = sockaddr.SIZE
   if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
-  local n, e = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno()
-  local namelen = namelen_cell[0]
-  if n <= 0 then return nil, n, e, namelen end
-  return ffi.string(shared, min(n, size)), n, e, namelen
+  local n, e, namelen = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+  local msg = ffi.string(shared, max(min(n, size), 0)) -- no branch before it: a side trace begins with a collector step
+  return msg, n, e, namelen
 end
 
--- Checks what recv and recvfrom are given; answers size and flags, or nil.  On a stream the kernel counts
--- the bytes of MSG_TRUNC but writes none, and the buffer would show another connection's.
-local function wanted(sock, method, size, flag, ...)
-  if size == nil then size = 4096 end
-  local size_ok, flags = check.int(size, 1, method), check.flags(2, method, flag, ...)
-  if not (size_ok and size >= 1 and flags) then return nil end
-  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return nil end
-  return size, flags
+-- How many bytes recv and recvfrom are to take; nil for what is no size.
+local function size_of(size, method)
+  if type(size) == "nil" then return 4096 end
+  return check.int(size, 1, method) and size >= 1 and size or nil
 end
+
+-- On a stream the kernel counts the bytes of MSG_TRUNC but writes none, and the buffer would show another
+-- connection's.
+local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
@@ -74,8 +80,9 @@ end
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
 function Socket:recv(bufsize, flag, ...)
   is_self(self, "recv")
-  local size, flags = wanted(self, "recv", bufsize, flag, ...)
-  if not size then return not_received(EINVAL) end
+  local size = size_of(bufsize, "recv")
+  local flags = check.flags(2, "recv", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then return not_received(e) end
@@ -97,16 +104,17 @@ local spare
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
 function Socket:recvfrom(bufsize, flag, ...)
   is_self(self, "recvfrom")
-  local size, flags = wanted(self, "recvfrom", bufsize, flag, ...)
-  if not size then return nil, not_received(EINVAL) end
-  local ai = spare or addrinfo.new(0, 0, 0)
+  local size = size_of(bufsize, "recvfrom")
+  local flags = check.flags(2, "recvfrom", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return nil, not_received(EINVAL) end
+  local ai = spare or addrinfo.blank(0, 0, 0)
   spare = nil
   local msg, n, e, namelen = read(self.sd, size, flags, ai)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
     ai.domain, ai.type, ai.proto = ai.name.any.ss_family, self.type, self.proto -- dup's address may have another family
-    ai.namelen = sockaddr.length(namelen, ai.domain)
+    ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, not_received(e) end
@@ -130,7 +138,7 @@ function Socket:send(msg, flag, ...)
   check.string(msg, 1, "send")
   local flags = check.flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
-  local n, e = C.llsocket1_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
+  local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return not_sent(e) end
   return n, nil, n < #msg
 end
@@ -151,7 +159,7 @@ function Socket:sendto(msg, ai, flag, ...)
   addrinfo.arg(ai, 2, "sendto")
   local flags = check.flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
-  local n, e = C.llsocket1_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
+  local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return not_sent(e) end
   return n, nil, n < #msg
 end
@@ -184,7 +192,7 @@ function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
   local file, why = descriptor(fd)
   check.number(bytes, 2, "sendfile")
-  if offset == nil then offset = 0 end
+  if type(offset) == "nil" then offset = 0 end
   check.number(offset, 3, "sendfile")
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
   if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less

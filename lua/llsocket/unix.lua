@@ -20,10 +20,10 @@ local M = {}
 ---@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path, or a number out of range
 function M.getaddrinfo(path, socktype, protocol, flag, ...)
   check.string(path, 1, "getaddrinfo")
-  local type_ok = socktype == nil or check.int(socktype, 2, "getaddrinfo")
-  local protocol_ok = protocol == nil or check.int(protocol, 3, "getaddrinfo")
+  local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "getaddrinfo")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "getaddrinfo")
   if not (check.flags(4, "getaddrinfo", flag, ...) and type_ok and protocol_ok) then return failed(EINVAL) end
-  local ai = addrinfo.new(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
+  local ai = addrinfo.blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
   local namelen, e = sockaddr.from_path(ai.name, path)
   if not namelen then return failed(e) end
   ai.namelen = namelen

@@ -5,6 +5,7 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
+require "llsocket.message" -- its methods are loaded by their first use
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -38,12 +39,34 @@ local socket = {
   mcastjoin = { "plain", "group", "ifname?" }, mcastleave = { "plain", "group", "ifname?" },
   mcastjoinsrc = { "plain", "group", "source", "ifname?" }, mcastleavesrc = { "plain", "group", "source", "ifname?" },
   mcastblocksrc = { "plain", "group", "source", "ifname?" }, mcastunblocksrc = { "plain", "group", "source", "ifname?" },
+  sendmsg = { "transfer", "msghdr", "flag?", "more?" }, recvmsg = { "transfer", "msghdr", "flag?", "more?" },
+  writev = { "transfer", "parts", "flag?", "more?" }, readv = { "transfer", "sizes", "flag?", "more?" },
+  sendfd = { "transfer", "owner", "ai?" }, recvfd = { "transfer" },
+  bindtodevice = { "object", "ifname?" }, busypoll = { "object", "count?" }, freebind = { "object", "boolean?" },
+  hoplimit = { "object", "byte?" }, incomingcpu = { "object", "word?" }, mark = { "object", "word?" },
+  mtudiscover = { "object", "byte?" }, passcred = { "object", "boolean?" }, peercred = { "object" },
+  pktinfo = { "object", "boolean?" }, priority = { "object", "count?" }, recverr = { "object", "boolean?" },
+  recvtos = { "object", "boolean?" }, recvttl = { "object", "boolean?" }, rxqovfl = { "object", "boolean?" },
+  tclass = { "object", "byte?" }, tcpcongestion = { "object", "string?" }, tcpdeferaccept = { "object", "count?" },
+  tcpfastopen = { "object", "count?" }, tcpfastopenconnect = { "object", "boolean?" }, tcpinfo = { "object" },
+  tcpmaxseg = { "object", "count?" }, tcpquickack = { "object", "boolean?" }, tcpusertimeout = { "object", "count?" },
+  timestampns = { "object", "boolean?" }, tos = { "object", "byte?" }, transparent = { "object", "boolean?" },
+  ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
 }
 
 local addrinfo = {
   family = { "never" }, socktype = { "never" }, protocol = { "never" }, canonname = { "never" },
-  addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" },
+  addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" }, bytes = { "never" },
 }
+
+local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" } }
+
+local cmsghdr = {
+  level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
+  pktinfo = { "never" }, timestamp = { "never" }, integer = { "never" }, exterr = { "never" },
+}
+
+local descriptor = { fd = { "never" }, unwrap = { "object" }, close = { "plain" } }
 
 local resolver = { "gai", "string?", "port?", "int?", "int?", "flag?", "more?" }
 local MODULES = {
@@ -52,10 +75,24 @@ local MODULES = {
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
     wrap = { "object", "int", "wrapping?" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" } },
+  addrinfo = { new = { "object", "string", "int?", "int?" } },
+  msghdr = { new = { "object", "fields?" } },
+  cmsghdr = {
+    new = { "object", "int", "int", "string" }, rights = { "object", "owner", "owner?" },
+    credentials = { "object", "pid?", "uid?", "uid?" }, pktinfo = { "object", "string", "ifname?" },
+    ttl = { "object", "byte" }, tos = { "object", "byte" }, hoplimit = { "object", "byte" }, tclass = { "object", "byte" },
+    segment = { "object", "short" },
+  },
+  descriptor = {},
 }
 
 -- What rooms above use of a room that is public too.
-local INNER = { device = { of = true } }
+local INNER = {
+  device = { of = true }, addrinfo = { arg = true, blank = true }, descriptor = { new = true },
+  msghdr = { arg = true, check_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
+    before_receive = true, after_receive = true },
+  cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
+}
 
 local big = { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, 2^53, 2^63, -2^63 }
 local function over(...)
@@ -89,6 +126,16 @@ local function kinds(ai)
     seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
     linger = { { number = 1 }, "number", 1, over(2^31, -1) },
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
+    short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
+    pid = { { number = 1 }, "number", 1, over(2^31, -1) },
+    uid = { { number = 1 }, "number", 0, over(2^32, -1) },
+    owner = { { number = 1 }, "number, socket, descriptor or file", 0, over(2^31, -1) },
+    msghdr = { {}, "llsocket.msghdr", assert(L.msghdr.new { data = "x" }) },
+    fields = { { table = 1 }, "table", {} },
+    parts = { { table = 1 }, "array of strings", { "x" } },
+    sizes = { { table = 1 }, "array of numbers", { 64 } },
+    data = { { string = 1, table = 1 }, "string or array of strings", "x" },
+    cmsgs = { { table = 1 }, "array of llsocket.cmsghdr", {} },
     how = { { number = 1 }, "number", 0, over(2^31, -1, 3) },
   }
 end
@@ -108,7 +155,10 @@ end
 -- Calls fn(functions, name, row) for each table of functions and its rows.
 local function each_table(fn)
   fn(require("llsocket.handle").methods, "llsocket.socket", socket, true)
-  fn(require("llsocket.addrinfo").methods, "llsocket.addrinfo", addrinfo, true)
+  fn(L.addrinfo.methods, "llsocket.addrinfo", addrinfo, true)
+  fn(L.msghdr.methods, "llsocket.msghdr", msghdr, true)
+  fn(L.cmsghdr.methods, "llsocket.cmsghdr", cmsghdr, true)
+  fn(L.descriptor.methods, "llsocket.descriptor", descriptor, true)
   for name, rows in pairs(MODULES) do fn(L[name], name, rows) end
 end
 

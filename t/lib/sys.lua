@@ -2,7 +2,7 @@
 local ffi = require "ffi"
 local K = require "llsocket.const"
 local shim = require "llsocket.shim"
-require "llsocket.descriptor" -- declares the shim's fcntl
+require "llsocket.fcntl" -- declares the shim's fcntl
 
 ffi.cdef [[
 int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");

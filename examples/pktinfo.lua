@@ -1,0 +1,48 @@
+-- pktinfo.lua [PORT [HOST]] -- a UDP echo on all addresses that answers from the address it was asked at.
+--
+-- A socket bound to every address answers from the one that the routing table prefers.  On a machine with several, the
+-- client then hears from a stranger, and a connected client or a firewall drops that.  PORT is 7778 where none is given,
+-- and 0 lets the kernel choose; HOST is 0.0.0.0, "::" takes IPv6 and IPv4.
+local L = require "llsocket"
+
+local SIZE = 65535 -- longer than any UDP datagram, so that none is cut
+
+local function fail(...)
+  io.stderr:write("pktinfo: ", string.format(...), "\n")
+  os.exit(1)
+end
+
+local function open(host, port)
+  local list, err = L.inet.getaddrinfo(host, port, L.SOCK_DGRAM)
+  if not list then fail("%s port %s: %s", host, port, err) end
+  local sock = assert(L.socket.new(list[1]))
+  err = select(2, sock:pktinfo(true)) or sock:bind()
+  if err then fail("%s: %s", tostring(list[1]), err) end
+  return sock
+end
+
+-- Where the datagram was sent to.  With IPv4, specdst is an address of this machine even when that was a broadcast.
+local function asked_at(mh)
+  for _, cmsg in ipairs(mh:control()) do
+    local info = cmsg:pktinfo()
+    if info then return info.specdst or info.addr, info.ifname end
+  end
+end
+
+-- The message goes back as it came: its data and its name are set by the receive, only the source is to be told.
+local function answer(sock, mh)
+  local addr, ifname = asked_at(mh)
+  mh:control { addr and L.cmsghdr.pktinfo(addr) }
+  local n, err = sock:sendmsg(mh)
+  print(("%s asked at %s on %s: %s"):format(tostring(mh:name()), tostring(addr), tostring(ifname),
+    n and n .. " bytes sent back" or "not sent back: " .. tostring(err)))
+end
+
+local sock = open(arg[2] or "0.0.0.0", arg[1] or "7778")
+local mh = L.msghdr.new { size = SIZE }
+io.stdout:setvbuf "line"
+print("listening on " .. tostring(sock:getsockname()))
+while true do
+  local n, err, again = sock:recvmsg(mh)
+  if n then answer(sock, mh) elseif not again then print("recvmsg: " .. err) end
+end

@@ -1,0 +1,52 @@
+-- timestamps.lua [PORT [HOST]] -- tells of each UDP datagram when the kernel got it, to the nanosecond.
+--
+-- That is not when the program reads it: one that is busy, or stopped with Ctrl-Z for a while, shows the same times.
+-- PORT is 7779 where none is given, and 0 lets the kernel choose; HOST is 127.0.0.1, "::" is every address.
+local L = require "llsocket"
+
+local function fail(...)
+  io.stderr:write("timestamps: ", string.format(...), "\n")
+  os.exit(1)
+end
+
+local function open(host, port)
+  local list, err = L.inet.getaddrinfo(host, port, L.SOCK_DGRAM)
+  if not list then fail("%s port %s: %s", host, port, err) end
+  local sock = assert(L.socket.new(list[1]))
+  if not sock:timestampns(true) then sock:timestamp(true) end -- to the microsecond, where there is no more
+  err = sock:bind()
+  if err then fail("%s: %s", tostring(list[1]), err) end
+  return sock
+end
+
+local function arrival(mh)
+  for _, cmsg in ipairs(mh:control()) do
+    local sec, nsec = cmsg:timestamp()
+    if sec then return sec, nsec end
+  end
+end
+
+local last_sec, last_nsec
+
+-- Two numbers, for a double holds today's time to the quarter of a microsecond only.
+local function since_last(sec, nsec)
+  local gap = last_sec and (sec - last_sec) + (nsec - last_nsec) / 1e9 or 0
+  last_sec, last_nsec = sec, nsec
+  return gap
+end
+
+local function tell(mh, n)
+  local sec, nsec = arrival(mh)
+  if not sec then return print "no timestamp came with it" end
+  print(("%s.%09d +%.9f s: %d bytes from %s"):format(os.date("%H:%M:%S", sec), nsec, since_last(sec, nsec), n,
+    tostring(mh:name())))
+end
+
+local sock = open(arg[2] or "127.0.0.1", arg[1] or "7779")
+local mh = L.msghdr.new { size = 65535 }
+io.stdout:setvbuf "line"
+print("listening on " .. tostring(sock:getsockname()))
+while true do
+  local n, err, again = sock:recvmsg(mh)
+  if n then tell(mh, n) elseif not again then print("recvmsg: " .. err) end
+end

@@ -1,0 +1,388 @@
+-- cmsghdr.lua -- one piece of ancillary data, to send or received; see cmsg(3).
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local addrinfo = require "llsocket.addrinfo"
+local descriptor = require "llsocket.descriptor"
+local handle = require "llsocket.handle"
+local interface = require "llsocket.interface"
+local owner = require "llsocket.owner"
+local sockaddr = require "llsocket.sockaddr"
+
+ffi.cdef "int llsocket1_cmsg_owns(int level, int type);"
+
+local sizeof = ffi.sizeof
+local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
+local AF_INET, AF_INET6, AF_UNSPEC = const.AF_INET, const.AF_INET6, const.AF_UNSPEC
+local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
+local SCM_RIGHTS = const.SCM_RIGHTS
+
+---@class llsocket.cmsghdr
+local Cmsghdr = {}
+local meta = { __index = Cmsghdr }
+
+local is_self, arg = check.object(meta, "llsocket.cmsghdr")
+
+-- `bytes` is what it carries; one that carries descriptors has `objects` instead, whose numbers are asked
+-- for when they are sent, so that one closed meanwhile is not taken for its number's next owner.
+local function make(level, type, bytes, objects)
+  return setmetatable({ cmsg_level = level, cmsg_type = type, bytes = bytes, objects = objects }, meta)
+end
+
+-- The number of what owns a descriptor; nil and why not.
+local function number_of(object)
+  if type(object) == "number" then return object end
+  if io.type(object) == "file" then return C.llsocket1_fileno(object) end
+  if io.type(object) or object.sd < 0 then return nil, EBADF end
+  return object.sd
+end
+
+local int_cell = ffi.new "int[1]"
+
+local function int_bytes(n)
+  int_cell[0] = n
+  return ffi.string(int_cell, 4)
+end
+
+-- The descriptors' numbers as the kernel wants them; nil and EBADF where one is closed.
+local function rights_bytes(objects)
+  local out = {}
+  for i, object in ipairs(objects) do
+    local fd, e = number_of(object)
+    if not fd then return nil, e end
+    out[i] = int_bytes(fd)
+  end
+  return table.concat(out)
+end
+
+-- What a message puts into its control buffer; nil and the errno where that cannot be.
+local function encode(cmsg)
+  if cmsg.objects then return rights_bytes(cmsg.objects) end
+  return cmsg.bytes
+end
+
+local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
+
+local function check_owner(object, position, method)
+  if type(object) == "number" or io.type(object) then return end
+  if is_socket(object) or is_descriptor(object) then return end
+  check.bad(position, method, "number, socket, descriptor or file", object)
+end
+
+local function is_fd(object) return type(object) ~= "number" or check.int(object) and object >= 0 end
+
+-- The fields are the constructors that NUMBERS makes: 0 to 255; EINVAL for any other number.
+---@class llsocket.cmsghdr.module
+---@field ttl fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field tos fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field hoplimit fun(n: integer): llsocket.cmsghdr?, string?, integer?
+---@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?
+local M = {}
+
+--- Makes ancillary data of any kind, to send.
+---@param level integer  SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, ...
+---@param type integer  SCM_*, IP_*, IPV6_*, ...
+---@param data string  bytes as the kernel wants them
+---@return llsocket.cmsghdr? cmsg
+---@return string? err
+---@return integer? errno  EINVAL
+function M.new(level, type, data)
+  local level_ok, type_ok = check.int(level, 1, "new"), check.int(type, 2, "new")
+  check.string(data, 3, "new")
+  if not (level_ok and type_ok) then return failed(EINVAL) end
+  return make(level, type, data)
+end
+
+--- Makes a message carry descriptors to another process; see SCM_RIGHTS in unix(7).  The objects are kept, and
+--- their numbers read when the message is sent.
+---@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
+---@param ... integer|llsocket.socket|llsocket.descriptor|file*  more; Linux takes 253 at most
+---@return llsocket.cmsghdr? cmsg
+---@return string? err
+---@return integer? errno  EBADF for what is closed, EINVAL
+function M.rights(fd, ...)
+  local objects = { fd, ... }
+  for i = 1, math.max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
+  for _, object in ipairs(objects) do
+    if not is_fd(object) then return failed(EINVAL) end
+  end
+  local bytes, e = rights_bytes(objects)
+  if not bytes then return failed(e) end
+  return make(SOL_SOCKET, SCM_RIGHTS, nil, objects)
+end
+
+local function credential(value, own, position, most)
+  if type(value) == "nil" then return own() end
+  check.number(value, position, "credentials")
+  return value >= 0 and value <= most and math.floor(value) == value and value or nil
+end
+
+--- Makes a message tell who sends it, which the kernel checks; see SCM_CREDENTIALS in unix(7).
+---@param pid? integer  0 to 2^31-1; the default is this process
+---@param uid? integer  0 to 2^32-1; the default is the real user
+---@param gid? integer  0 to 2^32-1; the default is the real group
+---@return llsocket.cmsghdr? cmsg
+---@return string? err
+---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
+function M.credentials(pid, uid, gid)
+  pid = credential(pid, C.llsocket1_getpid, 1, 2^31 - 1)
+  uid = credential(uid, C.llsocket1_getuid, 2, 2^32 - 1)
+  gid = credential(gid, C.llsocket1_getgid, 3, 2^32 - 1)
+  if not layout.ucred then return failed(ENOPROTOOPT) end
+  if not (pid and uid and gid) then return failed(EINVAL) end
+  local cell = layout.ucred()
+  cell.pid, cell.uid, cell.gid = pid, uid, gid
+  return make(SOL_SOCKET, const.SCM_CREDENTIALS, ffi.string(cell, sizeof(cell)))
+end
+
+local function pktinfo4(name, index)
+  if not layout.in_pktinfo then return failed(ENOPROTOOPT) end
+  local info = layout.in_pktinfo()
+  info.ipi_ifindex, info.ipi_spec_dst = index, name.in4.sin_addr
+  return make(IPPROTO_IP, const.IP_PKTINFO, ffi.string(info, sizeof(info)))
+end
+
+local function pktinfo6(name, index)
+  local info = layout.in6_pktinfo()
+  info.ipi6_ifindex, info.ipi6_addr = index, name.in6.sin6_addr
+  return make(IPPROTO_IPV6, const.IPV6_PKTINFO, ffi.string(info, sizeof(info)))
+end
+
+--- Makes a datagram leave from an address of this machine, and by an interface; see IP_PKTINFO in ip(7),
+--- IPV6_PKTINFO in ipv6(7).
+---@param source string  numeric; "0.0.0.0" or "::" leaves the choice to the routes.  A `%scope` names the interface
+---@param ifname? string  the default is as the routing table has it
+---@return llsocket.cmsghdr? cmsg
+---@return string? err
+---@return integer? errno  ENODEV; EINVAL for what is no address; ENOPROTOOPT where the system has none
+function M.pktinfo(source, ifname)
+  check.string(source, 1, "pktinfo")
+  check.optional_string(ifname, 2, "pktinfo")
+  local addr, scope = source:match "^([^%%]*)%%(.+)$"
+  local index, e = 0, nil
+  ifname = ifname or scope
+  if ifname then index, e = interface.index(ifname) end
+  if not index then return failed(e) end
+  local name = sockaddr.type()
+  if sockaddr.from_text(name, AF_INET, addr or source) then return pktinfo4(name, index) end
+  if sockaddr.from_text(name, AF_INET6, addr or source) then return pktinfo6(name, index) end
+  return failed(EINVAL)
+end
+
+-- One row per kind that is a number: constructor, level, type, the largest value.
+local NUMBERS = {
+  { "ttl",      "IPPROTO_IP",   "IP_TTL",        255, "Sets the time to live of one datagram; see ip(7)." },
+  { "tos",      "IPPROTO_IP",   "IP_TOS",        255, "Sets the type of service of one datagram; see ip(7)." },
+  { "hoplimit", "IPPROTO_IPV6", "IPV6_HOPLIMIT", 255, "Sets the hop limit of one datagram; see ipv6(7)." },
+  { "tclass",   "IPPROTO_IPV6", "IPV6_TCLASS",   255, "Sets the traffic class of one datagram; see ipv6(7)." },
+}
+
+for _, row in ipairs(NUMBERS) do
+  local name, level, type, most = row[1], const[row[2]], const[row[3]], row[4]
+  M[name] = function(n)
+    if not check.int(n, 1, name) or n < 0 or n > most then return failed(EINVAL) end
+    return make(level, type, int_bytes(n))
+  end
+end
+
+local short_cell = ffi.new "uint16_t[1]"
+
+--- Makes the kernel cut one send into datagrams; see UDP_SEGMENT in udp(7).
+---@param size integer  bytes each, 1 to 65535
+---@return llsocket.cmsghdr? cmsg
+---@return string? err
+---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
+function M.segment(size)
+  if not check.int(size, 1, "segment") or size < 1 or size > 65535 then return failed(EINVAL) end
+  if not const.UDP_SEGMENT then return failed(ENOPROTOOPT) end
+  short_cell[0] = size
+  return make(const.IPPROTO_UDP, const.UDP_SEGMENT, ffi.string(short_cell, 2))
+end
+
+--- Tells the level.
+---@return integer level  SOL_SOCKET, IPPROTO_IP, ...
+function Cmsghdr:level()
+  is_self(self, "level")
+  return self.cmsg_level
+end
+
+--- Tells the type.
+---@return integer type  SCM_*, IP_*, ...
+function Cmsghdr:type()
+  is_self(self, "type")
+  return self.cmsg_type
+end
+
+--- Tells what it carries, as the kernel has it.  For descriptors, their numbers as ints; "" once one is closed.
+---@return string data
+function Cmsghdr:data()
+  is_self(self, "data")
+  return encode(self) or ""
+end
+
+--- Tells the descriptors that it carries.  Received ones are the caller's: sockets, and llsocket.descriptor for what
+--- is none, closed when they are collected.
+---@return (llsocket.socket|llsocket.descriptor)[]? objects  nil where it carries none
+function Cmsghdr:rights()
+  is_self(self, "rights")
+  return self.objects
+end
+
+-- Whether it is of this kind and long enough for what follows.
+local function fits(cmsg, level, type, size)
+  return type and cmsg.cmsg_level == level and cmsg.cmsg_type == type and #cmsg.bytes >= size
+end
+
+-- Reads the bytes as a struct, or nil where it is of another kind or too short.
+local function as(cmsg, level, type, ctype)
+  if not (ctype and fits(cmsg, level, type, sizeof(ctype))) then return nil end
+  local cell = ctype()
+  ffi.copy(cell, cmsg.bytes, sizeof(ctype))
+  return cell
+end
+
+--- Tells who sent the message; see SCM_CREDENTIALS in unix(7) and passcred.
+---@return { pid: integer, uid: integer, gid: integer }? ucred  nil where it is of another kind
+function Cmsghdr:credentials()
+  is_self(self, "credentials")
+  local cred = as(self, SOL_SOCKET, const.SCM_CREDENTIALS, layout.ucred)
+  if cred then return { pid = cred.pid, uid = cred.uid, gid = cred.gid } end
+end
+
+-- The text of an in_addr or in6_addr, through a socket address.
+local function text_of(family, addr)
+  local name = sockaddr.type()
+  if family == AF_INET then name.in4.sin_addr = addr else name.in6.sin6_addr = addr end
+  return sockaddr.text(name, sockaddr.SIZE, family)
+end
+
+---@class llsocket.pktinfo
+---@field addr string  the destination in the packet's header
+---@field specdst? string  IPv4 only: the address of this machine to answer from
+---@field index integer  of the interface
+---@field ifname? string  its name; nil where it has gone
+
+--- Tells where a datagram was sent to and came in; see IP_PKTINFO in ip(7) and the option pktinfo.
+---@return llsocket.pktinfo? info  nil where it is of another kind
+function Cmsghdr:pktinfo()
+  is_self(self, "pktinfo")
+  local info = as(self, IPPROTO_IP, const.IP_PKTINFO, layout.in_pktinfo)
+  if info then
+    local index = info.ipi_ifindex
+    return { addr = text_of(AF_INET, info.ipi_addr), specdst = text_of(AF_INET, info.ipi_spec_dst),
+      index = index, ifname = interface.name(index) }
+  end
+  info = as(self, IPPROTO_IPV6, const.IPV6_PKTINFO, layout.in6_pktinfo)
+  if not info then return nil end
+  local index = info.ipi6_ifindex
+  return { addr = text_of(AF_INET6, info.ipi6_addr), index = index, ifname = interface.name(index) }
+end
+
+--- Tells when the message arrived, by SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).
+---@return integer? sec  seconds since 1970; nil where it is of another kind
+---@return integer? nsec  nanoseconds, 0 to 999999999
+function Cmsghdr:timestamp()
+  is_self(self, "timestamp")
+  local time = as(self, SOL_SOCKET, const.SCM_TIMESTAMP, layout.timeval)
+  if time then return tonumber(time.tv_sec), tonumber(time.tv_usec) * 1000 end
+  time = as(self, SOL_SOCKET, const.SCM_TIMESTAMPNS, layout.timespec)
+  if time then return tonumber(time.tv_sec), tonumber(time.tv_nsec) end
+end
+
+-- The kinds that carry one number; the kernel sends a type of service as one byte, the others as an int.
+local INTEGERS = {}
+
+local function integer_kind(level, type)
+  if not type then return end
+  INTEGERS[level] = INTEGERS[level] or {}
+  INTEGERS[level][type] = true
+end
+
+integer_kind(IPPROTO_IP, const.IP_TTL)
+integer_kind(IPPROTO_IP, const.IP_TOS)
+integer_kind(IPPROTO_IPV6, const.IPV6_HOPLIMIT)
+integer_kind(IPPROTO_IPV6, const.IPV6_TCLASS)
+integer_kind(const.IPPROTO_UDP, const.UDP_SEGMENT)
+integer_kind(const.IPPROTO_UDP, const.UDP_GRO)
+integer_kind(SOL_SOCKET, const.SO_RXQ_OVFL)
+
+local UNSIGNED = { [1] = ffi.typeof "struct { uint8_t n; }", [2] = ffi.typeof "struct { uint16_t n; }",
+  [4] = ffi.typeof "struct { uint32_t n; }" }
+
+--- Tells the number that it carries: TTL, TOS, hop limit, traffic class, UDP_GRO's segment size, RXQ_OVFL's drops.
+---@return integer? n  nil where it is of another kind
+function Cmsghdr:integer()
+  is_self(self, "integer")
+  local level, type = INTEGERS[self.cmsg_level], self.cmsg_type
+  if not (level and level[type]) then return nil end
+  local cell = as(self, self.cmsg_level, type, UNSIGNED[#self.bytes])
+  return cell and cell.n
+end
+
+local SIZE_OF = { [AF_INET] = sizeof(layout.sockaddr_in), [AF_INET6] = sizeof(layout.sockaddr_in6) }
+
+-- The address after the error: who reported it.
+local function offender(bytes)
+  local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
+  if #rest < sizeof(layout.sockaddr_in) then return nil end
+  local ai = addrinfo.blank(AF_UNSPEC, 0, 0)
+  ffi.copy(ai, rest, math.min(#rest, sockaddr.SIZE))
+  ai.domain = ai.name.any.ss_family
+  ai.namelen = SIZE_OF[ai.domain] or 0
+  if ai.namelen > 0 and ai.namelen <= #rest then return ai end
+end
+
+---@class llsocket.exterr
+---@field errno integer  ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...
+---@field origin integer  SO_EE_ORIGIN_*
+---@field type integer  of the ICMP message
+---@field code integer  likewise
+---@field info integer  with EMSGSIZE the path MTU, bytes
+---@field data integer
+---@field offender? llsocket.addrinfo  who said so; nil for this machine
+
+--- Tells an error from the error queue; see IP_RECVERR in ip(7) and the option recverr.
+---@return llsocket.exterr? exterr  nil where it is of another kind
+function Cmsghdr:exterr()
+  is_self(self, "exterr")
+  local ctype = layout.sock_extended_err
+  local err = as(self, IPPROTO_IP, const.IP_RECVERR, ctype) or as(self, IPPROTO_IPV6, const.IPV6_RECVERR, ctype)
+  if not err then return nil end
+  return { errno = err.ee_errno, origin = err.ee_origin, type = err.ee_type, code = err.ee_code,
+    info = err.ee_info, data = err.ee_data, offender = offender(self.bytes) }
+end
+
+local fd_ptr = ffi.typeof "int32_t *"
+
+-- Makes an owned object of descriptor `i` in a control buffer, which owns it until then: when memory runs
+-- out in between, the buffer closes it.  The number changes hands in one statement, with nothing that could raise.
+local function own(fds, i)
+  local fd = fds[i]
+  local object = owner.shell(fd) or descriptor.new()
+  object.sd, fds[i] = fd, -1
+  return object
+end
+
+-- Makes one of received ancillary data, at `offset` of a control buffer's bytes.
+local function received(level, type, bytes, offset, length)
+  local at = ffi.cast("uint8_t *", bytes) + offset
+  if shim.llsocket1_cmsg_owns(level, type) == 0 then return make(level, type, ffi.string(at, length)) end
+  local fds, objects = ffi.cast(fd_ptr, at), {}
+  for i = 0, math.floor(length / 4) - 1 do
+    if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- an earlier try may have run out of memory half-way
+  end
+  return make(level, type, nil, objects)
+end
+
+--- Tells whether a message that carries this passes descriptors.
+---@param cmsg llsocket.cmsghdr
+---@return boolean is_rights
+function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end
+
+M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
+
+return M

@@ -1,0 +1,295 @@
+-- msghdr.lua -- a message that can be used again: data in parts, an address, ancillary data; see sendmsg(2).
+--
+-- It has one content, what was set or received last.  All memory that the kernel reads or writes belongs to the
+-- object or to strings that it keeps.
+local ffi = require "ffi"
+local bit = require "bit"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local addrinfo = require "llsocket.addrinfo"
+local cmsghdr = require "llsocket.cmsghdr"
+local control = require "llsocket.control"
+local iovec = require "llsocket.iovec"
+local sockaddr = require "llsocket.sockaddr"
+
+local EINVAL, EMSGSIZE, ENOMEM = const.EINVAL, const.EMSGSIZE, const.ENOMEM
+local MAX_PARTS = 1024 -- IOV_MAX, what Linux and the BSDs take in one call
+local CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
+
+---@class llsocket.msghdr
+local Msghdr = {}
+local meta = { __index = Msghdr }
+
+local is_self, arg = check.object(meta, "llsocket.msghdr")
+
+-- The count is read once: a finaliser may change the caller's array at any time.
+local function copy(from, to, count)
+  for i = 1, count do to[i] = from[i] end
+  for i = #to, count + 1, -1 do to[i] = nil end
+  return to
+end
+
+-- Raises unless `data` is a string or an array of strings; answers nil, or the errno.
+local function check_data(data, position, method)
+  if type(data) == "string" then return end
+  if type(data) ~= "table" then check.bad(position, method, "string or array of strings", data) end
+  for i = 1, #data do
+    if type(data[i]) ~= "string" then check.bad(position, method, "array of strings", data[i]) end
+  end
+  if #data > MAX_PARTS then return EMSGSIZE end
+end
+
+-- Raises unless `size` is a number or an array of numbers; answers them as an array, and their sum; or nil and
+-- the errno.
+local function check_size(size, position, method)
+  local sizes, total = type(size) == "table" and copy(size, {}, #size) or { size }, 0 -- what is checked is what is used
+  for i = 1, #sizes do
+    if not check.int(sizes[i], position, method) or sizes[i] < 1 then return nil, EINVAL end
+    total = total + sizes[i]
+  end
+  if #sizes > MAX_PARTS then return nil, EMSGSIZE end
+  if total < 1 or total >= 2^31 then return nil, EINVAL end
+  return sizes, total
+end
+
+local function check_control(cmsgs, position, method)
+  if type(cmsgs) ~= "table" then check.bad(position, method, "array of llsocket.cmsghdr", cmsgs) end
+  for i = 1, #cmsgs do cmsghdr.arg(cmsgs[i], position, method) end
+end
+
+-- Points the header at the parts, less what was sent of them.
+local function aim(mh)
+  local count, total = iovec.gather(mh.gathered, mh.parts, mh.sent)
+  mh.total, mh.out.msg_iov, mh.out.msg_iovlen = total, mh.gathered.iov, count
+end
+
+-- Each of the setters answers nil, or the errno.  Parts are copied, since the caller's array may change.  Room comes
+-- first: without it all stays as it was, for the header must not point at strings that are no longer kept.
+local function set_data(mh, data)
+  local one = type(data) == "string"
+  local count = one and 1 or #data
+  if not iovec.reserve(mh.gathered, math.max(1, count)) then return ENOMEM end
+  mh.total, mh.out.msg_iovlen = 0, 0 -- should the copying run out of memory
+  mh.one, mh.sent, mh.received = one, 0, nil
+  if mh.one then
+    copy(mh.none, mh.parts, 0)
+    mh.parts[1] = data
+  else
+    copy(data, mh.parts, count)
+  end
+  aim(mh)
+end
+
+local function set_name(mh, ai)
+  local namelen = ai and ai.namelen or 0
+  mh.ai, mh.ai_is_buffer, mh.out.msg_name, mh.out.msg_namelen = ai, false, ai, namelen
+end
+
+local function put_control(mh, cmsgs)
+  local e = control.put(mh.sending, cmsgs)
+  if e then return e end
+  local size = mh.sending.size
+  mh.out.msg_control, mh.out.msg_controllen = size > 0 and mh.sending.block or nil, size
+end
+
+local function set_control(mh, cmsgs)
+  local e = put_control(mh, cmsgs)
+  if e then return e end
+  mh.rights = true -- should the copying run out of memory: then a send reads the numbers anew
+  copy(cmsgs, mh.cmsgs, #cmsgs)
+  mh.arrived, mh.rights = nil, false
+  for _, cmsg in ipairs(cmsgs) do mh.rights = mh.rights or cmsghdr.is_rights(cmsg) end
+end
+
+local function blank()
+  return setmetatable({
+    out = layout.msghdr(), into = layout.msghdr(), gathered = {}, scattered = {}, sending = {}, none = {},
+    parts = {}, sent = 0, total = 0, one = true, cmsgs = {}, rights = false, message_flags = 0,
+  }, meta)
+end
+
+-- What has gone wrong with the arguments of new; answers the sizes otherwise.
+local function check_new(t)
+  check.optional(addrinfo.arg, t.name, 1, "new")
+  if type(t.control) ~= "nil" then check_control(t.control, 1, "new") end
+  local e = type(t.data) ~= "nil" and check_data(t.data, 1, "new")
+  local sizes, total = check_size(type(t.size) == "nil" and 4096 or t.size, 1, "new")
+  local room = type(t.controlsize) == "nil" and 2048 or t.controlsize
+  local room_ok = check.int(room, 1, "new") and room >= 0 and room <= 2^20
+  if e or not sizes then return nil, e or total end
+  if not room_ok then return nil, EINVAL end
+  return sizes, total, room
+end
+
+---@class llsocket.msghdr.fields
+---@field name? llsocket.addrinfo  where to send
+---@field data? string|string[]  at most 1,024 parts, sent without joining them
+---@field size? integer|integer[]  bytes of the buffers to receive into, at most 1,024; 2^31-1 in all; the default is 4096
+---@field control? llsocket.cmsghdr[]  to send
+---@field controlsize? integer  bytes of room for ancillary data to receive, 0 to 2^20; the default is 2048
+
+local M = {}
+
+--- Makes a message.  What it receives into is allocated by the first receive.
+---@param t? llsocket.msghdr.fields
+---@return llsocket.msghdr? mh
+---@return string? err
+---@return integer? errno  EMSGSIZE for too many parts; EINVAL, EBADF, ENOMEM
+function M.new(t)
+  if type(t) == "nil" then t = {} end
+  if type(t) ~= "table" then check.bad(1, "new", "table", t) end
+  local sizes, total, room = check_new(t)
+  if not sizes then return failed(total) end
+  local mh = blank()
+  mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(t.size) ~= "table"
+  set_name(mh, t.name)
+  local e = set_data(mh, t.data or "") or set_control(mh, t.control or mh.none)
+  if e then return failed(e) end
+  return mh
+end
+
+--- Tells or sets the address: where to send, or who sent what was received.
+---@param ai? llsocket.addrinfo
+---@return llsocket.addrinfo? ai  nil where there is none
+function Msghdr:name(ai)
+  is_self(self, "name")
+  if type(ai) ~= "nil" then
+    addrinfo.arg(ai, 1, "name")
+    set_name(self, ai)
+  end
+  if self.ai_is_buffer then self.buffer_given = true end -- the next receive takes another
+  return self.ai
+end
+
+-- The strings that were received, as the buffers were asked for.
+local function received(mh)
+  if mh.one_size then return ffi.string(mh.scattered.buffer, mh.received) end
+  return iovec.strings(mh.scattered, mh.sizes, mh.received)
+end
+
+local function rest(mh)
+  local parts, skip = {}, mh.sent
+  for _, part in ipairs(mh.parts) do
+    if skip < #part or skip == 0 then parts[#parts + 1] = part:sub(skip + 1) end
+    skip = math.max(0, skip - #part)
+  end
+  return parts
+end
+
+--- Tells or sets the data.  After a receive it is what was received; after a send that took a part, the rest.
+---@param data? string|string[]  at most 1,024 parts
+---@return string|string[]|nil data  a string, or an array where parts were set or buffers asked for as an array
+---@return string? err
+---@return integer? errno  EMSGSIZE, ENOMEM
+function Msghdr:data(data)
+  is_self(self, "data")
+  if type(data) == "nil" then
+    if self.received then return received(self) end
+    return self.one and self.parts[1]:sub(self.sent + 1) or rest(self)
+  end
+  local e = check_data(data, 1, "data") or set_data(self, data)
+  if e then return failed(e) end
+  return data
+end
+
+--- Tells or sets the ancillary data.  After a receive it is what was received, which is not sent on by itself.
+--- Descriptors that arrived are the caller's from here on; those never asked for are closed by the next receive or
+--- the collector.
+---@param cmsgs? llsocket.cmsghdr[]
+---@return llsocket.cmsghdr[]? cmsgs
+---@return string? err
+---@return integer? errno  EBADF where a descriptor to send is closed, ENOMEM
+function Msghdr:control(cmsgs)
+  is_self(self, "control")
+  if type(cmsgs) == "nil" then
+    if self.arrived == true then self.arrived = control.take(self.receiving) end
+    return self.arrived or copy(self.cmsgs, {}, #self.cmsgs)
+  end
+  check_control(cmsgs, 1, "control")
+  local e = set_control(self, cmsgs)
+  if e then return failed(e) end
+  return cmsgs
+end
+
+--- Tells the flags that came with what was received last.
+---@return integer flags  bitwise-or of MSG_*: MSG_TRUNC, MSG_CTRUNC, MSG_EOR, MSG_ERRQUEUE, MSG_OOB
+function Msghdr:flags()
+  is_self(self, "flags")
+  return self.message_flags
+end
+
+--- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
+---@param mh llsocket.msghdr
+---@return integer? errno
+function M.before_send(mh)
+  local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
+  return e or nil
+end
+
+--- Takes what a stream took off the message, so that sending it again sends the rest.  The ancillary data went with
+--- the first byte: descriptors must not go twice.
+---@param mh llsocket.msghdr
+---@param n integer  bytes
+function M.after_partial_send(mh, n)
+  set_control(mh, mh.none)
+  mh.sent = mh.sent + n
+  aim(mh)
+end
+
+--- Gives the receive buffer back at once; the next receive makes another.
+---@param mh llsocket.msghdr
+function M.release(mh)
+  if mh.receiving then iovec.release(mh.scattered) end
+  mh.receiving, mh.received = nil, nil
+end
+
+-- The first receive makes the buffers.
+local function make_room(mh)
+  local receiving = control.receiver(mh.controlsize)
+  if not (receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size)) then return ENOMEM end
+  mh.into.msg_iov, mh.into.msg_iovlen = mh.scattered.iov, #mh.sizes
+  mh.into.msg_control = mh.controlsize > 0 and receiving.bytes or nil
+  mh.receiving = receiving -- last: an error before leaves no half of it
+end
+
+--- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed.
+---@param mh llsocket.msghdr
+---@return integer? errno
+function M.before_receive(mh)
+  local e = not mh.receiving and make_room(mh)
+  if e then return e end
+  if mh.receiving.head.len > 0 then control.close(mh.receiving) end
+  if mh.buffer_given or not mh.buffer then mh.buffer, mh.buffer_given = addrinfo.blank(0, 0, 0), false end
+  local into = mh.into
+  into.msg_name, into.msg_namelen, into.msg_controllen, into.msg_flags = mh.buffer, sockaddr.SIZE, mh.controlsize, 0
+end
+
+local function take_name(mh, sock)
+  local ai, namelen = mh.buffer, tonumber(mh.into.msg_namelen)
+  if namelen == 0 then return set_name(mh, nil) end
+  ai.domain, ai.type, ai.proto = ai.name.any.ss_family, sock.type, sock.proto -- dup's address may have another family
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  set_name(mh, ai)
+  mh.ai_is_buffer = true
+end
+
+--- Makes what arrived the content.  The descriptors have their owner by then.
+---@param mh llsocket.msghdr
+---@param sock llsocket.socket
+---@param n integer  what recvmsg(2) answered
+function M.after_receive(mh, sock, n)
+  local into = mh.into
+  mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
+  mh.received, mh.arrived = math.min(n, mh.size), true
+  copy(mh.none, mh.cmsgs, 0)
+  mh.total, mh.out.msg_iovlen = 0, 0 -- what was set is let go; sending makes parts of what was received
+  copy(mh.none, mh.parts, 0)
+  mh.rights, mh.out.msg_control, mh.out.msg_controllen = false, nil, 0
+  take_name(mh, sock)
+end
+
+M.methods, M.arg, M.check_data, M.check_size = Msghdr, arg, check_data, check_size
+
+return M

@@ -1,0 +1,19 @@
+-- missing.lua -- what this system does not have, or a build with the option fallbacks does without: the reason to skip
+-- a test, or nil where it is there.
+local L = require "llsocket"
+local shim = require "llsocket.shim"
+require "llsocket.transfer" -- declares the shim's sendfile
+
+local M = {
+  flags = not L.SOCK_CLOEXEC and "without SOCK_CLOEXEC a new descriptor takes more calls" or nil,
+  nosignal = not L.MSG_NOSIGNAL and "without MSG_NOSIGNAL a send blocks SIGPIPE by calls of its own" or nil,
+  sendfile = shim.llsocket1_sendfile(0, -1, 0, 1) == -L.ENOSYS and "there is no sendfile(2)" or nil,
+}
+
+-- Skips all `n` tests of a file that cannot do without.
+function M.skip_all(T, n, reason)
+  T.skip(n, reason)
+  T.done()
+end
+
+return M

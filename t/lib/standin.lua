@@ -1,0 +1,29 @@
+-- standin.lua -- the library loaded anew with other constants: a name that is taken away stands for a system without
+-- it, and a wrong number for one whose kernel refuses the call.  All else is real.
+local shim = require "llsocket.shim"
+local methods = require("llsocket.handle").methods
+
+local M = {}
+
+assert(methods.sendfd) -- the ordinary library's rooms that load by their first use: later they would find the other's
+
+-- Loads it; false takes a name away.
+function M.load(changes)
+  for name in pairs(package.loaded) do
+    if name:find "^llsocket%f[.%z]" then package.loaded[name] = nil end
+  end
+  package.loaded["llsocket.shim"] = shim
+  local const = require "llsocket.const"
+  for name, value in pairs(changes) do const[name] = value or nil end
+  return require "llsocket"
+end
+
+-- Makes an object of the library that was loaded last for a socket that another one made, as no birth of its own does.
+function M.adopt(sock)
+  local copy = require("llsocket.handle").new()
+  copy.domain, copy.type, copy.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
+  copy.home, copy.kind = copy.domain, copy.type
+  return copy
+end
+
+return M
