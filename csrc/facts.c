@@ -21,6 +21,16 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stddef.h>
+#if defined(__linux__)
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#elif __has_include(<sys/event.h>)
+#include <sys/event.h>
+#endif
+#include <sys/wait.h>
+#include <signal.h>
 #include <time.h> /* older linux/errqueue.h names struct timespec */
 
 /* After the libc headers, for then libc-compat.h suppresses what those define.  Not linux/tcp.h: it clashes

@@ -5,15 +5,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__linux__)
 #include <netpacket/packet.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #elif __has_include(<net/if_dl.h>)
 #include <net/if_dl.h>
 #endif
@@ -57,6 +61,55 @@ EXPORT const char *llsocket1_strerror(int errnum, char *buf, size_t size) {
     if (strerror_r(errnum, buf, size) != 0) snprintf(buf, size, "Unknown error %d", errnum);
     return buf;
 #endif
+}
+
+/* Signals as a descriptor: they are blocked in this thread first, or they would still be delivered; not where
+ * there is no descriptor then. */
+EXPORT int llsocket1_signalfd(const int32_t *signals, int count) {
+#ifdef __linux__
+    sigset_t set, old;
+    int i, rc, fd;
+    sigemptyset(&set);
+    for (i = 0; i < count; i++) {
+        if (sigaddset(&set, signals[i]) != 0) return -1;
+    }
+    rc = pthread_sigmask(SIG_BLOCK, &set, &old);
+    if (rc != 0) return errno = rc, -1;
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd >= 0) return fd;
+    rc = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return errno = rc, -1;
+#else
+    (void)signals, (void)count;
+    return errno = ENOSYS, -1;
+#endif
+}
+
+/* A child's end as a descriptor, close-on-exec by itself; libc has no function for it everywhere. */
+EXPORT int llsocket1_pidfd(int pid) {
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+#else
+    (void)pid;
+    return errno = ENOSYS, -1;
+#endif
+}
+
+/* Seconds of a clock that is never set back: clock_gettime(2) has two layouts on 32-bit systems. */
+EXPORT double llsocket1_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Wakes a poller; for signal handlers, hence errno is kept. */
+EXPORT void llsocket1_wake(int fd) {
+    uint64_t one = 1;
+    int saved = errno;
+    ssize_t n = write(fd, &one, sizeof one);
+    (void)n; /* a full counter has woken already */
+    errno = saved;
 }
 
 /* The link-layer address inside a sockaddr: its length and its bytes, or -1 where it is of another family.

@@ -40,5 +40,7 @@ struct llsocket_field {
 #define PTR(s, f)      { #s, #f, "ptr", PLACE(s, f) },
 #define BYTES(s, f)    { #s, #f, "bytes", PLACE(s, f) },
 #define SUB(s, f, t)   { #s, #f, t, PLACE(s, f) },
+/* 32 bits of ours, `at` bytes into a field that the kernel only keeps. */
+#define PART(s, f, at, name) { #s, name, "uint", offsetof(struct s, f) + (at), 4, 0 },
 
 #endif

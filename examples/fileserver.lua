@@ -12,64 +12,63 @@ local CLIENTS_MAX = 400 -- two descriptors each, of the usual 1024
 local HEAD_MAX = 8192 -- bytes of a request line with its fields
 local PIECE = 256 * 1024 -- bytes of a file before it is another client's turn
 local FAREWELL = 2 -- seconds in which a client may read our last words
-local PAUSE_MIN, PAUSE_MAX = 0.001, 0.05
 
 --------------------------------------------------------------------- scheduler
--- Rounds over all connections: each that is ready gets one turn.  Where none was, sleep, longer each time up to
--- PAUSE_MAX, so that an idle server costs little.  The limit: every round asks poll(2) about one socket at a time,
--- which is well for hundreds of connections; thousands want one poll for all.
+-- One poller watches all connections; whoever is ready gets one turn.
 
-local tasks = {}
+local poller = assert(L.poll.new())
+local tasks, count = {}, 0
+local listener, is_open
 
--- Gives way until the connection is "recvable" or "sendable"; false when it is not by the deadline.
-local function wait(want, deadline) return coroutine.yield(want, deadline) end
+-- Gives way until the connection is ready to read, "r", or to write, "w"; false when it is not by the deadline.
+local function wait(direction, deadline) return coroutine.yield(direction, deadline) end
 
 local function soon() return os.time() + PATIENCE end
 
+-- Watches the listener, or leaves those who wait there.
+local function listen(yes)
+  if yes ~= is_open then
+    if yes then assert(poller:add(listener, "r")) else poller:remove(listener) end
+  end
+  is_open = yes
+end
+
 local function advance(task, ...)
-  local ok, want, deadline = coroutine.resume(task.co, ...)
-  if not ok then io.stderr:write(debug.traceback(task.co, want), "\n") end
-  task.want, task.deadline = want, deadline
-  task.over = coroutine.status(task.co) == "dead"
-  if task.over then task.sock:close() end
-end
-
-local function round()
-  local ran, now = false, os.time()
-  for i = #tasks, 1, -1 do
-    local task = tasks[i]
-    local ready = task.sock[task.want](task.sock, 0) ~= false -- nil is an error, which the next call will tell
-    if ready or now > task.deadline then
-      advance(task, ready)
-      ran = true
-      if task.over then table.remove(tasks, i) end
-    end
+  local ok, direction, deadline = coroutine.resume(task.co, ...)
+  if not ok then io.stderr:write(debug.traceback(task.co, direction), "\n") end
+  if coroutine.status(task.co) == "dead" then
+    tasks[task], count = nil, count - 1
+    task.sock:close() -- which takes it out of the poller, too
+    return listen(true)
   end
-  return ran
+  if direction ~= task.direction then poller:modify(task.sock, direction) end
+  task.direction, task.deadline = direction, deadline
 end
 
--- Takes the connections that wait.  Answers whether any did, and whether more may come.
-local function admit(listener, fn)
-  local took = false
-  while #tasks < CLIENTS_MAX do
+-- Takes the connections that wait.  Out of descriptors, or with enough to do, none is taken until some client leaves.
+local function admit(fn)
+  while count < CLIENTS_MAX do
     local sock, _, again = listener:accept(true)
-    if not sock then return took, again end -- not again: out of descriptors, until some client leaves
-    local task = { sock = sock, co = coroutine.create(fn) }
+    if not sock then return listen(again) end
+    local task = { sock = sock, co = coroutine.create(fn), direction = "r" }
+    tasks[task], count = true, count + 1
+    assert(poller:add(sock, "r", task))
     advance(task, sock)
-    if not task.over then tasks[#tasks + 1] = task end
-    took = true
   end
-  return took, false
+  listen(false)
 end
 
-local function serve_all(listener, fn)
-  local nobody = assert(L.socket.new(L.inet.getaddrinfo(HOST, "0", L.SOCK_DGRAM)[1])) -- never recvable: to sleep on
-  local pause = PAUSE_MIN
+local function serve_all(fn)
+  local looked = os.time()
+  listen(true)
   while true do
-    local took, open = admit(listener, fn)
-    local ran = round()
-    pause = (took or ran) and PAUSE_MIN or math.min(pause * 2, PAUSE_MAX)
-    if not (took or ran) then (open and listener or nobody):recvable(pause) end
+    for i = 1, poller:wait(1) or 0 do -- nil where a signal came
+      local task = poller:event(i)
+      if task == listener then admit(fn) elseif task then advance(task, true) end
+    end
+    local now = os.time()
+    for task in pairs(now > looked and tasks or {}) do if now > task.deadline then advance(task, false) end end
+    looked = now
   end
 end
 
@@ -88,7 +87,7 @@ local function receive_head(conn)
     end
     local bytes, _, again = conn.sock:recv(HEAD_MAX)
     if not (bytes or again) then return nil end
-    if again and not wait("recvable", deadline) then return nil, conn.buffer ~= "" and 408 or nil end
+    if again and not wait("r", deadline) then return nil, conn.buffer ~= "" and 408 or nil end
     conn.buffer = conn.buffer .. (bytes or "")
   end
 end
@@ -192,7 +191,7 @@ local function send_all(conn, text, flag)
     if not n then return false end -- closed by the peer, or broken
     text = text:sub(n + 1)
     if text == "" then return true end
-    if not wait("sendable", soon()) then return false end
+    if not wait("w", soon()) then return false end
   end
 end
 
@@ -202,7 +201,7 @@ local function send_file(conn, file, first, last)
     local n, _, again = conn.sock:sendfile(file, math.min(PIECE, last - first + 1), first)
     if not n or n == 0 and not again then return false end -- closed by the peer, or the file has become shorter
     first = first + n
-    if not wait("sendable", soon()) then return false end
+    if not wait("w", soon()) then return false end
   end
   return true
 end
@@ -256,7 +255,7 @@ local function farewell(sock)
   repeat
     local bytes, _, again = sock:recv(65536)
     if not (bytes or again) then return end
-  until not wait("recvable", deadline) or os.time() > deadline
+  until not wait("r", deadline) or os.time() > deadline
 end
 
 -- One request and its answer.  Answers whether another may follow; nil when there is nobody to talk to.
@@ -273,7 +272,7 @@ local function serve(sock)
   local conn = { sock = sock, buffer = "" }
   sock:tcpnodelay(true)
   local keep
-  repeat keep = exchange(conn) until not keep or not wait("sendable", soon()) -- one request a turn
+  repeat keep = exchange(conn) until not keep or not wait("w", soon()) -- one request a turn
   if keep == false then farewell(sock) end
 end
 
@@ -288,10 +287,10 @@ if (DIR or "") == "" or not PATIENCE then fail(2, "usage: fileserver.lua DIR [PO
 if not io.open(DIR .. "/.") then fail(1, "%s is no folder", DIR) end
 local list, err = L.inet.getaddrinfo(HOST, PORT)
 if not list then fail(2, "port %s: %s", PORT, err) end
-local listener = assert(L.socket.new(list[1], true))
+listener = assert(L.socket.new(list[1], true))
 listener:reuseaddr(true)
 err = listener:bind() or listener:listen()
 if err then fail(1, "%s: %s", tostring(list[1]), err) end
 print("listening on " .. tostring(listener:getsockname()))
 io.stdout:flush()
-serve_all(listener, serve)
+serve_all(serve)

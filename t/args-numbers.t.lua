@@ -56,7 +56,8 @@ local function refusals(f, self)
 end
 
 local udp = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
-local SELF = { ["llsocket.socket"] = udp, ["llsocket.addrinfo"] = net.addr(L.AF_INET, L.SOCK_DGRAM) }
+local SELF = { ["llsocket.socket"] = udp, ["llsocket.addrinfo"] = net.addr(L.AF_INET, L.SOCK_DGRAM),
+  ["llsocket.poller"] = assert(L.poll.new()) }
 for _, f in ipairs(functions) do
   if walked[f] then
     local was = state(udp)
@@ -91,6 +92,7 @@ T.is(line(pack(b:recv(2^31 - 1, L.MSG_DONTWAIT))), line { n = 3, "c", nil, false
 a:close(); b:close()
 
 udp:close()
+SELF["llsocket.poller"]:close()
 T.is(udp:fd(), -1, "the socket closes after all that")
 T.is(signature.difference(), "", "every public function has a row here, and every row a function")
 T.is(leak.count(), before, "no descriptor is left")

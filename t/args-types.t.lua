@@ -33,6 +33,14 @@ local OBJECT = {
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
   ["llsocket.descriptor"] = L.descriptor.new,
+  ["llsocket.poller"] = function() return (assert(L.poll.new())) end,
+  ["llsocket.event"] = function() return (assert(L.poll.timer(60))) end,
+  ["llsocket.hook"] = function()
+    local sock = assert(L.socket.new(net.addr()))
+    local hook = assert(sock:onclose(function() end))
+    sock:close()
+    return hook
+  end,
 }
 
 -- Good values for all positions, self included, and how many there are.
@@ -57,7 +65,9 @@ local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~
 
 local function accepts(param, value, name)
   if param.expected == "llsocket.addrinfo" then return is_ai(value) end
-  if param.expected:find "^number, socket" then return value == 1 or value == io.stdout or value == VALUES[#VALUES] end
+  if param.expected:find "^number, socket" then
+    return value == 1 or value == VALUES[#VALUES] or value == io.stdout and param.expected:find "file"
+  end
   if name == "sendfile" and value == io.stdout and param.expected == "number or file" then return true end
   return param.accepts[type(value)]
 end

@@ -2,13 +2,15 @@
 local FLOOR = {
   shim = 0, libc = 0, later = 0,
   const = 1, layout = 1, check = 1,
-  errno = 2, gai = 3,
-  handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3, descriptor = 3,
-  addrinfo = 4, option = 4, fcntl = 4,
+  errno = 2, readiness = 2, gai = 3,
+  wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
+  addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
   device = 5, inet = 5, unix = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
+  event = 5, epoll = 5, kqueue = 5, pollset = 5, poll = 6, hook = 4, guest = 4,
   cmsghdr = 7, control = 8, msghdr = 9, message = 10,
   socket = 11,
+  ["wait.coroutine"] = 7, ["wait.luv"] = 7, ["wait.cqueues"] = 7, ["wait.copas"] = 7, ["wait.nginx"] = 7,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"
 
@@ -20,14 +22,15 @@ local function read(path)
 end
 
 local names = {}
-local pipe = assert(io.popen("ls '" .. dir .. "'"))
-for file in pipe:lines() do names[#names + 1] = file:match "^([%w_]+)%.lua$" end
+local pipe = assert(io.popen("cd '" .. dir .. "' && find . -name '*.lua'"))
+for file in pipe:lines() do names[#names + 1] = file:match "^%./([%w_/]+)%.lua$":gsub("/", ".") end
 pipe:close()
+table.sort(names)
 
 local T = require("tap").plan(#names * 3)
 for _, name in ipairs(names) do
-  local text, wrong, floor = read(dir .. name .. ".lua"), {}, FLOOR[name] or -1
-  for dep in text:gmatch 'require[%s%(]*"llsocket%.([%w_]+)"' do
+  local text, wrong, floor = read(dir .. name:gsub("%.", "/") .. ".lua"), {}, FLOOR[name] or -1
+  for dep in text:gmatch 'require[%s%(]*"llsocket%.([%w_.]+)"' do
     if not FLOOR[dep] or FLOOR[dep] >= floor then wrong[#wrong + 1] = dep end
   end
   T.is(table.concat(wrong, " "), "", name .. " requires only lower floors")

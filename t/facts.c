@@ -23,6 +23,16 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#ifdef __linux__
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#elif __has_include(<sys/event.h>)
+#include <sys/event.h>
+#endif
 #include <time.h>
 
 /* netinet/tcp.h has a shorter struct tcp_info, and the two cannot be included together. */
@@ -63,6 +73,10 @@ static void families(void) {
     SPOT(AF_PACKET) SPOT(AF_NETLINK) SPOT(SOL_PACKET) SPOT(SOL_UDP)
     SPOT(SO_MARK) SPOT(SO_PEERCRED) SPOT(SO_BINDTODEVICE) SPOT(SO_REUSEPORT) SPOT(SO_TIMESTAMP) SPOT(SCM_CREDENTIALS)
     SPOT(TCP_CORK) SPOT(TCP_CONGESTION) SPOT(TCP_INFO) SPOT(TCP_KEEPIDLE) SPOT(TCP_USER_TIMEOUT)
+    SPOT(EPOLLIN) SPOT(EPOLLOUT) SPOT(EPOLLHUP) SPOT(EPOLLERR) SPOT(EPOLLRDHUP) SPOT(EPOLLONESHOT)
+    SPOT(EPOLLET) SPOT(EPOLL_CTL_ADD) SPOT(EPOLL_CTL_MOD) SPOT(EPOLL_CTL_DEL) SPOT(EPOLL_CLOEXEC)
+    SPOT(EFD_CLOEXEC) SPOT(EFD_NONBLOCK) SPOT(TFD_CLOEXEC) SPOT(TFD_NONBLOCK) SPOT(CLOCK_MONOTONIC)
+    SPOT(SIGINT) SPOT(SIGTERM) SPOT(SIGCHLD) SPOT(SIGUSR1) SPOT(WNOHANG)
     SPOT(UDP_CORK) SPOT(IP_PKTINFO) SPOT(IP_RECVERR) SPOT(IPV6_RECVPKTINFO) SPOT(IPV6_RECVERR)
 #ifdef SOCK_CLOEXEC
     SPOT(SOCK_CLOEXEC) SPOT(SOCK_NONBLOCK)
@@ -145,6 +159,20 @@ static void messages(void) {
 #endif
 }
 
+static void waiting(void) {
+    STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
+#ifdef __linux__
+    STRUCT(epoll_event) INT(epoll_event, events)
+    /* Ours are the two halves of what the kernel only keeps. */
+    printf("field epoll_event fd %zu 4 0\n", offsetof(struct epoll_event, data));
+    printf("field epoll_event generation %zu 4 0\n", offsetof(struct epoll_event, data) + 4);
+    STRUCT(signalfd_siginfo) INT(signalfd_siginfo, ssi_signo) INT(signalfd_siginfo, ssi_pid)
+#elif defined(EV_ADD)
+    STRUCT(kevent) INT(kevent, ident) INT(kevent, filter) INT(kevent, flags) INT(kevent, fflags) INT(kevent, data)
+    OTHER(kevent, udata)
+#endif
+}
+
 #ifdef __linux__
 #define TCP(f) INT(tcp_info, tcpi_##f)
 
@@ -171,6 +199,7 @@ int main(void) {
     addresses();
     values();
     messages();
+    waiting();
 #ifdef __linux__
     tcp();
 #endif

@@ -4,6 +4,7 @@ local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
+local handle = require "llsocket.handle"
 local report = require "llsocket.errno"
 
 ffi.cdef "void llsocket1_finalize(void *owner);"
@@ -44,6 +45,7 @@ function Descriptor:unwrap()
   is_self(self, "unwrap")
   local fd = self.sd
   if fd < 0 then return failed(const.EBADF) end
+  handle.closing(self, true)
   self.sd = -1
   return fd
 end
@@ -55,6 +57,7 @@ function Descriptor:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
+  handle.closing(self, false)
   self.sd = -1
   local rc, e = C.llsocket1_close(fd), errno()
   if rc ~= 0 then return refused(e) end

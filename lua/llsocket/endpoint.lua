@@ -1,19 +1,19 @@
 -- endpoint.lua -- where a socket is bound and connected, and waiting for it.
 local ffi = require "ffi"
-local bit = require "bit"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
-local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
 local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
+local waiting = require "llsocket.wait"
 
-local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
+local errno = ffi.errno
 local is_self, failed, refused = handle.self, report.failed, report.refused
 local EINVAL, EBADF, EAGAIN, EINTR = const.EINVAL, const.EBADF, const.EAGAIN, const.EINTR
+local WRITE = handle.WRITE
 local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
 
 ---@class llsocket.socket
@@ -41,8 +41,9 @@ end
 
 -- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
 -- set on this object may have been changed through a copy, which shares O_NONBLOCK.
-local function not_connected(sd, e)
-  if e == EINPROGRESS and fcntl.is_nonblock(sd) then return nil, true, e end
+local function not_connected(sock, e)
+  sock.waits = WRITE
+  if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
   return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 
@@ -59,7 +60,7 @@ function Socket:connect(ai)
   local name, why = target(self, ai, "connect")
   if not name then return report.text(why), false, why end
   local rc, e = C.llsocket1_connect(self.sd, name, name.namelen), errno()
-  if rc ~= 0 then return not_connected(self.sd, e) end
+  if rc ~= 0 then return not_connected(self, e) end
 end
 
 --- Listens for connections; see listen(2).
@@ -117,25 +118,12 @@ function Socket:atmark()
   return rc == 1
 end
 
-local poll_cell = layout.pollfd()
-local POLLIN, POLLOUT, POLLNVAL = const.POLLIN, const.POLLOUT, const.POLLNVAL
-
--- Milliseconds for poll(2): rounded up, so that no wait ends early; nil is for ever.
-local function milliseconds(sec, method)
-  if type(sec) == "nil" then return -1 end
-  check.number(sec, 1, method)
-  if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
-end
-
-local function wait(sock, events, sec, method)
-  local ms = milliseconds(sec, method)
-  if not ms then return failed(EINVAL) end
+-- The time is checked here, so that a wrong one raises in the method's name whatever the program waits with.
+local function wait(sock, direction, sec, method)
+  if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
-  poll_cell.fd, poll_cell.events, poll_cell.revents = sock.sd, events, 0
-  local n, e, revents = C.llsocket1_poll(poll_cell, 1, ms), errno(), poll_cell.revents
-  if n < 0 then return failed(e) end
-  if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
-  return n > 0
+  sock.watched = sock.watched or waiting.is_set() -- its loop may want to know of the end
+  return waiting.wait(sock.sd, direction, sec)
 end
 
 --- Waits until a receive or accept would not block: there is data, a connection, the end or an error; see poll(2).
@@ -145,7 +133,7 @@ end
 ---@return integer? errno  EINTR; EBADF once closed
 function Socket:recvable(sec)
   is_self(self, "recvable")
-  return wait(self, POLLIN, sec, "recvable")
+  return wait(self, "r", sec, "recvable")
 end
 
 --- Waits until a send would not block or a connect has ended, well or not (ask error()); see poll(2).
@@ -155,7 +143,7 @@ end
 ---@return integer? errno  EINTR; EBADF once closed
 function Socket:sendable(sec)
   is_self(self, "sendable")
-  return wait(self, POLLOUT, sec, "sendable")
+  return wait(self, "w", sec, "sendable")
 end
 
 return { methods = Socket }

@@ -15,7 +15,7 @@ local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOT
 local names = {}
 for name, value in pairs(const) do
   local known = ALIAS[name]
-  if name:find "^E%w+$" and not (known and const[known] == value) then names[value] = name end
+  if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then names[value] = name end
 end
 
 local buf_t = ffi.typeof "char[256]"

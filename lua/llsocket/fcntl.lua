@@ -41,7 +41,12 @@ local function is_nonblock(sd)
   return band(flags, O_NONBLOCK) ~= 0
 end
 
---- Sets close-on-exec; see FD_CLOEXEC in fcntl(2).
+--- Tells whether a number is in use.
+---@param sd integer
+---@return boolean open
+local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
+
+--- Sets whether exec closes the descriptor; see fcntl(2).
 ---@param sd integer
 ---@param on boolean
 ---@return integer? errno
@@ -132,6 +137,6 @@ function Socket:nonblock(enable)
 end
 
 return {
-  methods = Socket, settle = settle, set_cloexec = set_cloexec, close = close, shutdown = shutdown, duplicate = duplicate,
-  set_nonblock = set_nonblock, is_nonblock = is_nonblock,
+  methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
+  set_nonblock = set_nonblock, set_cloexec = set_cloexec, is_open = is_open, is_nonblock = is_nonblock,
 }

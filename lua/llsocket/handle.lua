@@ -5,9 +5,11 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"
 local const = require "llsocket.const"
+local report = require "llsocket.errno"
 
 ffi.cdef "void llsocket1_finalize(void *owner);"
 
+local READ, WRITE = 1, 2
 local finalize = shim.llsocket1_finalize
 
 ---@class llsocket.socket
@@ -15,9 +17,17 @@ local Socket = {}
 
 -- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
 -- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set; `kind` and `home` are the
--- socket's real type and family, for `type` and `domain` are what dup's address may say instead.  The lookup is a
--- function, folded away when compiled, so that an unknown name is nil and not an error.
-local handle_t = ffi.metatype("struct { int sd, domain, type, proto, kind, home, ifindex; bool nonblocking, borrowed; }", {
+-- socket's real type and family, for `type` and `domain` are what dup's address may say instead.  `watched` tells that
+-- somebody wants to know of its end, `waits` what the last call would have waited for: 1 to receive, 2 to send.  The
+-- lookup is a function, folded away when compiled, so that an unknown name is nil and not an error.
+local decl = [[
+  struct {
+    int sd, domain, type, proto, kind, home, ifindex;
+    bool nonblocking, borrowed, watched;
+    uint8_t waits;
+  }
+]]
+local handle_t = ffi.metatype(decl, {
   __index = function(_, name) return Socket[name] end,
   __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
 })
@@ -42,6 +52,72 @@ local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPA
 -- The address that a socket was made with, for bind and connect without one.
 local names = setmetatable({}, { __mode = "k" })
 
+--- What a receive or an accept that failed answers.  A loop may ask what it would have waited for.
+---@param sock llsocket.socket
+---@param e integer  errno
+---@return nil
+---@return string? err
+---@return boolean again
+---@return integer errno
+local function not_received(sock, e)
+  sock.waits = READ
+  return report.not_received(e)
+end
+
+--- What a send that failed answers.
+---@param sock llsocket.socket
+---@param e integer  errno
+---@return integer? len
+---@return string? err
+---@return boolean? again
+---@return integer? errno
+local function not_sent(sock, e)
+  sock.waits = WRITE
+  return report.not_sent(e)
+end
+
+--- What a send answers that was taken: with bytes left over the next one would block.
+---@param sock llsocket.socket
+---@param n integer  bytes taken
+---@param again boolean  fewer than all
+---@return integer len
+---@return nil
+---@return boolean again
+local function sent(sock, n, again)
+  if again then sock.waits = WRITE end
+  return n, nil, again
+end
+
+-- What the rooms above do before a watched descriptor goes, and which objects they are busy with.
+local before = {}
+local busy = setmetatable({}, { __mode = "k" })
+
+--- Adds a function `fn(object, given_up)`; what it answers is an error's text.
+---@param fn fun(object: any, given_up: boolean): string?
+---@param position? integer  1 to run before those that are there; the default is after them
+local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
+
+--- Tells those who want to know that an object's descriptor is about to go.
+---@param object any  a socket, descriptor, event or poller
+---@param given_up boolean  it will not be closed, but belongs to somebody else
+---@return boolean go_on  false: one of them closes the object again, which is about to be closed anyway
+---@return string? err  the first error
+local function closing(object, given_up)
+  if busy[object] and not given_up then return false end
+  local first
+  busy[object] = true
+  for _, fn in ipairs(before) do
+    local err = fn(object, given_up)
+    first = first or err
+  end
+  busy[object] = nil
+  return true, first
+end
+
 local self, arg = check.class(handle_t, "llsocket.socket")
 
-return { type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty }
+return {
+  type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty,
+  before_close = before_close, closing = closing,
+  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent,
+}

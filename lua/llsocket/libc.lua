@@ -48,6 +48,20 @@ int llsocket1_getpid(void) __asm__("getpid");
 uint32_t llsocket1_getuid(void) __asm__("getuid");
 uint32_t llsocket1_getgid(void) __asm__("getgid");
 
+int llsocket1_epoll_create1(int flags) __asm__("epoll_create1");
+int llsocket1_epoll_ctl(int epfd, int op, int fd, void *event) __asm__("epoll_ctl");
+int llsocket1_epoll_wait(int epfd, void *events, int maxevents, int timeout) __asm__("epoll_wait");
+int llsocket1_kqueue(void) __asm__("kqueue");
+int llsocket1_kevent(int kq, const void *changes, int nchanges, void *events, int nevents,
+                     const void *timeout) __asm__("kevent");
+int llsocket1_eventfd(unsigned int initval, int flags) __asm__("eventfd");
+int llsocket1_timerfd_create(int clockid, int flags) __asm__("timerfd_create");
+int llsocket1_timerfd_settime(int fd, int flags, const void *value, void *old) __asm__("timerfd_settime");
+int llsocket1_pipe(int *fds) __asm__("pipe");
+int llsocket1_read(int fd, void *buf, size_t count) __asm__("read");
+int llsocket1_write(int fd, const void *buf, size_t count) __asm__("write");
+int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");
+
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");
 void llsocket1_free(void *memory) __asm__("free");

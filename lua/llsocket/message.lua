@@ -45,9 +45,9 @@ local function sendmsg(sock, mh, flags)
   if e then return not_sent(e) end
   local total = mh.total
   local n, why = c_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return not_sent(why) end
+  if n < 0 then return handle.not_sent(sock, why) end
   if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
-  return n, nil, n < total
+  return handle.sent(sock, n, n < total)
 end
 
 --- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises
@@ -78,7 +78,7 @@ local function recvmsg(sock, mh, flags)
   if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
   local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
-  if n < 0 then return not_received(why) end
+  if n < 0 then return handle.not_received(sock, why) end
   msghdr.after_receive(mh, sock, n)
   if n > 0 or handle.has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
 end

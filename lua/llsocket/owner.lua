@@ -203,6 +203,7 @@ function Socket:unwrap()
   is_self(self, "unwrap")
   local fd = self.sd
   if fd < 0 then return failed(EBADF) end
+  if self.watched then handle.closing(self, true) end
   self.sd = -1
   return fd
 end
@@ -255,6 +256,7 @@ function Socket:accept(nonblock)
   if sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock) end
+    self.waits = handle.READ
     return report.not_accepted(e)
   end
   adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
@@ -318,6 +320,26 @@ function Socket:shutdown(flag)
   if e then return refused(e) end
 end
 
+-- Answers the errno of the first that failed.
+local function release(sock, flag)
+  local sd = sock.sd
+  if sd < 0 then return nil end
+  sock.sd = -1 -- first, for the number may be another's as soon as close returns
+  local e = flag and shutdown(sd, flag) or nil
+  local e2 = not sock.borrowed and close(sd) or nil
+  return e or e2
+end
+
+-- A hook that closes the socket once more leaves that to the close that runs the hook.
+local function close_watched(sock, flag)
+  local go_on, err = handle.closing(sock, false)
+  if not go_on then return end
+  sock.watched = false
+  local e = release(sock, flag)
+  if err then return err end
+  if e then return refused(e) end
+end
+
 --- Closes the descriptor; see close(2).  Closing twice is harmless.  Blocks only where linger says so.  Not retried
 --- on EINTR: the descriptor is gone all the same.
 ---@param flag? integer  SHUT_*, to shut down first; the default is only to close
@@ -327,12 +349,9 @@ function Socket:close(flag)
   is_self(self, "close")
   if type(flag) ~= "nil" then check.number(flag, 1, "close") end
   if flag and not HOW[flag] then return refused(EINVAL) end
-  local sd = self.sd
-  if sd < 0 then return end
-  self.sd = -1 -- first, for the number may be another's as soon as close returns
-  local e = flag and shutdown(sd, flag) or nil
-  local e2 = not self.borrowed and close(sd) or nil
-  if e or e2 then return refused(e or e2) end
+  if self.watched then return close_watched(self, flag) end
+  local e = release(self, flag)
+  if e then return refused(e) end
 end
 
 return { methods = Socket, new = new, pair = pair, wrap = wrap, shell = shell }

@@ -20,6 +20,9 @@ end
 local LATER = {
   sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
+  onclose = "llsocket.hook",
+  getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
+  timeout = "llsocket.guest",
 }
 
 setmetatable(handle.methods, { __index = function(methods, name)

@@ -85,7 +85,7 @@ function Socket:recv(bufsize, flag, ...)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
-  if n < 0 then return not_received(e) end
+  if n < 0 then return handle.not_received(self, e) end
   if has_empty(self.kind) then return "", nil, false end
 end
 
@@ -117,7 +117,7 @@ function Socket:recvfrom(bufsize, flag, ...)
     ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
   end
   if n > 0 then return msg, ai, nil, false end
-  if n < 0 then return nil, not_received(e) end
+  if n < 0 then return nil, handle.not_received(self, e) end
   if has_empty(self.kind) then return "", ai, nil, false end
 end
 
@@ -139,8 +139,8 @@ function Socket:send(msg, flag, ...)
   local flags = check.flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return not_sent(e) end
-  return n, nil, n < #msg
+  if n < 0 then return handle.not_sent(self, e) end
+  return handle.sent(self, n, n < #msg)
 end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
@@ -160,8 +160,8 @@ function Socket:sendto(msg, ai, flag, ...)
   local flags = check.flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
-  if n < 0 then return not_sent(e) end
-  return n, nil, n < #msg
+  if n < 0 then return handle.not_sent(self, e) end
+  return handle.sent(self, n, n < #msg)
 end
 
 -- The descriptor of a file; nil and the errno where there is none.
@@ -198,8 +198,8 @@ function Socket:sendfile(fd, bytes, offset)
   if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
   if not file then return not_sent(why) end
   local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
-  if n < 0 then return not_sent(-n) end
-  return n, nil, n > 0 and n < bytes
+  if n < 0 then return handle.not_sent(self, -n) end
+  return handle.sent(self, n, n > 0 and n < bytes)
 end
 
 return { methods = Socket }

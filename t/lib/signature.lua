@@ -5,7 +5,8 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
-require "llsocket.message" -- its methods are loaded by their first use
+local handle = require "llsocket.handle"
+assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd) -- rooms that are loaded by their first use
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -51,6 +52,8 @@ local socket = {
   tcpfastopen = { "object", "count?" }, tcpfastopenconnect = { "object", "boolean?" }, tcpinfo = { "object" },
   tcpmaxseg = { "object", "count?" }, tcpquickack = { "object", "boolean?" }, tcpusertimeout = { "object", "count?" },
   timestampns = { "object", "boolean?" }, tos = { "object", "byte?" }, transparent = { "object", "boolean?" },
+  onclose = { "object", "function" },
+  getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
 }
 
@@ -68,6 +71,17 @@ local cmsghdr = {
 
 local descriptor = { fd = { "never" }, unwrap = { "object" }, close = { "plain" } }
 
+local poller = {
+  add = { "object", "watched", "events", "any?" }, modify = { "object", "watched", "events", "any?" },
+  remove = { "object", "watched" }, wait = { "object", "seconds?", "max?" },
+  event = { "never", "index" }, events = { "never" }, wake = { "object" }, wakefd = { "never" }, fd = { "never" },
+  close = { "plain" },
+}
+
+local event = { read = { "transfer" }, fd = { "never" }, close = { "plain" } }
+
+local hook = { remove = { "never" } }
+
 local resolver = { "gai", "string?", "port?", "int?", "int?", "flag?", "more?" }
 local MODULES = {
   inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
@@ -84,6 +98,8 @@ local MODULES = {
     segment = { "object", "short" },
   },
   descriptor = {},
+  poll = { new = { "object", "backend?" }, timer = { "object", "seconds", "seconds?" },
+    signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
 }
 
 -- What rooms above use of a room that is public too.
@@ -136,6 +152,14 @@ local function kinds(ai)
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },
     cmsgs = { { table = 1 }, "array of llsocket.cmsghdr", {} },
+    watched = { { number = 1 }, "number, socket, descriptor, event or poller", 0, over(2^31) },
+    events = { { string = 1 }, "string", "r" },
+    backend = { { string = 1 }, "string", "poll" },
+    any = { setmetatable({}, { __index = function() return true end }), "any", "x" },
+    max = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
+    index = { { number = 1 }, "number", 1 },
+    signal = { { number = 1 }, "number", 28, over(2^31) }, -- a window has changed its size: nobody minds
+    ["function"] = { { ["function"] = 1 }, "function", function() end },
     how = { { number = 1 }, "number", 0, over(2^31, -1, 3) },
   }
 end
@@ -154,11 +178,14 @@ end
 
 -- Calls fn(functions, name, row) for each table of functions and its rows.
 local function each_table(fn)
-  fn(require("llsocket.handle").methods, "llsocket.socket", socket, true)
+  fn(handle.methods, "llsocket.socket", socket, true)
   fn(L.addrinfo.methods, "llsocket.addrinfo", addrinfo, true)
   fn(L.msghdr.methods, "llsocket.msghdr", msghdr, true)
   fn(L.cmsghdr.methods, "llsocket.cmsghdr", cmsghdr, true)
   fn(L.descriptor.methods, "llsocket.descriptor", descriptor, true)
+  fn(L.poll.methods, "llsocket.poller", poller, true)
+  fn(require("llsocket.event").methods, "llsocket.event", event, true)
+  fn(require("llsocket.hook").hook_methods, "llsocket.hook", hook, true)
   for name, rows in pairs(MODULES) do fn(L[name], name, rows) end
 end
 

@@ -1,0 +1,79 @@
+-- echoserver.lua [PORT [SECONDS]] -- sends back what it gets, to ten thousand clients at once.
+--
+-- PORT is 7000 where none is given, and 0 lets the kernel choose; SECONDS, 60, is how long a client may be silent.
+-- Each client is a coroutine, and one poller tells whose turn it is.  Each takes a descriptor: see ulimit -n.
+local L = require "llsocket"
+
+local PATIENCE = tonumber(arg[2] or 60)
+local poller = assert(L.poll.new())
+local tasks, current, now = {}, nil, os.time()
+local listener, is_open
+
+-- What recvable and sendable wait with: gives way to the others until the poller tells of this socket.
+L.wait.set(function(_, direction, seconds)
+  local task = current
+  if direction ~= task.direction then
+    task.direction = direction
+    poller:modify(task.sock, direction)
+  end
+  task.deadline = now + seconds
+  return coroutine.yield()
+end)
+
+local function echo(sock)
+  while sock:recvable(PATIENCE) do
+    local msg, _, again = sock:recv(65536)
+    if not (msg or again) then return end -- the end, or a reset
+    while msg and msg ~= "" do
+      local n, _, more = sock:send(msg)
+      if not n or more and not sock:sendable(PATIENCE) then return end
+      msg = msg:sub(n + 1)
+    end
+  end
+end
+
+local function listen(yes)
+  if yes ~= is_open then
+    if yes then assert(poller:add(listener, "r")) else poller:remove(listener) end
+  end
+  is_open = yes
+end
+
+local function advance(task, ...)
+  current = task
+  local ok, err = coroutine.resume(task.co, ...)
+  if not ok then io.stderr:write(debug.traceback(task.co, err), "\n") end
+  if coroutine.status(task.co) ~= "dead" then return end
+  tasks[task] = nil
+  task.sock:close() -- which takes it out of the poller, too
+  listen(true)
+end
+
+-- Takes the clients that wait.  Out of descriptors, none is taken until one leaves.
+local function admit()
+  while true do
+    local sock, _, again = listener:accept(true)
+    if not sock then return listen(again) end
+    local task = { sock = sock, co = coroutine.create(echo), direction = "r" }
+    tasks[task] = true
+    assert(poller:add(sock, "r", task))
+    advance(task, sock)
+  end
+end
+
+listener = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", arg[1] or "7000"))[1], true))
+listener:reuseaddr(true)
+local err = listener:bind() or listener:listen()
+if err then error(err) end
+listen(true)
+print("listening on " .. tostring(listener:getsockname()))
+io.stdout:flush()
+while true do
+  for i = 1, poller:wait(1) or 0 do -- nil where a signal came
+    local task = poller:event(i)
+    if task == listener then admit() elseif task then advance(task, true) end
+  end
+  local late = os.time() > now and os.time()
+  for task in pairs(late and tasks or {}) do if task.deadline < late then advance(task, false) end end
+  now = late or now
+end

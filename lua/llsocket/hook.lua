@@ -1,0 +1,81 @@
+-- hook.lua -- functions that run before a socket is closed.
+local check = require "llsocket.check"
+local const = require "llsocket.const"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+
+local is_self, EBADF = handle.self, const.EBADF
+
+-- By socket, the functions in the order in which they were added.  Not weak: a socket with hooks lives until it is
+-- closed or they are taken back, since a finaliser in C could run none.
+local hooks = {}
+
+---@class llsocket.hook
+local Hook = {}
+local meta = { __index = Hook }
+local is_hook = check.object(meta, "llsocket.hook")
+
+--- Takes the function back.
+---@return boolean removed  false when it has run, or was taken back before
+function Hook:remove()
+  is_hook(self, "remove")
+  local list = hooks[self.sock]
+  for i = list and #list or 0, 1, -1 do
+    if list[i] == self then
+      table.remove(list, i)
+      if #list == 0 then hooks[self.sock] = nil end
+      self.sock = nil
+      return true
+    end
+  end
+  return false
+end
+
+-- Takes the last added; nil when there is none left.
+local function take(sock)
+  local list = hooks[sock]
+  local hook = list and table.remove(list)
+  if hook and #list == 0 then hooks[sock] = nil end
+  return hook
+end
+
+-- The error of a hook as text, which its object may fail to give.
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "a hook's error has no text"
+end
+
+-- Runs them one by one, so that each may still take others back or add some; answers the first error.  The pollers
+-- come after, for what a hook registers.
+handle.before_close(function(sock, given_up)
+  local first
+  if given_up then hooks[sock] = nil end
+  for hook in take, sock do
+    hook.sock = nil
+    local ok, err = pcall(hook.fn, sock)
+    if not (ok or first) then first = text_of(err) end
+  end
+  return first
+end, 1)
+
+---@class llsocket.socket
+local Socket = {}
+
+--- Adds a function that close runs before close(2), while fd() still tells the number: the last added first, each
+--- once.  The socket stays alive until it is closed or its functions are taken back.
+---@param fn fun(sock: llsocket.socket)  an error in it is what close answers, with no errno; the others still run
+---@return llsocket.hook? hook  `hook:remove()` takes it back
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:onclose(fn)
+  is_self(self, "onclose")
+  if type(fn) ~= "function" then check.bad(1, "onclose", "function", fn) end
+  if self.sd < 0 then return failed(EBADF) end
+  local hook = setmetatable({ sock = self, fn = fn }, meta)
+  hooks[self] = hooks[self] or {}
+  table.insert(hooks[self], hook)
+  self.watched = true
+  return hook
+end
+
+return { methods = Socket, hook_methods = Hook }

@@ -1,0 +1,304 @@
+-- poll.lua -- waiting for many descriptors at once.
+--
+-- What the kernel keeps for each is its number and a generation: a number that a new socket got is never reported
+-- under the old one's value.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local descriptor = require "llsocket.descriptor"
+local event = require "llsocket.event"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+local readiness = require "llsocket.readiness"
+local waiting = require "llsocket.wait"
+
+local band, min = bit.band, math.min
+local is_socket, is_event = check.is(handle.type), check.is(event.type)
+local is_descriptor = check.is(descriptor.type)
+local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
+local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
+
+local BACKENDS = { epoll = "llsocket.epoll", kqueue = "llsocket.kqueue", poll = "llsocket.pollset" }
+local PREFERRED = const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "poll"
+
+---@class llsocket.poller
+local Poller = {}
+local meta = {
+  __index = Poller,
+  __tostring = function(p) return ("llsocket.poller: fd %d"):format(p:fd()) end,
+}
+
+local is_self = check.object(meta, "llsocket.poller")
+
+-- All pollers, so that close can take a socket out of them.
+local pollers = setmetatable({}, { __mode = "k" })
+
+-- The number behind what may be registered; nil once closed, or for an impossible number.
+local function number_of(object, method)
+  if type(object) == "number" then
+    if check.int(object) then return object >= 0 and object or nil, EBADF end
+    return nil, EINVAL
+  end
+  local fd = -1
+  if is_socket(object) or is_event(object) or is_descriptor(object) then
+    fd = object.sd
+  elseif getmetatable(object) == meta then
+    fd = object:fd()
+  else
+    check.bad(1, method, "number, socket, descriptor, event or poller", object)
+  end
+  return fd >= 0 and fd or nil, EBADF
+end
+
+-- Reads what add and modify are given: the number and the bits, or nil and the errno.
+local function asked(p, object, events, method)
+  local fd, why = number_of(object, method)
+  check.string(events, 2, method)
+  local want = readiness.bits(events)
+  if not want then return nil, EINVAL end
+  if p.waker.sd < 0 then return nil, EBADF end
+  if not fd then return nil, why end
+  return fd, want
+end
+
+local ints_t = ffi.typeof "int[1024]"
+
+local function blank(backend, state, wake)
+  return setmetatable({
+    backend = backend, backend_state = state, waker = wake, generation = 0, ready = 0, pid = C.llsocket1_getpid(),
+    objects = {}, values = {}, generations = {},
+    ready_fd = ints_t(), ready_generation = ints_t(), ready_bits = ints_t(),
+  }, meta)
+end
+
+local function forget(p, fd) p.objects[fd], p.values[fd], p.generations[fd] = nil, nil, nil end
+
+-- Registers under a new generation; answers the errno, or nil.
+local function register(p, call, fd, object, want, value)
+  local generation = bit.tobit(p.generation + 1)
+  local e = call(p.backend_state, fd, want, generation)
+  if e then return e end
+  p.generation, p.generations[fd], p.objects[fd] = generation, generation, object
+  if type(value) == "nil" then value = object end
+  p.values[fd] = value
+  if is_socket(object) then object.watched = true end
+end
+
+-- A forked child shares the kernel's list with its parent: what the child closes the parent still waits for.
+local function take_out(p, fd)
+  local shared = p.backend_state.owner and p.pid ~= C.llsocket1_getpid()
+  forget(p, fd)
+  if not shared then p.backend.remove(p.backend_state, fd) end
+end
+
+handle.before_close(function(object)
+  local fd = getmetatable(object) == meta and object:fd() or object.sd
+  for p in pairs(pollers) do
+    if p.objects[fd] == object then take_out(p, fd) end
+  end
+end)
+
+local M = {}
+
+--- Makes a poller; see epoll(7), kqueue(2), poll(2).
+---@param backend? "epoll"|"kqueue"|"poll"  the default is the best that the system has
+---@return llsocket.poller? p
+---@return string? err
+---@return integer? errno  EMFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
+function M.new(backend)
+  check.optional_string(backend, 1, "new")
+  local name = BACKENDS[backend or PREFERRED]
+  if not name then return failed(EINVAL) end
+  local module = require(name)
+  if not module.available then return failed(const.ENOSYS) end
+  local state, e = module.new()
+  if not state then return failed(e) end
+  local wake, why = event.waker()
+  local p = wake and blank(module, state, wake)
+  e = why or register(p, module.add, wake:fd(), wake, READ)
+  if e then
+    if state.owner then state.owner:close() end
+    return failed(e)
+  end
+  pollers[p] = true
+  return p
+end
+
+--- Registers what to wait for.  Until it is removed or closed the poller keeps the object, so it is not collected.
+---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller  a number stays the
+---caller's to remove before it is closed
+---@param events string  "r" to read, "w" to write, "rw"; more letters: "e" edge-triggered, "o" one-shot
+---@param value? any  what event() answers; the default is the object
+---@return boolean? added
+---@return string? err
+---@return integer? errno  EEXIST, EBADF, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2); EINVAL for an
+---unknown word
+function Poller:add(object, events, value)
+  is_self(self, "add")
+  local fd, want = asked(self, object, events, "add")
+  if not fd then return failed(want) end
+  local e = register(self, self.backend.add, fd, object, want, value)
+  if e then return failed(e) end
+  return true
+end
+
+--- Changes what to wait for; a one-shot is armed again.
+---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
+---@param events string  as for add
+---@param value? any  the default is to keep it
+---@return boolean? modified
+---@return string? err
+---@return integer? errno  ENOENT: not registered; EBADF; else as for add
+function Poller:modify(object, events, value)
+  is_self(self, "modify")
+  local fd, want = asked(self, object, events, "modify")
+  if not fd then return failed(want) end
+  if not self.generations[fd] then return failed(ENOENT) end
+  if type(value) == "nil" then value = self.values[fd] end
+  if type(object) == "number" then object = self.objects[fd] end -- a socket stays kept
+  local e = register(self, self.backend.modify, fd, object, want, value)
+  if e then return failed(e) end
+  return true
+end
+
+--- Waits for it no more.
+---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
+---@return boolean? removed
+---@return string? err
+---@return integer? errno  ENOENT: not registered; EBADF
+function Poller:remove(object)
+  is_self(self, "remove")
+  local fd, why = number_of(object, "remove")
+  if self.waker.sd < 0 then return failed(EBADF) end
+  if not fd then return failed(why) end
+  if not self.generations[fd] then return failed(ENOENT) end
+  forget(self, fd)
+  local e = self.backend.remove(self.backend_state, fd)
+  if e then return failed(e) end
+  return true
+end
+
+-- Keeps the kernel's event `i` as the `k`th if it is still meant; answers the next `k`.  A wake-up is taken and not
+-- shown.
+local function keep(p, i, k)
+  local fd, generation, bits = p.backend.get(p.backend_state, i)
+  generation = bit.tobit(generation)
+  if fd == p.waker.sd then
+    event.drain(p.waker)
+    return k
+  end
+  if p.generations[fd] ~= generation then return k end
+  p.ready_fd[k], p.ready_generation[k], p.ready_bits[k] = fd, generation, bits
+  return k + 1
+end
+
+-- The first is kept outside the loop: a caller's trace that meets a loop here and its own over the events, each run
+-- once, would be given up.
+local function sift(p, n)
+  if n == 0 then return 0 end
+  local k = keep(p, 0, 0)
+  for i = 1, n - 1 do k = keep(p, i, k) end
+  return k
+end
+
+--- Waits until something is ready; see epoll_wait(2).  Allocates nothing.
+---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
+---@param max? integer  events to tell at once, 1 or more; the default is 1024, which is also the most
+---@return integer? n  how many are ready, for event(1) to event(n); 0 when the time ran out, or after wake()
+---@return string? err
+---@return integer? errno  EINTR; EBADF once closed; EINVAL
+function Poller:wait(sec, max)
+  is_self(self, "wait")
+  local milliseconds = waiting.milliseconds(sec, 1, "wait")
+  if type(max) == "nil" then max = 1024 end
+  local max_ok = check.int(max, 2, "wait") and max >= 1
+  if not (milliseconds and max_ok) then return failed(EINVAL) end
+  if self.waker.sd < 0 then return failed(EBADF) end
+  self.ready = 0
+  local n, e = self.backend.wait(self.backend_state, milliseconds, min(max, 1024))
+  if n < 0 then return failed(e) end
+  local k = sift(self, n)
+  self.ready = k
+  return k
+end
+
+--- Tells event `i` of the last wait.
+---@param i integer  1 to what wait answered
+---@return any value  the registered one; nil where it was removed, closed or registered anew meanwhile
+---@return boolean? read  there is something to read, or the end, or a connection
+---@return boolean? write  there is room to write
+---@return boolean? hangup  both directions are closed
+---@return boolean? half  the peer has closed its direction
+---@return boolean? err  there is an error: ask error()
+function Poller:event(i)
+  is_self(self, "event")
+  local i_ok = check.int(i, 1, "event")
+  if not (i_ok and i >= 1 and i <= self.ready) then return nil end
+  local fd, bits = self.ready_fd[i - 1], self.ready_bits[i - 1]
+  if self.generations[fd] ~= self.ready_generation[i - 1] then return nil end
+  return self.values[fd], band(bits, READ) ~= 0, band(bits, WRITE) ~= 0, band(bits, HANGUP) ~= 0,
+    band(bits, HALF) ~= 0, band(bits, ERROR) ~= 0
+end
+
+-- A call where a loop would do, for the same reason.
+local function next_event(p, i)
+  if i >= p.ready then return nil end
+  i = i + 1
+  local value, read, write, hangup, half, err = p:event(i)
+  if value ~= nil then return i, value, read, write, hangup, half, err end
+  return next_event(p, i)
+end
+
+--- Goes over the events of the last wait: `for i, value, read, write, hangup, half, err in p:events() do`.
+---@return function iterator
+---@return llsocket.poller p
+---@return integer zero
+function Poller:events()
+  is_self(self, "events")
+  return next_event, self, 0
+end
+
+--- Makes wait return, now or the next time: from another coroutine, a signal handler or a forked child.
+---@return boolean? woken
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Poller:wake()
+  is_self(self, "wake")
+  return event.wake(self.waker)
+end
+
+--- Tells the descriptor that wakes the poller: a C signal handler writes 8 bytes of a uint64_t 1 to it, see eventfd(2).
+---@return integer fd  -1 once closed
+function Poller:wakefd()
+  is_self(self, "wakefd")
+  return event.wakefd(self.waker)
+end
+
+--- Tells the poller's own descriptor, readable when something is ready: pollers can be nested.
+---@return integer fd  -1 once closed, or for poll(2), which has none
+function Poller:fd()
+  is_self(self, "fd")
+  local owner = self.backend_state.owner
+  return owner and owner.sd or -1
+end
+
+--- Closes the poller's own descriptors, not those registered.  Closing twice is harmless.
+---@return string? err
+---@return integer? errno
+function Poller:close()
+  is_self(self, "close")
+  pollers[self] = nil
+  self.objects, self.values, self.generations, self.ready = {}, {}, {}, 0
+  event.close_waker(self.waker)
+  local owner = self.backend_state.owner
+  if not owner or owner.sd < 0 then return end
+  handle.closing(self, false)
+  return owner:close()
+end
+
+M.timer, M.signal, M.child = event.timer, event.signal, event.child
+M.methods = Poller
+
+return M

@@ -1,0 +1,244 @@
+-- coroutine.lua -- coroutines that wait over a poller of their own: spawn, run, wait.
+--
+-- A descriptor is registered by its number for one event, anew by every wait: one that was closed or collected
+-- without a word leaves nothing behind that could spin, or be taken for the next one of that number.
+local ffi = require "ffi"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+local poll = require "llsocket.poll"
+local waiting = require "llsocket.wait"
+
+ffi.cdef "double llsocket1_now(void);"
+
+local now = shim.llsocket1_now
+local floor, max, min = math.floor, math.max, math.min
+local resume, yield = coroutine.resume, coroutine.yield
+local EBADF, EBUSY, EINTR, ENOENT = const.EBADF, const.EBUSY, const.EINTR, const.ENOENT
+
+local poller -- from the first wait until nobody waits
+local is_running, waiters = false, 0
+
+-- One slot a descriptor and direction, kept for the next wait: `co` waits until `at`; `key` is the time under which
+-- the slot stands in the heap, `index` where.
+local slots = { r = {}, w = {} }
+
+-- Slots by time.  A wait that ends leaves its slot there: most waits end early and are followed by another with a
+-- later time, which then costs nothing.
+local heap, heap_size = {}, 0
+
+local function place(slot, i)
+  heap[i], slot.index = slot, i
+end
+
+local function sift_up(slot, i)
+  while i > 1 do
+    local parent = heap[floor(i / 2)]
+    if parent.key <= slot.key then break end
+    place(parent, i)
+    i = floor(i / 2)
+  end
+  place(slot, i)
+end
+
+local function sift_down(slot, i)
+  while 2 * i <= heap_size do
+    local child = 2 * i
+    if child < heap_size and heap[child + 1].key < heap[child].key then child = child + 1 end
+    if slot.key <= heap[child].key then break end
+    place(heap[child], i)
+    i = child
+  end
+  place(slot, i)
+end
+
+local function set_time(slot, at)
+  if slot.index and slot.key <= at then return end -- it is looked at again when that has come
+  slot.key = at
+  if not slot.index then
+    heap_size = heap_size + 1
+    slot.index = heap_size
+  end
+  sift_up(slot, slot.index)
+end
+
+local function pop()
+  local slot, last = heap[1], heap[heap_size]
+  heap[heap_size], slot.index = nil, nil
+  heap_size = heap_size - 1
+  if heap_size > 0 then sift_down(last, 1) end
+  return slot
+end
+
+-- Who is to run next: coroutines, and what wait answers in them.
+local queue, first, last = {}, 1, 0
+
+local function enqueue(co, answer)
+  queue[last + 1], queue[last + 2] = co, answer
+  last = last + 2
+end
+
+local function wake(slot, answer)
+  local co = slot.co
+  slot.co, slot.at = nil, nil
+  waiters = waiters - 1
+  enqueue(co, answer)
+end
+
+local function is_waiting(direction, fd)
+  local slot = slots[direction][fd]
+  return slot and slot.co
+end
+
+-- Registers for one event of those that somebody waits for; answers nil, or the errno.
+local function arm(fd)
+  local word = is_waiting("r", fd) and (is_waiting("w", fd) and "rwo" or "ro") or "wo"
+  local ok, _, e = poller:modify(fd, word)
+  if e == ENOENT then ok, _, e = poller:add(fd, word) end
+  return not ok and e or nil
+end
+
+local function slot_of(direction, fd)
+  local slot = slots[direction][fd]
+  if not slot then
+    slot = { fd = fd }
+    slots[direction][fd] = slot
+  end
+  return slot
+end
+
+local M = {}
+
+-- Waits in coroutine `co`; answers true, false or the errno.
+local function sleep(co, fd, direction, sec)
+  local slot = slot_of(direction, fd)
+  if slot.co then return EBUSY end
+  if not poller then
+    local _, e
+    poller, _, e = poll.new()
+    if not poller then return e end
+  end
+  slot.co = co
+  local e = arm(fd)
+  if e then
+    slot.co = nil
+    return e
+  end
+  waiters = waiters + 1
+  slot.at = sec and now() + sec
+  if sec then set_time(slot, slot.at) end
+  return yield()
+end
+
+--- Waits in the coroutine that calls, while run lets others run; outside a coroutine with poll(2).
+---@param fd integer
+---@param direction "r"|"w"
+---@param sec? number  seconds, below 2^31; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EBADF, also when the socket is closed meanwhile; EBUSY: another coroutine waits for the
+---same; EMFILE, EPERM: a regular file; EINVAL
+function M.wait(fd, direction, sec)
+  local co = waiting.sleeper(fd, direction, sec)
+  if not co then return waiting.poll(fd, direction, sec) end
+  local answer = sleep(co, fd, direction, sec)
+  if type(answer) == "number" then return failed(answer) end
+  return answer
+end
+
+handle.before_close(function(sock)
+  local fd = sock.sd
+  for _, slots_of in pairs(slots) do
+    if slots_of[fd] and slots_of[fd].co then wake(slots_of[fd], EBADF) end
+  end
+end)
+
+--- Makes a coroutine, which run begins.
+---@param fn function
+---@param ... any  its arguments
+---@return thread co
+function M.spawn(fn, ...)
+  if type(fn) ~= "function" then check.bad(1, "spawn", "function", fn) end
+  local n, arguments = select("#", ...), { ... }
+  local co = coroutine.create(function() return fn(unpack(arguments, 1, n)) end)
+  enqueue(co)
+  return co
+end
+
+-- Lets all run whose turn it is.  What they add is left for the next round, so that none can starve the others.
+local function run_queue()
+  local stop = last
+  while first <= stop do
+    local co, answer = queue[first], queue[first + 1]
+    queue[first], queue[first + 1] = nil, nil
+    first = first + 2
+    local ok, err = resume(co, answer)
+    if not ok then error(debug.traceback(co, tostring(err)), 0) end
+  end
+  if first > last then first, last = 1, 0 end
+end
+
+-- Ends the waits whose time has come.
+local function expire()
+  local t = heap_size > 0 and now()
+  while heap_size > 0 and heap[1].key <= t do
+    local slot = pop()
+    if slot.at and slot.at <= t then
+      wake(slot, false)
+    elseif slot.at then
+      set_time(slot, slot.at)
+    end
+  end
+end
+
+local function patience()
+  if first <= last then return 0 end
+  if heap_size > 0 then return min(max(heap[1].key - now(), 0), 2^31 - 1) end
+end
+
+-- Both directions are looked at before anybody runs: who runs may wait again at once.
+local function tell(fd, readable, writable)
+  local r, w = is_waiting("r", fd), is_waiting("w", fd)
+  if r and readable then wake(slots.r[fd], true) end
+  if w and writable then wake(slots.w[fd], true) end
+  if (r and not readable or w and not writable) and arm(fd) then
+    local slot = slots[r and not readable and "r" or "w"][fd]
+    wake(slot, EBADF)
+  end
+end
+
+local function wait_for_events()
+  local n, err, e = poller:wait(patience())
+  if not n then return e == EINTR or error("llsocket.wait.coroutine: " .. err, 0) end
+  for i = 1, n do
+    local fd, read, write, hangup, half, failure = poller:event(i)
+    if fd then tell(fd, read or hangup or half or failure, write or hangup or failure) end
+  end
+end
+
+local function loop()
+  while first <= last or waiters > 0 do
+    run_queue()
+    if waiters > 0 then
+      wait_for_events()
+      expire()
+    end
+  end
+  while heap_size > 0 do pop() end
+  if poller then poller:close() end
+  poller = nil
+end
+
+--- Runs until no coroutine waits or is about to run.  An error in one comes out here, with its traceback; the others
+--- are unharmed, and run may be called again.
+function M.run()
+  if is_running then error("llsocket.wait.coroutine is running", 2) end
+  is_running = true
+  local ok, err = pcall(loop)
+  is_running = false
+  if not ok then error(err, 0) end
+end
+
+return M

@@ -1,0 +1,119 @@
+-- luv.lua -- waits in coroutines over libuv's loop, which uv.run drives.
+local uv = require "luv"
+local const = require "llsocket.const"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+local waiting = require "llsocket.wait"
+
+local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
+local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
+
+-- By descriptor, for libuv has one handle for both directions: `poll`, and by direction `waiting` coroutines and
+-- `timers`.  Kept for the next wait: a stopped handle knows no more than the number.
+local watches = {}
+
+-- An error goes where those of libuv's own callbacks go.
+local function wake(co, answer)
+  local ok, err = resume(co, answer)
+  if not ok then error(debug.traceback(co, tostring(err)), 0) end
+end
+
+-- Asks libuv for what is waited for now.
+local function watch(entry)
+  local word = (entry.waiting.r and "r" or "") .. (entry.waiting.w and "w" or "")
+  if word == "" then return entry.poll:stop() end
+  return entry.poll:start(word, entry.tell)
+end
+
+-- Answers the coroutine that waits no more, or nil.
+local function release(entry, direction)
+  local co, timer = entry.waiting[direction], entry.timers[direction]
+  entry.waiting[direction] = nil
+  if timer then timer:stop() end
+  return co
+end
+
+-- Both directions are looked at before anybody runs: who runs may wait again at once.  An error is ready: the next
+-- call on the socket will tell it.
+local function told(entry, err, events)
+  local r = (err or events:find("r", 1, true)) and release(entry, "r")
+  local w = (err or events:find("w", 1, true)) and release(entry, "w")
+  watch(entry)
+  if r then wake(r, true) end
+  if w then wake(w, true) end
+end
+
+local function new_watch(fd)
+  local poll, _, name = uv.new_poll(fd)
+  if not poll then return nil, const[name] or EINVAL end
+  local entry = { poll = poll, waiting = {}, timers = {} }
+  function entry.tell(err, events) told(entry, err, events) end
+  watches[fd] = entry
+  return entry
+end
+
+-- libuv counts whole milliseconds from the one that has begun: one more, so that no wait ends early.
+local function start_timer(entry, direction, sec)
+  local timer = entry.timers[direction] or uv.new_timer()
+  entry.timers[direction] = timer
+  uv.update_time()
+  timer:start(ceil(sec * 1000) + 1, 0, function()
+    local co = release(entry, direction)
+    watch(entry)
+    if co then wake(co, false) end
+  end)
+end
+
+-- Waits in coroutine `co`; answers true, false or the errno.
+local function sleep(co, fd, direction, sec)
+  local entry, e = watches[fd]
+  if not entry then
+    entry, e = new_watch(fd)
+    if not entry then return e end
+  end
+  if entry.waiting[direction] then return EBUSY end
+  entry.waiting[direction] = co
+  watch(entry)
+  if sec then start_timer(entry, direction, sec) end
+  return yield()
+end
+
+local M = {}
+
+--- Waits in the coroutine that calls, while uv.run lets others run; outside a coroutine with poll(2).
+---@param fd integer  libuv makes it non-blocking
+---@param direction "r"|"w"
+---@param sec? number  seconds, below 2^31; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EBADF, also when the socket is closed meanwhile; EBUSY: another coroutine waits for the
+---same; EEXIST: the program watches it with a uv_poll_t of its own; EPERM: a regular file; EINVAL
+function M.wait(fd, direction, sec)
+  local co = waiting.sleeper(fd, direction, sec)
+  if not co then return waiting.poll(fd, direction, sec) end
+  local answer = sleep(co, fd, direction, sec)
+  if type(answer) == "number" then return failed(answer) end
+  return answer
+end
+
+-- The coroutines run from the loop, not from within somebody's close.
+local function wake_later(co)
+  local timer = uv.new_timer()
+  timer:start(0, 0, function()
+    timer:close()
+    wake(co, EBADF)
+  end)
+end
+
+handle.before_close(function(sock)
+  local entry = watches[sock.sd]
+  if not entry then return nil end
+  watches[sock.sd] = nil
+  local r, w = release(entry, "r"), release(entry, "w")
+  entry.poll:close()
+  for _, timer in pairs(entry.timers) do timer:close() end
+  if r then wake_later(r) end
+  if w then wake_later(w) end
+end)
+
+return M

@@ -1,0 +1,65 @@
+-- nginx.lua -- waits in nginx's Lua, which has no way to watch a foreign descriptor: sleeps, longer each time, and looks.
+local ffi = require "ffi"
+local ngx = require "ngx"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local failed = require("llsocket.errno").failed
+local handle = require "llsocket.handle"
+local waiting = require "llsocket.wait"
+
+ffi.cdef "double llsocket1_now(void);"
+
+local now = shim.llsocket1_now
+local max, min = math.max, math.min
+local SHORTEST, LONGEST = 0.001, 0.05
+
+-- Where ngx.sleep is allowed; "timer" is ngx.timer.
+local YIELDS = {
+  rewrite = true, server_rewrite = true, access = true, content = true, timer = true, preread = true,
+  ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
+}
+
+-- By descriptor, how many wait, and how often it was closed meanwhile.
+local waits, closes = {}, {}
+
+-- Looks and sleeps by turns; answers as wait does.
+local function watch(fd, direction, sec)
+  local stop, pause, before = sec and now() + sec, SHORTEST, closes[fd]
+  while true do
+    if closes[fd] ~= before then return failed(const.EBADF) end
+    local ready, err, e = waiting.poll(fd, direction, 0)
+    if ready ~= false then return ready, err, e end
+    local left = stop and stop - now() or LONGEST
+    if left <= 0 then return false end
+    ngx.sleep(max(min(pause, left), SHORTEST))
+    pause = min(pause * 2, LONGEST)
+  end
+end
+
+local function leave(fd, ...)
+  waits[fd] = waits[fd] > 1 and waits[fd] - 1 or nil
+  if not waits[fd] then closes[fd] = nil end
+  return ...
+end
+
+local M = {}
+
+--- Waits in the light thread that calls, while nginx serves others, in a phase that can yield; elsewhere with poll(2),
+--- which blocks the worker.  What becomes ready is noticed within 50 ms, at first within 1 ms.
+---@param fd integer
+---@param direction "r"|"w"
+---@param sec? number  seconds, below 2^31; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
+function M.wait(fd, direction, sec)
+  if not (YIELDS[ngx.get_phase()] and waiting.sleeper(fd, direction, sec)) then return waiting.poll(fd, direction, sec) end
+  waits[fd] = (waits[fd] or 0) + 1
+  return leave(fd, watch(fd, direction, sec))
+end
+
+handle.before_close(function(sock)
+  if waits[sock.sd] then closes[sock.sd] = (closes[sock.sd] or 0) + 1 end
+end)
+
+return M
