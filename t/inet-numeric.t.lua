@@ -83,11 +83,11 @@ local inet = L.inet
 ffi.C.llsocket_t_rawwrite(-1, "<", 1)
 for i = 1, %d do
   assert(#inet.getaddrinfo("127.0.0.1", "80") == 1)
-  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) == 3)
+  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) > 1)
   assert(#inet.getaddrinfo("127.0.0.1") == 1)
   assert(#inet.getaddrinfo("::1", "65535", L.SOCK_DGRAM, L.IPPROTO_UDP, L.AI_PASSIVE, L.AI_NUMERICHOST) == 1)
   assert(#inet.getaddrinfo4("192.0.2.1", "80", nil, nil, L.AI_CANONNAME) == 1)
-  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) == 3)
+  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) > 1)
   assert(not inet.getaddrinfo("127.0.0.1", "65536"))
   assert(#L.unix.getaddrinfo "/run/x" == 1)
 end

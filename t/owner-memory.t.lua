@@ -83,6 +83,7 @@ local client = assert(socket.new(there))
 fresh("new leaks nothing", function() return socket.new(ai) end)
 fresh("pair leaks nothing", function() return socket.pair(L.SOCK_STREAM) end)
 fresh("dup leaks nothing", function() return client:dup() end)
+sys.close(-1) -- a function that is looked up for the first time wants memory
 fresh("wrap closes what it took over, or leaves it", function()
   local fd = sys.copy(listener:fd())
   local ok, s = pcall(socket.wrap, fd)
@@ -91,6 +92,7 @@ fresh("wrap closes what it took over, or leaves it", function()
   error(s, 0)
 end)
 fresh("accept leaks nothing", function()
+  listener:accept() -- what a round left that ran out before it could: musl's SOMAXCONN is 128
   local c = assert(socket.new(there))
   if c:connect() then return c:close() end
   local s = listener:accept()

@@ -13,11 +13,16 @@ void *llsocket_t_malloc(size_t size) __asm__("malloc");
 void llsocket_t_free(void *memory) __asm__("free");
 int llsocket_t_setuid(unsigned int uid) __asm__("setuid");
 int llsocket_t_getuid(void) __asm__("getuid");
+const char *llsocket_t_libc(void) __asm__("gnu_get_libc_version");
 ]]
 
 local C = ffi.C
 local linux = ffi.os == "Linux"
 local M = { linux = linux }
+
+-- The libc is glibc; on Linux without it, musl.
+M.glibc = pcall(function() return C.llsocket_t_libc end)
+M.musl = linux and not M.glibc
 
 local now = ffi.new "long[2]"
 
