@@ -40,7 +40,7 @@ local ON = { { true, true, 1 }, { false, false, 0 } }
 local RENO = require("ffi").abi "le" and 0x6f6e6572 or 0x72656e6f
 local WHOLE = 2^32 - 1
 
-local function closed(info) return info.state == 7 and info.snd_cwnd > 0 and info.total_retrans == 0 end
+local function closed(info) return info.state == 7 and (info.snd_cwnd or 0) > 0 and info.total_retrans == 0 end
 local function nobody(cred) return cred.pid == 0 and cred.uid == WHOLE and cred.gid == WHOLE end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 

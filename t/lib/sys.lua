@@ -58,6 +58,13 @@ function M.limit_memory(n)
   return memory == nil
 end
 
+-- Why memory cannot be made to run out, or nil; asked in a child, which keeps the limit.
+function M.endless_memory()
+  if not (linux and M.has_proc) then return "the address space is limited on Linux with /proc only" end
+  local proc = require "proc"
+  if proc.wait(proc.fork(function() return M.limit_memory(2 ^ 30) end)) ~= 0 then return "RLIMIT_AS does not bind here" end
+end
+
 -- Whether /proc is mounted: a bare chroot has none.
 local statm = io.open "/proc/self/statm"
 M.has_proc = statm ~= nil
