@@ -99,7 +99,8 @@ local function calls(n)
   local file = assert(io.open(path, "w"))
   file:write(SOURCE:format(n))
   file:close()
-  local out = proc.run(("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %s -joff %s"):format(proc.luajit, path))
+  local out = proc.run(("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %s -joff %s")
+    :format(proc.luajit, path))
   os.remove(path)
   return out:match 'write%(%-1, "<", 1%)[^\n]*\n(.-)write%(%-1, ">", 1%)'
 end

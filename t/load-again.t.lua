@@ -122,7 +122,8 @@ local ffi = require "ffi"
 print(type(ffi.C.close(-1)), ffi.sizeof "struct sockaddr_in", ffi.sizeof "struct linger")
 local p = L.socket.pair(L.SOCK_DGRAM)
 local fd = p[1]:unwrap()
-print(ffi.C.close(fd) == 0, ffi.C.close(fd) == 0)]], LONG .. "\t4\t1\ntrue\tfalse\n", "whose own declarations work as it made them")
+print(ffi.C.close(fd) == 0, ffi.C.close(fd) == 0)]], LONG .. "\t4\t1\ntrue\tfalse\n",
+  "whose own declarations work as it made them")
 prints(OTHERS .. PRELUDE .. [[
 clear()
 L = require "llsocket"
