@@ -11,7 +11,7 @@ local function lua(name) return luajit .. " " .. here .. name end
 local SERVERS = {
   { name = "C, epoll", command = in_c },
   { name = "llsocket", command = lua "echo.lua" },
-  { name = "llsocket, own buffer", command = lua "echo-buffer.lua" },
+  { name = "llsocket, strings", command = lua "echo-string.lua" },
   { name = "llsocket, coroutines", command = lua "echo-coroutine.lua", needs = "llsocket.wait.coroutine" },
   { name = "luv", command = lua "echo-luv.lua", needs = "luv" },
   { name = "cqueues", command = lua "echo-cqueues.lua", needs = "cqueues" },
@@ -118,24 +118,30 @@ for _, server in ipairs(SERVERS) do
 end
 
 local failures, number = 0, 0
-local function ok(good, name, directive)
+local function ok(good, name)
   number = number + 1
-  failures = failures + ((good or directive) and 0 or 1)
-  print(("%s %d - %s%s"):format(good and "ok" or "not ok", number, name, directive and " # " .. directive or ""))
+  failures = failures + (good and 0 or 1)
+  print(("%s %d - %s"):format(good and "ok" or "not ok", number, name))
 end
 
 -- Judged is what a server does with its time on the CPU: that repeats on a busy machine, and leaves out the client.
+-- With strings a message that is new costs its string, see README.md: there the peers, which make one too, are the measure.
 local GOALS = {
-  same = { { "llsocket", 0.95, "C, epoll" }, { "llsocket", 1, "luv" }, { "llsocket", 1, "cqueues" } },
-  new = { { "llsocket", 0.95, "C, epoll", "TODO LuaJIT collects a string for every message, see README.md" },
-    { "llsocket, own buffer", 0.95, "C, epoll" }, { "llsocket", 1, "luv" }, { "llsocket", 1, "cqueues" } },
+  same = { { "llsocket", 0.95, "C, epoll" }, { "llsocket, strings", 0.95, "C, epoll" } },
+  new = { { "llsocket", 0.95, "C, epoll" } },
 }
+for _, goals in pairs(GOALS) do
+  for _, peer in ipairs { "luv", "cqueues" } do
+    table.insert(goals, { "llsocket", 1, peer })
+    table.insert(goals, { "llsocket, strings", 1, peer })
+  end
+end
 
 local function judge(goal, done, messages, connections)
-  local who, least, base, directive = unpack(goal)
+  local who, least, base = unpack(goal)
   local name = ("%s: at least %g of %s in the same CPU time, %s messages on %d"):format(who, least, base, messages, connections)
-  if not done[base] then return ok(true, name, "SKIP it is not installed") end
-  ok(done[who] >= done[base] * least, name, directive)
+  if not done[base] then return ok(true, name .. " # SKIP it is not installed") end
+  ok(done[who] >= done[base] * least, name)
 end
 
 print("1.." .. #CONNECTIONS * (#GOALS.same + #GOALS.new))

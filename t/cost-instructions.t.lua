@@ -30,7 +30,19 @@ end
 assert(got == message)
 ]]
 
-local CASES = { { "a send and a recv", SEND, 250 }, { "a sendmsg, a recvmsg and data", SENDMSG, 300 } }
+local BUFFER = [[
+local L, ffi = require "llsocket", require "ffi"
+local socks = L.socket.pair(L.SOCK_STREAM)
+local a, b, from, into = socks[1], socks[2], ffi.new("uint8_t[64]", ("x"):byte()), ffi.new "uint8_t[64]"
+for _ = 1, tonumber(arg[1]) do
+  a:sendfrom(from)
+  b:recvinto(into)
+end
+assert(into[0] == from[0])
+]]
+
+local CASES = { { "a send and a recv", SEND, 250 }, { "a sendmsg, a recvmsg and data", SENDMSG, 300 },
+  { "a sendfrom and a recvinto", BUFFER, 90 } }
 local T = require("tap").plan(#CASES + 1)
 
 -- Instructions of a whole run.

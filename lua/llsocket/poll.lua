@@ -247,7 +247,7 @@ local function next_event(p, i)
   if i >= p.ready then return nil end
   i = i + 1
   local value, read, write, hangup, half, err = p:event(i)
-  if value ~= nil then return i, value, read, write, hangup, half, err end
+  if type(value) ~= "nil" then return i, value, read, write, hangup, half, err end
   return next_event(p, i)
 end
 

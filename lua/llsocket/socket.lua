@@ -20,6 +20,8 @@ end
 local LATER = {
   sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
+  recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
+  sendtofrom = "llsocket.buffer",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",

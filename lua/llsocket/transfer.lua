@@ -65,8 +65,11 @@ local function size_of(size, method)
   return check.int(size, 1, method) and size >= 1 and size or nil
 end
 
--- On a stream the kernel counts the bytes of MSG_TRUNC but writes none, and the buffer would show another
--- connection's.
+--- Tells whether a receive would leave its buffer as it was: on a stream the kernel counts the bytes of MSG_TRUNC but
+--- writes none, and the buffer would show another connection's.
+---@param sock llsocket.socket
+---@param flags integer  MSG_*
+---@return boolean
 local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
@@ -92,6 +95,17 @@ end
 -- An address is made before the call that fills it, and kept for the next when that gave none.
 local spare
 
+--- Completes the address that the kernel wrote; dup's address may have another family than the socket's.
+---@param sock llsocket.socket
+---@param ai llsocket.addrinfo
+---@param namelen integer  as the kernel told it
+---@return llsocket.addrinfo ai
+local function sender(sock, ai, namelen)
+  ai.domain, ai.type, ai.proto = ai.name.any.ss_family, sock.type, sock.proto
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return ai
+end
+
 --- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
 --- rcvtimeo allows.  Allocates only the string and the address.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
@@ -113,8 +127,7 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    ai.domain, ai.type, ai.proto = ai.name.any.ss_family, self.type, self.proto -- dup's address may have another family
-    ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+    sender(self, ai, namelen)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, handle.not_received(self, e) end
@@ -202,4 +215,6 @@ function Socket:sendfile(fd, bytes, offset)
   return handle.sent(self, n, n > 0 and n < bytes)
 end
 
-return { methods = Socket }
+return {
+  methods = Socket, send = c_send, sendto = c_sendto, is_blind = is_blind, sender = sender, MAX_LENGTH = MAX_LENGTH,
+}

@@ -6,7 +6,8 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
-assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd) -- rooms that are loaded by their first use
+-- Rooms that are loaded by their first use.
+assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.onclose and handle.methods.getfd)
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -43,6 +44,10 @@ local socket = {
   sendmsg = { "transfer", "msghdr", "flag?", "more?" }, recvmsg = { "transfer", "msghdr", "flag?", "more?" },
   writev = { "transfer", "parts", "flag?", "more?" }, readv = { "transfer", "sizes", "flag?", "more?" },
   sendfd = { "transfer", "owner", "ai?" }, recvfd = { "transfer" },
+  recvinto = { "transfer", "target", "extent?", "offset?", "flag?", "more?" },
+  sendfrom = { "transfer", "memory", "extent?", "offset?", "flag?", "more?" },
+  recvfrominto = { "recvfrom", "target", "extent?", "ai?", "offset?", "flag?", "more?" },
+  sendtofrom = { "transfer", "memory", "extent?", "ai", "offset?", "flag?", "more?" },
   bindtodevice = { "object", "ifname?" }, busypoll = { "object", "count?" }, freebind = { "object", "boolean?" },
   hoplimit = { "object", "byte?" }, incomingcpu = { "object", "word?" }, mark = { "object", "word?" },
   mtudiscover = { "object", "byte?" }, passcred = { "object", "boolean?" }, peercred = { "object" },
@@ -149,6 +154,9 @@ local function kinds(ai)
     msghdr = { {}, "llsocket.msghdr", assert(L.msghdr.new { data = "x" }) },
     fields = { { table = 1 }, "table", {} },
     parts = { { table = 1 }, "array of strings", { "x" } },
+    target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
+    memory = { { string = 1 }, "string, array, pointer or string.buffer", ffi.new "uint8_t[64]" },
+    extent = { { number = 1 }, "number", 64, over(65, -1) },
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },
     cmsgs = { { table = 1 }, "array of llsocket.cmsghdr", {} },

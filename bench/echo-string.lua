@@ -1,14 +1,5 @@
--- echo-buffer.lua -- the echo server over llsocket.poll without strings: the program's own recv(2) and send(2), and
--- one buffer.
-local ffi = require "ffi"
+-- echo-string.lua -- the echo server over llsocket.poll, with a Lua string for each message.
 local L = require "llsocket"
-
-ffi.cdef [[
-int bench_recv(int fd, void *buf, size_t len, int flags) __asm__("recv");
-int bench_send(int fd, const void *buf, size_t len, int flags) __asm__("send");
-]]
-local C, SIZE = ffi.C, 4096
-local buf = ffi.new("uint8_t[4096]")
 
 local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
 assert(not listener:bind())
@@ -30,9 +21,8 @@ local function take()
 end
 
 local function echo(sock)
-  local fd = sock:fd()
-  local n = C.bench_recv(fd, buf, SIZE, 0)
-  if n > 0 and C.bench_send(fd, buf, n, L.MSG_NOSIGNAL) == n then return end
+  local message = sock:recv()
+  if message and sock:send(message) == #message then return end
   sock:close()
   open = open - 1
 end

@@ -1,0 +1,63 @@
+-- buffer-hot: loops over the caller's memory compile, stay compiled, and allocate nothing.
+local ffi = require "ffi"
+local L = require "llsocket"
+local leak = require "leak"
+local net = require "net"
+local trace = require "trace"
+local before = leak.count()
+local ROUNDS, LOOP = 2000, 300
+
+local function again(n, fn) return function() for _ = 1, n do fn() end end end
+
+local array, variable = ffi.new "uint8_t[64]", ffi.new("uint8_t[?]", 64)
+local pointer = ffi.cast("char *", array)
+local a, b = net.pair(L.SOCK_DGRAM, true)
+local one, from = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
+local _, ai = one:sendto("x", from), one:recvfrom() and net.addr()
+
+local CASES = {
+  { "an array", function() a:sendfrom(array); b:recvinto(array) end },
+  { "an array with a size and an offset", function() a:sendfrom(array, 8, 4); b:recvinto(array, 8, 16) end },
+  { "an array of variable length", function() a:sendfrom(variable, 64); b:recvinto(variable, 64) end },
+  { "a pointer", function() a:sendfrom(pointer, 64, 0, L.MSG_DONTWAIT); b:recvinto(pointer, 64, 0, L.MSG_DONTWAIT) end },
+  { "the rest of a string", function() a:sendfrom("head and rest", nil, 9); b:recvinto(array) end },
+  { "a receive that finds nothing", function() b:recvinto(array) end },
+  { "an address of the caller's", function() one:sendtofrom(array, 8, from); one:recvfrominto(array, 64, ai) end },
+  { "a recvfrominto that finds nothing", function() one:recvfrominto(array) end },
+}
+local has, buffers = pcall(require, "string.buffer")
+if has then
+  local sb = buffers.new(200):put "text"
+  local into = buffers.new(200)
+  table.insert(CASES, { "a string.buffer", function() a:sendfrom(sb); into:reset(); b:recvinto(into, 64) end })
+end
+local T = require("tap").plan(#CASES * 2 + 1)
+
+-- Bytes that one round adds to the heap, where the collector takes nothing away.
+local function cost(loop)
+  for _ = 1, 3 do loop() end
+  collectgarbage(); collectgarbage "stop"
+  local start = collectgarbage "count"
+  loop()
+  local stop = collectgarbage "count"
+  collectgarbage "restart"
+  return (stop - start) * 1024 / ROUNDS
+end
+
+local function not_judged()
+  if os.getenv "LLSOCKET_STRESS" then return "traces come and go under these flags, and count as memory" end
+  if not jit.status() then return "interpreted, pointers and ctypes are boxed" end
+end
+
+for _, case in ipairs(CASES) do
+  local name, body = unpack(case)
+  trace.is(T, again(LOOP, body), name .. ": a loop compiles")
+  local why = not_judged()
+  if why then T.skip(1, why) else
+    local bytes = cost(again(ROUNDS, body))
+    if not T.ok(bytes < 4, name .. ": a round allocates nothing") then print("# bytes a round: " .. bytes) end
+  end
+end
+a:close(); b:close(); one:close()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
