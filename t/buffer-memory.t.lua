@@ -7,7 +7,7 @@ local values = require "values"
 local show = values.show
 local before = leak.count()
 local has_buffer, buffers = pcall(require, "string.buffer")
-local T = require("tap").plan(78)
+local T = require("tap").plan(79)
 
 local EINVAL = values.failed(L.EINVAL)
 local a, b = net.pair(L.SOCK_DGRAM, true)
@@ -61,6 +61,7 @@ for _, row in ipairs {
   T.is(receive(sixteen, size, offset), EINVAL, what .. " is EINVAL")
 end
 T.is(receive(ffi.new "char[4][4]", 17), EINVAL, "a size beyond an array of arrays is EINVAL")
+T.is(receive(ffi.new "int (*[1])[4]", ffi.sizeof "void *" + 1), EINVAL, "so is one beyond an array of pointers to arrays")
 T.is(show(a:sendfrom(text, 17)), EINVAL, "a size beyond a string is EINVAL")
 T.is(show(a:sendfrom(text, nil, 17)), EINVAL, "an offset beyond a string is EINVAL")
 T.is(show(a:sendfrom(text, 2^31)), EINVAL, "a size that is no int is EINVAL")

@@ -15,9 +15,9 @@ local UNKNOWN = 2^53 -- the size of what a pointer points to; doubles are exact 
 -- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer.
 local room, writable = {}, {}
 
--- An array's own size; a pointer to an array says nothing of how many there are.
+-- An array's own size; a pointer to an array, `int (*)[3]`, says nothing of how many there are.
 local function size_of(buf, name)
-  if not name:find("[", 1, true) or name:find "%(%*" or name:find "%[%?%]" then return UNKNOWN end
+  if not name:find("[", 1, true) or name:find "%(%*[^%[]*%)" or name:find "%[%?%]" then return UNKNOWN end
   return ffi.sizeof(buf)
 end
 
