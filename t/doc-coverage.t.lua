@@ -8,7 +8,7 @@ local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
 -- The first use adds the methods of a room to the table.
-assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd)
+assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd and L.socket.activated)
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {
@@ -43,6 +43,7 @@ local SURE = set [[
   mh:name mh:flags cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
+  socket.activated
 ]]
 
 local function list(folder, suffix)

@@ -36,4 +36,10 @@ end })
 
 later.keep()
 
-return { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+
+return setmetatable(M, { __index = function(_, name)
+  if name ~= "activated" then return nil end
+  M.activated = later.load("llsocket.activation").activated
+  return M.activated
+end })

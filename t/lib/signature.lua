@@ -8,6 +8,7 @@ local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
 assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.onclose and handle.methods.getfd)
+assert(L.socket.activated)
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -92,7 +93,7 @@ local MODULES = {
   inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
-    wrap = { "object", "int", "wrapping?" } },
+    wrap = { "object", "int", "wrapping?" }, activated = { "never" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
