@@ -89,7 +89,7 @@ for i = 1, 100 do
     local start = sys.clock()
     list[i][1]:recvable(at)
     if sys.clock() - start < at then early = early + 1 end
-    ended[#ended + 1] = at
+    ended[#ended + 1] = start + at -- a loaded machine starts them late, too
   end)
 end
 W.run()
