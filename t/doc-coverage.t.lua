@@ -40,7 +40,7 @@ local INNER = set [[
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
   sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
-  mh:name mh:flags cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
+  mh:name mh:flags mh:segment cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
 ]]

@@ -60,6 +60,7 @@ local socket = {
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
+  udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" }, zerocopy = { "object", "boolean?" },
 }
 
 local addrinfo = {
@@ -67,7 +68,8 @@ local addrinfo = {
   addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" }, bytes = { "never" },
 }
 
-local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" } }
+local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" },
+  segment = { "never" } }
 
 local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
