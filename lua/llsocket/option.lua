@@ -78,7 +78,6 @@ local OPTIONS = {
   { "unread",             "ioctl",        "FIONREAD",             "queue",   "Bytes that wait to be received.", "read only" },
   { "unsent",             "ioctl",        "SIOCOUTQ",             "queue",   "Bytes that the peer has not acknowledged yet.", "read only" },
   { "v6only",             "IPPROTO_IPV6", "IPV6_V6ONLY",          "boolean", "Keeps IPv4 off an IPv6 socket." },
-  { "zerocopy",           "SOL_SOCKET",   "SO_ZEROCOPY",          "boolean", "Lets sends leave the bytes where they are." },
 }
 
 local function accessor(name, level, opt, kind, read_only)
@@ -156,7 +155,6 @@ end
 ---@field unread fun(self: llsocket.socket): integer?, string?, integer?
 ---@field unsent fun(self: llsocket.socket): integer?, string?, integer?
 ---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field zerocopy fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 local Socket = {}
 
 -- The two methods of an option that IPv4 and IPv6 number apart, as one.  Other families get the kernel's answer.

@@ -7,7 +7,7 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.onclose and handle.methods.getfd)
+assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.completed and handle.methods.onclose and handle.methods.getfd)
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -60,7 +60,8 @@ local socket = {
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
-  udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" }, zerocopy = { "object", "boolean?" },
+  udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
+  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "object" },
 }
 
 local addrinfo = {
@@ -158,6 +159,7 @@ local function kinds(ai)
     parts = { { table = 1 }, "array of strings", { "x" } },
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
     memory = { { string = 1 }, "string, array, pointer or string.buffer", ffi.new "uint8_t[64]" },
+    permanent = { { string = 1 }, "string, array or pointer", ffi.new "uint8_t[64]" },
     extent = { { number = 1 }, "number", 64, over(65, -1) },
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },
