@@ -7,7 +7,7 @@ local values = require "values"
 local show = values.show
 local before = leak.count()
 local has_buffer, buffers = pcall(require, "string.buffer")
-local T = require("tap").plan(71)
+local T = require("tap").plan(73)
 
 local EINVAL = values.failed(L.EINVAL)
 local a, b = net.pair(L.SOCK_DGRAM, true)
