@@ -19,9 +19,9 @@ local transfer = require "llsocket.transfer"
 
 ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
-local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
-local is_self, has_empty, failed = handle.self, handle.has_empty, report.failed
-local c_send, not_sent, MAX_LENGTH = transfer.send, report.not_sent, transfer.MAX_LENGTH
+local errno, min, bor = ffi.errno, math.min, bit.bor
+local is_self, has_empty, not_received, not_sent = handle.self, handle.has_empty, report.not_received, report.not_sent
+local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
 local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
 local MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0
 local SOL_SOCKET, SO_ZEROCOPY, MSG_ZEROCOPY = const.SOL_SOCKET, const.SO_ZEROCOPY, const.MSG_ZEROCOPY
@@ -70,7 +70,11 @@ local function let_go_many(anchors, first, last)
   return done
 end
 
--- Lets go what the kernel has done with.  A number that was not expected was used by a send that failed half-way.
+--- Lets go what the kernel is done with.  A number that was not expected was used by a send that failed half-way.
+---@param state { anchors: table<integer, any>, outstanding: integer, next: integer, keeper?: llsocket.socket }
+---@param first integer  number of a send, 0 to 2^32-1
+---@param last integer  likewise; smaller where the numbers wrap
+---@return integer done  how many were outstanding
 local function release(state, first, last)
   local ahead = (last + 1 - state.next) % WORD
   if ahead < WORD / 2 then state.next = (last + 1) % WORD end
@@ -203,8 +207,7 @@ end
 function Socket:sendzerocopy(buf, size, offset, flag, ...)
   is_self(self, "sendzerocopy")
   local flags = check.flags(4, "sendzerocopy", flag, ...)
-  if type(buf) == "userdata" then check.bad(1, "sendzerocopy", "string, array or pointer", buf) end
-  local start, len = memory.source(buf, size, offset, 3, "sendzerocopy")
+  local start, len = memory.lasting(buf, size, offset, 3, "sendzerocopy")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
   local state, why = states[self], nil
   if not state then state, why = begin(self) end
@@ -223,16 +226,16 @@ end
 --- Reads from the error queue which sends of sendzerocopy the kernel is done with, and lets go their memory; see
 --- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is lost.
 ---@return integer? outstanding  sends whose memory the kernel may still read
----@return integer|string|nil done  how many this call let go, or the error
----@return boolean|integer|nil copied  whether the kernel has copied the bytes of one of them after all; or errno: EBADF
----once closed
+---@return integer|string|nil done  how many this call let go; or err
+---@return boolean copied  whether the kernel has copied the bytes of one of them after all
+---@return integer? errno  EBADF once closed
 function Socket:completed()
   is_self(self, "completed")
-  if self.sd < 0 then return failed(EBADF) end
+  if self.sd < 0 then return not_received(EBADF) end
   local state = states[self]
   if not state then return 0, 0, false end
   local done, copied = drain(self, state)
-  if not done then return failed(copied) end
+  if not done then return not_received(copied) end
   return state.outstanding, done, copied
 end
 

@@ -7,7 +7,7 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.completed and handle.methods.onclose and handle.methods.getfd)
+for _, name in ipairs { "sendmsg", "recvinto", "completed", "onclose", "getfd" } do assert(handle.methods[name], name) end
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -61,7 +61,7 @@ local socket = {
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
   udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
-  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "object" },
+  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "transfer" },
 }
 
 local addrinfo = {
