@@ -8,7 +8,7 @@ local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
 -- The first use adds the methods of a room to the table.
-assert(handle.methods.sendmsg and handle.methods.completed and handle.methods.onclose and handle.methods.getfd)
+for _, name in ipairs { "sendmsg", "completed", "steer", "onclose", "getfd" } do assert(handle.methods[name], name) end
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {

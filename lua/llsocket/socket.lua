@@ -23,6 +23,7 @@ local LATER = {
   recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
   sendtofrom = "llsocket.buffer",
   sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
+  steer = "llsocket.steer",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",

@@ -7,7 +7,8 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-for _, name in ipairs { "sendmsg", "recvinto", "completed", "onclose", "getfd" } do assert(handle.methods[name], name) end
+local FIRST = { "sendmsg", "recvinto", "completed", "steer", "onclose", "getfd" }
+for _, name in ipairs(FIRST) do assert(handle.methods[name], name) end
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -62,6 +63,7 @@ local socket = {
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
   udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "transfer" },
+  steer = { "plain", "steering", "sockets" },
 }
 
 local addrinfo = {
@@ -149,6 +151,7 @@ local function kinds(ai)
     offset = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1 } },
     seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
     linger = { { number = 1 }, "number", 1, over(2^31, -1) },
+    steering = { { string = 1 }, "string", "cpu" }, sockets = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     pid = { { number = 1 }, "number", 1, over(2^31, -1) },
