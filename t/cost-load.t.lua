@@ -67,9 +67,9 @@ local listener, ai = net.listener(L.AF_INET)
 listener:listen(COUNT)
 
 -- Any object of that size with any finaliser in C.
-ffi.cdef "int llsocket_t_abs(int n) __asm__(\"abs\");"
+ffi.cdef "size_t llsocket_t_strlen(const void *text) __asm__(\"strlen\");"
 local object_t = ffi.typeof("struct { uint8_t byte[$]; }", SIZE)
-local function object() return ffi.gc(object_t(), ffi.C.llsocket_t_abs) end
+local function object() return ffi.gc(object_t(), ffi.C.llsocket_t_strlen) end
 
 local function accept() return assert(listener:accept()) end
 
