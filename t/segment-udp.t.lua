@@ -9,7 +9,7 @@ local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
 local SIZE = 1200
 local FAMILIES = { { "IPv4", L.AF_INET, 65507 }, { "IPv6", L.AF_INET6, 65527 } }
-local PER_FAMILY, REST = 17, 21
+local PER_FAMILY, REST = 18, 21
 local T = require("tap").plan(#FAMILIES * PER_FAMILY + REST + 1)
 
 local function failed(e) return show(nil, text(e), false, e) end

@@ -167,7 +167,7 @@ function M.new(t)
   if not sizes then return failed(total) end
   local mh = blank()
   mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(t.size) ~= "table"
-  mh.memory, mh.start = t.into, start -- the pointer alone would not keep the memory
+  if start then mh.memory, mh.start = t.into, start end -- the pointer alone would not keep the memory
   set_name(mh, t.name)
   local e = set_data(mh, t.data or "") or set_control(mh, t.control or mh.none)
   if e then return failed(e) end
