@@ -79,6 +79,10 @@ static void families(void) {
     SPOT(EFD_CLOEXEC) SPOT(EFD_NONBLOCK) SPOT(TFD_CLOEXEC) SPOT(TFD_NONBLOCK) SPOT(CLOCK_MONOTONIC)
     SPOT(SIGINT) SPOT(SIGTERM) SPOT(SIGCHLD) SPOT(SIGUSR1) SPOT(WNOHANG)
     SPOT(UDP_CORK) SPOT(IP_PKTINFO) SPOT(IP_RECVERR) SPOT(IPV6_RECVPKTINFO) SPOT(IPV6_RECVERR)
+    SPOT(F_SETPIPE_SZ) SPOT(O_CLOEXEC)
+#ifdef SPLICE_F_MOVE
+    SPOT(SPLICE_F_MOVE) SPOT(MSG_WAITFORONE)
+#endif
 #ifdef SOCK_CLOEXEC
     SPOT(SOCK_CLOEXEC) SPOT(SOCK_NONBLOCK)
 #endif
@@ -145,6 +149,9 @@ static void messages(void) {
     STRUCT(iovec) OTHER(iovec, iov_base) INT(iovec, iov_len)
     STRUCT(msghdr) OTHER(msghdr, msg_name) INT(msghdr, msg_namelen) OTHER(msghdr, msg_iov) INT(msghdr, msg_iovlen)
     OTHER(msghdr, msg_control) INT(msghdr, msg_controllen) INT(msghdr, msg_flags)
+#ifdef MSG_WAITFORONE
+    STRUCT(mmsghdr) OTHER(mmsghdr, msg_hdr) INT(mmsghdr, msg_len)
+#endif
     STRUCT(timespec) INT(timespec, tv_sec) INT(timespec, tv_nsec)
     STRUCT(in6_pktinfo) OTHER(in6_pktinfo, ipi6_addr) INT(in6_pktinfo, ipi6_ifindex)
 #ifdef IP_PKTINFO

@@ -75,23 +75,23 @@ T.ok(NO6:match "^nil, " and NO6:match(", %-?%d+$"), "getaddrinfo6 refuses an IPv
 local code = select(3, inet.getaddrinfo4("::1", "80"))
 T.ok(code == L.EAI_NONAME or code == L.EAI_ADDRFAMILY, "it does so with EAI_NONAME or EAI_ADDRFAMILY")
 
--- The calls between two getuid(2) that mark the place, in a process of its own under strace(1).
+-- The calls between two writes that mark the place, in a process of its own under strace(1).
 local SOURCE = [[
 local L, ffi = require "llsocket", require "ffi"
-ffi.cdef 'int llsocket_t_getuid(void) __asm__("getuid");'
+ffi.cdef 'int llsocket_t_rawwrite(int fd, const void *buf, size_t len) __asm__("write");'
 local inet = L.inet
-ffi.C.llsocket_t_getuid()
+ffi.C.llsocket_t_rawwrite(-1, "<", 1)
 for i = 1, %d do
   assert(#inet.getaddrinfo("127.0.0.1", "80") == 1)
-  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) == 3)
+  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) > 1)
   assert(#inet.getaddrinfo("127.0.0.1") == 1)
   assert(#inet.getaddrinfo("::1", "65535", L.SOCK_DGRAM, L.IPPROTO_UDP, L.AI_PASSIVE, L.AI_NUMERICHOST) == 1)
   assert(#inet.getaddrinfo4("192.0.2.1", "80", nil, nil, L.AI_CANONNAME) == 1)
-  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) == 3)
+  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) > 1)
   assert(not inet.getaddrinfo("127.0.0.1", "65536"))
   assert(#L.unix.getaddrinfo "/run/x" == 1)
 end
-ffi.C.llsocket_t_getuid()
+ffi.C.llsocket_t_rawwrite(-1, ">", 1)
 ]]
 
 local function calls(n)
@@ -99,9 +99,10 @@ local function calls(n)
   local file = assert(io.open(path, "w"))
   file:write(SOURCE:format(n))
   file:close()
-  local out = proc.run(("strace -qq -e trace='!brk,mmap,munmap,mremap,madvise,mprotect' %s -joff %s"):format(proc.luajit, path))
+  local out = proc.run(("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %s -joff %s")
+    :format(proc.luajit, path))
   os.remove(path)
-  return out:match "getuid%b()%s*= %d+\n(.-)getuid%b()%s*= %d+\n"
+  return out:match 'write%(%-1, "<", 1%)[^\n]*\n(.-)write%(%-1, ">", 1%)'
 end
 
 if select(2, proc.run "strace -qq -e trace=none true") then

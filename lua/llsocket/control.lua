@@ -83,6 +83,23 @@ local function get(into, at)
   if got == 1 then return after, level, type, offset, length end
 end
 
+--- Finds one kind of ancillary data.
+---@param bytes ffi.cdata*  where the headers lie
+---@param size integer  bytes of them
+---@param wanted_level integer  SOL_SOCKET, IPPROTO_UDP, ...
+---@param wanted_type integer  SCM_*, UDP_*, ...
+---@return integer? offset  of its data
+---@return integer? length
+function M.find(bytes, size, wanted_level, wanted_type)
+  local at = 0
+  repeat
+    local got, level, type, offset, length, after =
+      shim.llsocket1_cmsg_get(bytes, size, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+    if got == 1 and level == wanted_level and type == wanted_type then return offset, length end
+    at = after
+  until got ~= 1
+end
+
 local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_t *"
 
 --- Reads the int of the first header of a kind, without making an object.
@@ -91,13 +108,8 @@ local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_
 ---@param wanted_type integer
 ---@return integer? n  nil where there is none
 function M.integer(into, wanted_level, wanted_type)
-  local at, level, type, offset, length = get(into, 0)
-  while at do
-    if level == wanted_level and type == wanted_type and length == 4 then
-      return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0]
-    end
-    at, level, type, offset, length = get(into, at)
-  end
+  local offset, length = M.find(into.bytes, into.head.len, wanted_level, wanted_type)
+  if offset and length == 4 then return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0] end
   return nil
 end
 

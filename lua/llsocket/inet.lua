@@ -1,5 +1,6 @@
 -- inet.lua -- lists of internet addresses, from the system's resolver.
 local ffi = require "ffi"
+local bit = require "bit"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
@@ -8,7 +9,7 @@ local gai = require "llsocket.gai"
 local addrinfo = require "llsocket.addrinfo"
 local sockaddr = require "llsocket.sockaddr"
 
-local errno, min = ffi.errno, math.min
+local errno, band, min = ffi.errno, bit.band, math.min
 local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SOCK_STREAM
 local node_ptr = ffi.typeof("$ *", layout.addrinfo)
 
@@ -28,16 +29,18 @@ local function to_addrinfo(node)
   local ai = addrinfo.blank(node.ai_family, node.ai_socktype, node.ai_protocol)
   ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
   ffi.copy(ai, node.ai_addr, ai.namelen)
-  if node.ai_canonname ~= nil then addrinfo.canonnames[ai] = ffi.string(node.ai_canonname) end
   return ai
 end
 
-local function to_array(list)
+-- The first alone has a canonical name, and only where one was asked for; musl gives one to each, always.
+local function to_array(list, named)
   local arr, node = {}, ffi.cast(node_ptr, list)
+  local name = named and node.ai_canonname ~= nil and ffi.string(node.ai_canonname) or nil
   while node ~= nil do
     arr[#arr + 1] = to_addrinfo(node)
     node = ffi.cast(node_ptr, node.ai_next)
   end
+  addrinfo.canonnames[arr[1]] = name
   return arr
 end
 
@@ -46,7 +49,7 @@ local function resolve(host, port, socktype, protocol, flags, family)
   local code, e, head = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
   if code ~= 0 then return gai.failed(code, e) end
   local list = ffi.gc(head, C.llsocket1_freeaddrinfo) -- should memory run out on the way
-  local arr = to_array(list)
+  local arr = to_array(list, band(flags, const.AI_CANONNAME) ~= 0)
   C.llsocket1_freeaddrinfo(ffi.gc(list, nil))
   return arr
 end

@@ -24,6 +24,8 @@ local LATER = {
   sendtofrom = "llsocket.buffer",
   sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
   steer = "llsocket.steer",
+  recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
+  splice = "llsocket.splice",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",
@@ -38,4 +40,10 @@ end })
 
 later.keep()
 
-return { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+
+return setmetatable(M, { __index = function(_, name)
+  if name ~= "activated" then return nil end
+  M.activated = later.load("llsocket.activation").activated
+  return M.activated
+end })
