@@ -12,15 +12,23 @@ local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECO
 -- Where two names share a number, the one that people know.
 local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
 
--- Made when first asked for, since it looks at every constant.
-local names = setmetatable({}, { __index = function(names, e)
-  setmetatable(names, nil)
+local function all_names()
+  local all = {}
   for name, value in pairs(const) do
     local known = ALIAS[name]
-    if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then names[value] = name end
+    if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then all[value] = name end
   end
-  return names[e]
-end })
+  return all
+end
+
+-- Made when first asked for, since it looks at every constant; apart, for memory may run out half-way.
+local names = {}
+local made_first = {}
+function made_first.__index(_, e)
+  made_first.__index = all_names()
+  return made_first.__index[e]
+end
+setmetatable(names, made_first)
 
 local buf_t = ffi.typeof "char[256]"
 
