@@ -26,6 +26,15 @@ function M.keep()
   end
 end
 
+--- Remembers one that a program may require by itself.
+---@param name string
+---@param module table
+---@return table module
+function M.add(name, module)
+  mine[name] = module
+  return module
+end
+
 --- Loads a module as require does, beside those that were remembered.
 ---@param name string
 ---@return table module

@@ -325,4 +325,4 @@ end
 
 M.methods, M.arg, M.check_data, M.check_size = Msghdr, arg, check_data, check_size
 
-return M
+return require("llsocket.later").add("llsocket.msghdr", M)
