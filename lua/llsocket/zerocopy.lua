@@ -51,9 +51,12 @@ local function begin(sock)
   if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
+  states[sock] = { anchors = {}, outstanding = 0, next = 0 } -- first: with the option on and no memory it would be EBUSY
   on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
-  if not on then return nil, e end
-  states[sock] = { anchors = {}, outstanding = 0, next = 0 }
+  if not on then
+    states[sock] = nil
+    return nil, e
+  end
   sock.watched = true
   return states[sock]
 end
