@@ -22,13 +22,12 @@ local function all_names()
 end
 
 -- Made when first asked for, since it looks at every constant; apart, for memory may run out half-way.
-local names = {}
-local made_first = {}
-function made_first.__index(_, e)
-  made_first.__index = all_names()
-  return made_first.__index[e]
+local lookup = {}
+lookup.__index = function(_, e)
+  lookup.__index = all_names()
+  return lookup.__index[e]
 end
-setmetatable(names, made_first)
+local names = setmetatable({}, lookup)
 
 local buf_t = ffi.typeof "char[256]"
 
