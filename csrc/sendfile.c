@@ -1,11 +1,12 @@
 /* sendfile.c -- one sendfile(2) for every system, and sends that never raise SIGPIPE where nothing else prevents it.
  *
- * sendfile has no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread for the
+ * sendfile and splice have no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread for the
  * length of the call, and a signal that the call itself raised is taken off again.  It raises one with EPIPE, and also
  * when it answers a short count: Linux sends page by page, and the peer may close between two of them. */
 #include "shim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/types.h>
 #include <sys/socket.h>
@@ -98,4 +99,17 @@ EXPORT int llsocket1_guarded_sendmsg(int sd, const struct msghdr *msg, int flags
     struct guard guard;
     block(&guard);
     return unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
+}
+
+/* From a pipe into a socket. */
+EXPORT int llsocket1_guarded_splice(int pipe, int sd, size_t bytes) {
+#ifdef SPLICE_F_MOVE
+    struct guard guard;
+    block(&guard);
+    return unblock(&guard, (int)splice(pipe, NULL, sd, NULL, bytes, 0), bytes);
+#else
+    (void)pipe, (void)sd, (void)bytes;
+    errno = ENOSYS;
+    return -1;
+#endif
 }

@@ -13,8 +13,10 @@ local llsocket = {
 for name, value in pairs(require "llsocket.const") do llsocket[name] = value end
 
 -- Modules that are loaded by their first use.
-local LATER = { msghdr = "llsocket.msghdr", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor",
-  poll = "llsocket.poll", wait = "llsocket.wait" }
+local LATER = {
+  msghdr = "llsocket.msghdr", batch = "llsocket.batch", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor",
+  pipe = "llsocket.pipe", poll = "llsocket.poll", wait = "llsocket.wait",
+}
 
 local later = require "llsocket.later"
 later.keep()

@@ -57,7 +57,7 @@ end
 
 local udp = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
 local SELF = { ["llsocket.socket"] = udp, ["llsocket.addrinfo"] = net.addr(L.AF_INET, L.SOCK_DGRAM),
-  ["llsocket.poller"] = assert(L.poll.new()) }
+  ["llsocket.poller"] = assert(L.poll.new()), ["llsocket.batch"] = assert(L.batch.new { count = 2, size = 64 }) }
 for _, f in ipairs(functions) do
   if walked[f] then
     local was = state(udp)

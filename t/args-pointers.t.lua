@@ -19,6 +19,8 @@ local CLASS = {
 }
 local OBJECT = {
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
+  ["llsocket.batch"] = function() return (assert(L.batch.new { count = 2, size = 64 })) end,
+  ["llsocket.pipe"] = function() return (assert(L.pipe.new())) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
   ["llsocket.poller"] = function() return (assert(L.poll.new())) end,
   ["llsocket.event"] = function() return (assert(L.poll.timer(60))) end,
@@ -54,6 +56,10 @@ local FIELDS = {
   { "msghdr.new", "control", function(p) L.msghdr.new { control = p } end, "#1 to 'new' (array of llsocket.cmsghdr" },
   { "msghdr.new", "one of control", function(p) L.msghdr.new { control = { p } } end, "#1 to 'new' (llsocket.cmsghdr" },
   { "msghdr.new", "controlsize", function(p) L.msghdr.new { controlsize = p } end, "#1 to 'new' (number" },
+  { "batch.new", "count", function(p) L.batch.new { count = p } end, "#1 to 'new' (number" },
+  { "batch.new", "size", function(p) L.batch.new { size = p } end, "#1 to 'new' (number" },
+  { "batch.new", "controlsize", function(p) L.batch.new { controlsize = p } end, "#1 to 'new' (number" },
+  { "batch.new", "name", function(p) L.batch.new { name = p } end, "#1 to 'new' (llsocket.addrinfo" },
   { "msghdr:data", "a part", function(p) OBJECT["llsocket.msghdr"]():data { p } end, "#1 to 'data' (array of strings" },
 }
 

@@ -31,6 +31,8 @@ local OBJECT = {
   ["llsocket.socket"] = function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end,
   ["llsocket.addrinfo"] = function() return net.addr(L.AF_INET, L.SOCK_DGRAM) end,
   ["llsocket.msghdr"] = function() return (assert(L.msghdr.new())) end,
+  ["llsocket.batch"] = function() return (assert(L.batch.new { count = 2, size = 64 })) end,
+  ["llsocket.pipe"] = function() return (assert(L.pipe.new())) end,
   ["llsocket.cmsghdr"] = function() return (assert(L.cmsghdr.ttl(1))) end,
   ["llsocket.descriptor"] = L.descriptor.new,
   ["llsocket.poller"] = function() return (assert(L.poll.new())) end,
@@ -64,6 +66,7 @@ end
 local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~= nil end
 
 local function accepts(param, value, name)
+  if param.expected == "llsocket.socket" then return value == VALUES[#VALUES] end
   if param.expected == "llsocket.addrinfo" then return is_ai(value) end
   if param.expected:find "array, pointer" and tostring(value):find "^cdata<int %[1%]>" then return true end
   if param.expected:find "^number, socket" then

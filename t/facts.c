@@ -144,6 +144,9 @@ static void messages(void) {
     STRUCT(iovec) OTHER(iovec, iov_base) INT(iovec, iov_len)
     STRUCT(msghdr) OTHER(msghdr, msg_name) INT(msghdr, msg_namelen) OTHER(msghdr, msg_iov) INT(msghdr, msg_iovlen)
     OTHER(msghdr, msg_control) INT(msghdr, msg_controllen) INT(msghdr, msg_flags)
+#ifdef MSG_WAITFORONE
+    STRUCT(mmsghdr) OTHER(mmsghdr, msg_hdr) INT(mmsghdr, msg_len)
+#endif
     STRUCT(timespec) INT(timespec, tv_sec) INT(timespec, tv_nsec)
     STRUCT(in6_pktinfo) OTHER(in6_pktinfo, ipi6_addr) INT(in6_pktinfo, ipi6_ifindex)
 #ifdef IP_PKTINFO

@@ -12,9 +12,10 @@ local before = leak.count()
 
 local NAMES = {
   "SOCK_CLOEXEC", "SOCK_NONBLOCK", "F_DUPFD_CLOEXEC", "MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC", "MSG_WAITFORONE",
+  "SPLICE_F_MOVE",
 }
 local NEVER = { "accept4", "SOCK_CLOEXEC", "SOCK_NONBLOCK", "F_DUPFD_CLOEXEC", "MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC", "recvmmsg",
-  "sendfile" }
+  "sendmmsg", "sendfile", "splice(" }
 local T = require("tap").plan(#NAMES + #NEVER + 1 + 12 + 6 + 1)
 local forced = os.getenv "LLSOCKET_FALLBACKS"
 
@@ -36,6 +37,10 @@ server:send "x"; server:writev { "x" }; server:dup():close()
 local a, b = unpack(L.socket.pair(L.SOCK_DGRAM, true))
 a:sendto("x", L.unix.getaddrinfo("/nonexistent")[1])
 a:sendfd(client); b:recvfd():close()
+local batch = L.batch.new { count = 2 }
+batch:data(1, "x"); batch:data(2, "y")
+assert(a:sendbatch(batch) == 2 and b:recvbatch(batch) == 2)
+assert(select(4, client:splice(server, L.pipe.new())) == L.ENOSYS)
 print(select(4, a:sendfile(0, 1)))
 ]]
 

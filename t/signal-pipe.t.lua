@@ -14,6 +14,8 @@ ffi.cdef [[
 int llsocket_t_rawsend(int fd, const void *buf, size_t len, int flags) __asm__("send");
 int llsocket_t_rawwrite(int fd, const void *buf, size_t len) __asm__("write");
 int llsocket_t_rawsendfile(int to, int from, void *offset, size_t len) __asm__("sendfile");
+int llsocket_t_rawpipe(int *fds) __asm__("pipe");
+int llsocket_t_rawsplice(int from, void *, int to, void *, size_t len, unsigned int flags) __asm__("splice");
 int llsocket_t_rawfileno(void *file) __asm__("fileno");
 ]]
 local C, SIGPIPE, SIGUSR1 = ffi.C, proc.SIGPIPE, ffi.os == "Linux" and 10 or 30
@@ -54,12 +56,30 @@ local SEND = {
   { "sendto", function(sock) return sock:sendto("x", net.addr()) end },
   { "sendmsg", function(sock) return sock:sendmsg(assert(L.msghdr.new { data = "x" })) end },
   { "writev", function(sock) return sock:writev { "x", "y" } end },
+  { "sendbatch", function(sock)
+    local batch = assert(L.batch.new { count = 2 })
+    batch:data(1, "x"); batch:data(2, "y")
+    return sock:sendbatch(batch)
+  end },
+  { "splice", function(sock)
+    local from, to = net.pair()
+    to:send "x"
+    return from:splice(sock, (assert(L.pipe.new())))
+  end },
   { "sendfile", function(sock) return sock:sendfile(file, SIZE) end },
 }
 
+local fds = ffi.new "int[2]"
 local RAW = {
   { "send", function(fd) C.llsocket_t_rawsend(fd, "x", 1, 0) end },
   { "write", function(fd) C.llsocket_t_rawwrite(fd, "x", 1) end },
+  { "splice", function(fd)
+    local from, to = net.pair()
+    to:send "x"
+    C.llsocket_t_rawpipe(fds)
+    C.llsocket_t_rawsplice(from:fd(), nil, fds[1], nil, 1, 0)
+    C.llsocket_t_rawsplice(fds[0], nil, fd, nil, 1, 0)
+  end },
   { "sendfile", function(fd) C.llsocket_t_rawsendfile(fd, C.llsocket_t_rawfileno(file), ffi.new "int64_t[1]", 4096) end },
 }
 
@@ -69,6 +89,10 @@ local FOR_SENDFILE = #MAKE + 2 + 3 + 4
 if missing.sendfile then
   table.remove(SEND)
   T.skip(FOR_SENDFILE, missing.sendfile)
+end
+if missing.splice then
+  table.remove(SEND, 6)
+  T.skip(#MAKE + 2 + 3, missing.splice)
 end
 
 -- What became of a child that ran fn.
@@ -93,6 +117,7 @@ for _, send in ipairs(SEND) do
       -- A unix stream looks at sendto's address before it looks at the peer.
       local refuses = send[1] == "sendto" and make[1] == "a unix stream"
       local wanted = refuses and values.failed(L.EISCONN) or "no values"
+      if send[1] == "splice" and make[1] == "a seqpacket" then wanted = values.failed(L.EINVAL) end
       for _ = 1, 3 do assert(show(send[2](sock)) == wanted) end
     end)
     T.is(answer, SURVIVED, send[1] .. " to " .. make[1] .. " that is closed: no values, and the process lives")

@@ -21,6 +21,13 @@ local ROWS = {
   { "recv of 1 MiB", "drain(b); a:send 'x'", "assert(b:recv(2^20) == 'x')", "recvfrom" },
   { "recv, nothing waits", "drain(b)", "assert(select(3, b:recv()))", "recvfrom" },
   { "recvfrom", "drain(udp); udp:sendto('x', udp_name)", "assert(udp:recvfrom() == 'x')", "recvfrom" },
+  { "sendbatch of 8", "udp_batch:to(udp_name)", "assert(udp:sendbatch(udp_batch, 8) == 8)", "sendmmsg", "mmsg" },
+  { "recvbatch of 8", "drain(udp); udp:sendbatch(udp_batch, 8)", "assert(udp:recvbatch(udp_batch) == 8)", "recvmmsg", "mmsg" },
+  { "the answer to a batch", "", "assert(udp:sendbatch(udp_batch) == 8)", "sendmmsg", "mmsg" },
+  { "recvbatch, nothing waits", "drain(udp)", "assert(select(3, udp:recvbatch(udp_batch, L.MSG_DONTWAIT)))", "recvmmsg", "mmsg" },
+  { "a batch's data, names and lengths", "", "keep(udp_batch:data(1), udp_batch:name(1), udp_batch:length(1, 1))", "" },
+  { "splice", "drain(b); a:send 'x'", "assert(b:splice(c, pipe) == 1)", "splice rt_sigprocmask splice rt_sigprocmask",
+    "splice" },
   { "sendfile", "", "assert(a:sendfile(file, 16) == 16)", "rt_sigprocmask sendfile rt_sigprocmask", "sendfile" },
   { "an option read", "", "assert(a:rcvbuf())", "getsockopt" },
   { "an option set", "", "assert(a:reuseaddr(true))", "setsockopt" },
@@ -83,6 +90,9 @@ local a, b = unpack(L.socket.pair(L.SOCK_STREAM, true))
 local udp = L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0", L.SOCK_DGRAM)[1])
 udp:bind()
 local udp_name = udp:getsockname()
+local c, d = unpack(L.socket.pair(L.SOCK_STREAM, true))
+local pipe = L.pipe.new()
+local udp_batch = L.batch.new { count = 8, size = 64 }
 local file = io.tmpfile()
 file:write(("f"):rep(16)); file:flush()
 local function drain(sock)

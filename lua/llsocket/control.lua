@@ -83,6 +83,23 @@ local function get(into, at)
   if got == 1 then return after, level, type, offset, length end
 end
 
+--- Finds one kind of ancillary data.
+---@param bytes ffi.cdata*  where the headers lie
+---@param size integer  bytes of them
+---@param wanted_level integer  SOL_SOCKET, IPPROTO_UDP, ...
+---@param wanted_type integer  SCM_*, UDP_*, ...
+---@return integer? offset  of its data
+---@return integer? length
+function M.find(bytes, size, wanted_level, wanted_type)
+  local at = 0
+  repeat
+    local got, level, type, offset, length, after =
+      shim.llsocket1_cmsg_get(bytes, size, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+    if got == 1 and level == wanted_level and type == wanted_type then return offset, length end
+    at = after
+  until got ~= 1
+end
+
 --- Makes objects of the headers that arrived; they own the descriptors from here on.
 ---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
 ---@return llsocket.cmsghdr[] cmsgs

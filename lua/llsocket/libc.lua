@@ -4,6 +4,7 @@
 -- declared by some other module would become ours: private names bound by __asm__ cannot collide.
 -- Counts are declared int, not ssize_t: a 64-bit result is boxed, and boxing runs a collector step before
 -- errno can be read.  Callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
+-- The count of recvmmsg and sendmmsg is an unsigned int on Linux and a size_t on the BSDs: as the latter it is both.
 -- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
 local ffi = require "ffi"
 
@@ -44,6 +45,8 @@ void llsocket1_freeifaddrs(void *list) __asm__("freeifaddrs");
 
 int llsocket1_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
 int llsocket1_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
+int llsocket1_sendmmsg(int fd, void *msgs, size_t count, int flags) __asm__("sendmmsg");
+int llsocket1_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) __asm__("recvmmsg");
 int llsocket1_getpid(void) __asm__("getpid");
 uint32_t llsocket1_getuid(void) __asm__("getuid");
 uint32_t llsocket1_getgid(void) __asm__("getgid");
@@ -58,6 +61,8 @@ int llsocket1_eventfd(unsigned int initval, int flags) __asm__("eventfd");
 int llsocket1_timerfd_create(int clockid, int flags) __asm__("timerfd_create");
 int llsocket1_timerfd_settime(int fd, int flags, const void *value, void *old) __asm__("timerfd_settime");
 int llsocket1_pipe(int *fds) __asm__("pipe");
+int llsocket1_pipe2(int *fds, int flags) __asm__("pipe2");
+int llsocket1_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
 int llsocket1_read(int fd, void *buf, size_t count) __asm__("read");
 int llsocket1_write(int fd, const void *buf, size_t count) __asm__("write");
 int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");
@@ -65,6 +70,7 @@ int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");
 void llsocket1_free(void *memory) __asm__("free");
+void llsocket1_memmove(void *to, const void *from, size_t size) __asm__("memmove");
 ]]
 
 return ffi.C

@@ -22,6 +22,8 @@ local LATER = {
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
   recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
   sendtofrom = "llsocket.buffer",
+  recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
+  splice = "llsocket.splice",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",

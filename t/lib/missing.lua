@@ -7,6 +7,8 @@ require "llsocket.transfer" -- declares the shim's sendfile
 local M = {
   flags = not L.SOCK_CLOEXEC and "without SOCK_CLOEXEC a new descriptor takes more calls" or nil,
   nosignal = not L.MSG_NOSIGNAL and "without MSG_NOSIGNAL a send blocks SIGPIPE by calls of its own" or nil,
+  mmsg = not (L.MSG_WAITFORONE and L.MSG_NOSIGNAL) and "without recvmmsg and sendmmsg each message is a call" or nil,
+  splice = not L.SPLICE_F_MOVE and "there is no splice(2)" or nil,
   sendfile = shim.llsocket1_sendfile(0, -1, 0, 1) == -L.ENOSYS and "there is no sendfile(2)" or nil,
 }
 

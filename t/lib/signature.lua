@@ -7,7 +7,7 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-assert(handle.methods.sendmsg and handle.methods.recvinto and handle.methods.onclose and handle.methods.getfd)
+for _, name in ipairs { "sendmsg", "recvinto", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -48,6 +48,9 @@ local socket = {
   sendfrom = { "transfer", "memory", "extent?", "offset?", "flag?", "more?" },
   recvfrominto = { "recvfrom", "target", "extent?", "ai?", "offset?", "flag?", "more?" },
   sendtofrom = { "transfer", "memory", "extent?", "ai", "offset?", "flag?", "more?" },
+  recvbatch = { "transfer", "batch", "flag?", "more?" },
+  sendbatch = { "transfer", "batch", "slot?", "slot?", "flag?", "more?" },
+  splice = { "transfer", "peer", "pipe", "most?" },
   bindtodevice = { "object", "ifname?" }, busypoll = { "object", "count?" }, freebind = { "object", "boolean?" },
   hoplimit = { "object", "byte?" }, incomingcpu = { "object", "word?" }, mark = { "object", "word?" },
   mtudiscover = { "object", "byte?" }, passcred = { "object", "boolean?" }, peercred = { "object" },
@@ -68,6 +71,14 @@ local addrinfo = {
 }
 
 local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" } }
+
+local batch = {
+  count = { "object", "slot?" }, data = { "object", "slot", "string?" }, pointer = { "object", "slot" },
+  length = { "object", "slot", "extent?" }, name = { "object", "slot", "ai?" }, to = { "never", "ai?" },
+  flags = { "object", "slot" }, segment = { "object", "slot", "cut?" }, control = { "object", "slot" },
+}
+
+local pipe = { held = { "never" }, close = { "plain" } }
 
 local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
@@ -96,6 +107,8 @@ local MODULES = {
   device = { macaddrs = { "never" }, getifaddrs = { "never" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
+  batch = { new = { "object", "fields?" } },
+  pipe = { new = { "object", "room?" } },
   cmsghdr = {
     new = { "object", "int", "int", "string" }, rights = { "object", "owner", "owner?" },
     credentials = { "object", "pid?", "uid?", "uid?" }, pktinfo = { "object", "string", "ifname?" },
@@ -112,6 +125,8 @@ local INNER = {
   device = { of = true }, addrinfo = { arg = true, blank = true }, descriptor = { new = true },
   msghdr = { arg = true, check_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
+  pipe = { arg = true },
+  batch = { arg = true, after_receive = true, before_end = true, has = true, has_empty = true, after_partial_send = true },
   cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
 
@@ -120,6 +135,11 @@ local function over(...)
   local out = { unpack(big) }
   for i = 1, select("#", ...) do out[#out + 1] = select(i, ...) end
   return out
+end
+
+local function closed(object)
+  object:close()
+  return object
 end
 
 -- What each parameter takes: the Lua types, their name in messages, a good value, and numbers that are none.
@@ -152,6 +172,13 @@ local function kinds(ai)
     uid = { { number = 1 }, "number", 0, over(2^32, -1) },
     owner = { { number = 1 }, "number, socket, descriptor or file", 0, over(2^31, -1) },
     msghdr = { {}, "llsocket.msghdr", assert(L.msghdr.new { data = "x" }) },
+    batch = { {}, "llsocket.batch", assert(L.batch.new { count = 2, size = 64 }) },
+    slot = { { number = 1 }, "number", 1, over(3, 0, -1) },
+    cut = { { number = 1 }, "number", 1, over(65536, -1) },
+    peer = { {}, "llsocket.socket", closed(assert(L.socket.pair(L.SOCK_STREAM))[1]) },
+    pipe = { {}, "llsocket.pipe", closed(assert(L.pipe.new())) },
+    most = { { number = 1 }, "number", 1, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1, 0 } },
+    room = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
     fields = { { table = 1 }, "table", {} },
     parts = { { table = 1 }, "array of strings", { "x" } },
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
@@ -189,6 +216,8 @@ local function each_table(fn)
   fn(handle.methods, "llsocket.socket", socket, true)
   fn(L.addrinfo.methods, "llsocket.addrinfo", addrinfo, true)
   fn(L.msghdr.methods, "llsocket.msghdr", msghdr, true)
+  fn(L.batch.methods, "llsocket.batch", batch, true)
+  fn(L.pipe.methods, "llsocket.pipe", pipe, true)
   fn(L.cmsghdr.methods, "llsocket.cmsghdr", cmsghdr, true)
   fn(L.descriptor.methods, "llsocket.descriptor", descriptor, true)
   fn(L.poll.methods, "llsocket.poller", poller, true)

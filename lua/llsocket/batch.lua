@@ -1,0 +1,385 @@
+-- batch.lua -- many messages in one block of memory, to be received or sent by one call; see recvmmsg(2).
+--
+-- Each message has a header to receive with and one to send with, over the same bytes and the same address: what was
+-- received is ready to be sent.  All that the kernel looks at lies in the block, which the object keeps.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local failed = require("llsocket.errno").failed
+local addrinfo = require "llsocket.addrinfo"
+local control = require "llsocket.control"
+local iovec = require "llsocket.iovec"
+local sockaddr = require "llsocket.sockaddr"
+
+ffi.cdef "uint32_t llsocket1_cmsg_len(uint32_t len);"
+
+local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
+local band = bit.band
+local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOMEM, const.ENOPROTOOPT
+local AF_UNIX, IPPROTO_UDP = const.AF_UNIX, const.IPPROTO_UDP
+local UDP_GRO, UDP_SEGMENT = const.UDP_GRO, const.UDP_SEGMENT
+local NAME_SIZE, AI_SIZE = sockaddr.SIZE, ffi.sizeof(addrinfo.type)
+local MAX_COUNT = 1024 -- UIO_MAXIOV, what Linux takes in one call
+
+local mmsghdr_t = layout.mmsghdr or ffi.typeof("struct { $ msg_hdr; uint32_t msg_len; }", layout.msghdr)
+
+-- The ancillary data of a send: the size of UDP's segments, in 16 bits behind its header.
+local SEGMENT_AT, SEGMENT_SIZE = shim.llsocket1_cmsg_len(0), shim.llsocket1_cmsg_space(2)
+local short_ptr, int_ptr = ffi.typeof "uint16_t *", ffi.typeof "int32_t *"
+
+---@class llsocket.batch
+local Batch = {}
+local meta = { __index = Batch }
+
+local is_self, arg = check.object(meta, "llsocket.batch")
+
+local M = {}
+
+-- What a block holds, one of each for every message; the kernel wants nothing more aligned than to 8 bytes.
+local function parts_of(size, controlsize)
+  return {
+    { "into", mmsghdr_t }, { "out", mmsghdr_t }, { "scattered", layout.iovec }, { "gathered", layout.iovec },
+    { "names", addrinfo.type }, { "controllens", ffi.typeof "uint64_t" },
+    { "segments", ffi.typeof "uint8_t", SEGMENT_SIZE }, { "controls", ffi.typeof "uint8_t", controlsize },
+    { "bytes", ffi.typeof "uint8_t", size },
+  }
+end
+
+-- Answers the parts with where each begins, and the bytes of all; those before `bytes` are set to 0.
+local function arrange(count, size, controlsize)
+  local parts, at, head = parts_of(size, controlsize), 0, 0
+  for _, part in ipairs(parts) do
+    part.at, head = at, at
+    at = at + count * floor((part[3] or ffi.sizeof(part[2])) / 8 + 7 / 8) * 8
+  end
+  return parts, at, head
+end
+
+-- Points everything at its part of the block, once and for all.
+local function wire(batch, i)
+  local into, out = batch.into[i].msg_hdr, batch.out[i].msg_hdr
+  local scattered, gathered = batch.scattered[i], batch.gathered[i]
+  scattered.iov_base, scattered.iov_len = batch.bytes + i * batch.stride, batch.size
+  gathered.iov_base = batch.bytes + i * batch.stride
+  into.msg_iov, into.msg_iovlen, into.msg_name, into.msg_namelen = batch.scattered + i, 1, batch.names + i, NAME_SIZE
+  out.msg_iov, out.msg_iovlen, out.msg_name = batch.gathered + i, 1, batch.names + i
+  if batch.controlsize > 0 then
+    into.msg_control, into.msg_controllen = batch.controls + i * batch.controlstride, batch.controlsize
+  end
+end
+
+-- Without a size the header is not sent: its pointer goes, too, which macOS looks at.
+local function set_segment(batch, i, size)
+  local at = batch.segments + i * SEGMENT_SIZE
+  local out = batch.out[i].msg_hdr
+  cast(short_ptr, at + SEGMENT_AT)[0] = size
+  if size > 0 then
+    out.msg_control, out.msg_controllen = at, SEGMENT_SIZE
+  else
+    out.msg_control, out.msg_controllen = nil, 0
+  end
+end
+
+local function set_name(batch, i, ai)
+  local namelen = ai and ai.namelen or 0
+  if ai then copy(batch.names + i, ai, AI_SIZE) end
+  batch.out[i].msg_hdr.msg_namelen = namelen
+end
+
+local function prepare(batch, name)
+  for i = 0, batch.capacity - 1 do
+    wire(batch, i)
+    set_name(batch, i, name)
+    if UDP_SEGMENT then
+      shim.llsocket1_cmsg_put(batch.segments + i * SEGMENT_SIZE, 0, IPPROTO_UDP, UDP_SEGMENT, "\0\0", 2)
+    end
+  end
+  return batch
+end
+
+local function make(count, size, controlsize)
+  local parts, total, head = arrange(count, size, controlsize)
+  if total >= 2^31 then return nil, EINVAL end
+  local block = iovec.memory(total)
+  if not block then return nil, ENOMEM end
+  ffi.fill(block, head)
+  local batch = {
+    block = block, capacity = count, size = size, controlsize = controlsize, filled = count, segmented = false,
+    stride = floor((size + 7) / 8) * 8, controlstride = floor((controlsize + 7) / 8) * 8,
+  }
+  for _, part in ipairs(parts) do
+    batch[part[1]] = cast(ffi.typeof("$ *", part[2]), cast("uint8_t *", block) + part.at)
+  end
+  return setmetatable(batch, meta)
+end
+
+local function field(fields, name, default, least, most)
+  local value = fields[name]
+  if type(value) == "nil" then return default end
+  return check.int(value, 1, "new") and value >= least and value <= most and value or nil
+end
+
+--- Makes a batch: memory for many messages, which are received or sent by one call.
+---@param fields? { count?: integer, size?: integer, controlsize?: integer, name?: llsocket.addrinfo }  `count` messages,
+---1 to 1,024, the default is 64; each has room for `size` bytes, from 1, the default is 2048, and for `controlsize` bytes
+---of ancillary data that arrive with it, the default is 0, less than 2 GiB in all; `name` is where they are to go
+---@return llsocket.batch? batch
+---@return string? err
+---@return integer? errno  EINVAL, ENOMEM
+function M.new(fields)
+  if type(fields) == "nil" then fields = {} end
+  if type(fields) ~= "table" then check.bad(1, "new", "table", fields) end
+  local name = fields.name
+  check.optional(addrinfo.arg, name, 1, "new")
+  local count, size = field(fields, "count", 64, 1, MAX_COUNT), field(fields, "size", 2048, 1, 2^31 - 1)
+  local controlsize = field(fields, "controlsize", 0, 0, 2^31 - 1)
+  if not (count and size and controlsize) then return failed(EINVAL) end
+  local batch, e = make(count, size, controlsize)
+  if not batch then return failed(e) end
+  return prepare(batch, name)
+end
+
+local function is_count(n, least, most) return n >= least and n <= most and floor(n) == n end
+
+-- Raises unless `i` is a number; answers whether there is such a message.
+local function is_index(batch, i, method)
+  check.number(i, 1, method)
+  return is_count(i, 1, batch.capacity)
+end
+
+--- Tells or sets how many messages it holds, from the first on: all of them, or those that the last receive brought.
+---@param n? integer  1 to the count that it was made with
+---@return integer? n
+---@return string? err
+---@return integer? errno  EINVAL
+function Batch:count(n)
+  is_self(self, "count")
+  if type(n) == "nil" then return self.filled end
+  check.number(n, 1, "count")
+  if not is_count(n, 1, self.capacity) then return failed(EINVAL) end
+  self.filled = n
+  return n
+end
+
+--- Tells or sets a message's data.
+---@param i integer  from 1
+---@param data? string  bytes, as many as there is room for; they are copied
+---@return string? data
+---@return string? err
+---@return integer? errno  EINVAL, EMSGSIZE
+function Batch:data(i, data)
+  is_self(self, "data")
+  local good = is_index(self, i, "data")
+  check.optional_string(data, 2, "data")
+  if not good then return failed(EINVAL) end
+  local at, iov = self.bytes + (i - 1) * self.stride, self.gathered + (i - 1)
+  if type(data) == "nil" then return ffi.string(at, tonumber(iov.iov_len)) end
+  if #data > self.size then return failed(EMSGSIZE) end
+  copy(at, data, #data)
+  iov.iov_len = #data
+  return data
+end
+
+--- Tells where a message's data lies.  The pointer does not keep the batch.
+---@param i integer  from 1
+---@return ffi.cdata*|nil pointer  uint8_t *, with room for the size that the batch was made with
+---@return integer|string|nil length  bytes of data; or the text of the error
+---@return integer? errno  EINVAL
+function Batch:pointer(i)
+  is_self(self, "pointer")
+  if not is_index(self, i, "pointer") then return failed(EINVAL) end
+  return self.bytes + (i - 1) * self.stride, tonumber(self.gathered[i - 1].iov_len)
+end
+
+--- Tells or sets how many bytes a message has, as for a program that wrote through its pointer.
+---@param i integer  from 1
+---@param n? integer  bytes, 0 to the size that the batch was made with
+---@return integer? n
+---@return string? err
+---@return integer? errno  EINVAL
+function Batch:length(i, n)
+  is_self(self, "length")
+  local good = is_index(self, i, "length")
+  if type(n) ~= "nil" then check.number(n, 2, "length") end
+  if not good then return failed(EINVAL) end
+  if type(n) == "nil" then return tonumber(self.gathered[i - 1].iov_len) end
+  if not is_count(n, 0, self.size) then return failed(EINVAL) end
+  self.gathered[i - 1].iov_len = n
+  return n
+end
+
+--- Tells or sets a message's address: who sent it, and where it goes.  The object is made when it is asked for.
+---@param i integer  from 1
+---@param ai? llsocket.addrinfo  is copied
+---@return llsocket.addrinfo? ai  nil where there is none
+---@return string? err
+---@return integer? errno  EINVAL
+function Batch:name(i, ai)
+  is_self(self, "name")
+  local good = is_index(self, i, "name")
+  check.optional(addrinfo.arg, ai, 2, "name")
+  if not good then return failed(EINVAL) end
+  if type(ai) == "nil" then
+    if self.out[i - 1].msg_hdr.msg_namelen == 0 then return nil end
+    ai = addrinfo.blank(0, 0, 0)
+    copy(ai, self.names + (i - 1), AI_SIZE)
+    return ai
+  end
+  set_name(self, i - 1, ai)
+  return ai
+end
+
+--- Sets where all messages go.
+---@param ai? llsocket.addrinfo  none: to where the socket is connected
+function Batch:to(ai)
+  is_self(self, "to")
+  check.optional(addrinfo.arg, ai, 1, "to")
+  for i = 0, self.capacity - 1 do set_name(self, i, ai) end
+end
+
+--- Tells the flags that came with a message.
+---@param i integer  from 1
+---@return integer? flags  bitwise-or of MSG_*: MSG_TRUNC, MSG_CTRUNC, MSG_EOR, MSG_ERRQUEUE
+---@return string? err
+---@return integer? errno  EINVAL
+function Batch:flags(i)
+  is_self(self, "flags")
+  if not is_index(self, i, "flags") then return failed(EINVAL) end
+  return self.into[i - 1].msg_hdr.msg_flags
+end
+
+--- Tells or sets the size of the datagrams that a message is cut into when it is sent, or was joined from when it
+--- arrived; see UDP_SEGMENT and UDP_GRO in udp(7).
+---@param i integer  from 1
+---@param size? integer  bytes, 1 to 65535; 0 does not cut
+---@return integer? size  0: one datagram
+---@return string? err
+---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
+function Batch:segment(i, size)
+  is_self(self, "segment")
+  local good = is_index(self, i, "segment")
+  if type(size) ~= "nil" then check.number(size, 2, "segment") end
+  if not good then return failed(EINVAL) end
+  if type(size) == "nil" then return cast(short_ptr, self.segments + (i - 1) * SEGMENT_SIZE + SEGMENT_AT)[0] end
+  if not is_count(size, 0, 65535) then return failed(EINVAL) end
+  if size > 0 and not UDP_SEGMENT then return failed(ENOPROTOOPT) end
+  set_segment(self, i - 1, size)
+  self.segmented = true
+  return size
+end
+
+--- Tells the ancillary data that came with a message.
+---@param i integer  from 1
+---@return llsocket.cmsghdr[]? cmsgs  {} where there is none
+---@return string? err
+---@return integer? errno  EINVAL
+function Batch:control(i)
+  is_self(self, "control")
+  if not is_index(self, i, "control") then return failed(EINVAL) end
+  local bytes = self.controls + (i - 1) * self.controlstride
+  return control.take { bytes = bytes, head = { len = tonumber(self.controllens[i - 1]) } }
+end
+
+-- The size of the segments that the kernel joined; 0 for a datagram that came alone.
+local function segment_of(batch, i)
+  local bytes = batch.controls + i * batch.controlstride
+  local offset = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
+  return offset and cast(int_ptr, bytes + offset)[0] or 0
+end
+
+-- What came beside the data; the room is given to the kernel anew.
+local function take_control(batch, n)
+  for i = 0, n - 1 do
+    local into = batch.into[i].msg_hdr
+    batch.controllens[i], into.msg_controllen = into.msg_controllen, batch.controlsize
+    if UDP_GRO then set_segment(batch, i, segment_of(batch, i)) end
+  end
+  batch.segmented = true
+end
+
+local function forget_segments(batch)
+  for i = 0, batch.capacity - 1 do set_segment(batch, i, 0) end
+  batch.segmented = false
+end
+
+-- One of the error queue may be empty and is no end.
+local function is_error(batch, i) return band(batch.into[i].msg_hdr.msg_flags, const.MSG_ERRQUEUE or 0) ~= 0 end
+
+--- Makes what arrived the content, ready to be sent back.
+---@param batch llsocket.batch
+---@param sock llsocket.socket
+---@param n integer  messages
+function M.after_receive(batch, sock, n)
+  local into, out, gathered, names, size = batch.into, batch.out, batch.gathered, batch.names, batch.size
+  local socktype, proto, is_unix = sock.type, sock.proto, sock.home == AF_UNIX
+  for i = 0, n - 1 do
+    local name, namelen = names[i], into[i].msg_hdr.msg_namelen
+    local family = name.name.any.ss_family
+    if is_unix then namelen = sockaddr.length(name.name, namelen, family) end
+    gathered[i].iov_len = min(into[i].msg_len, size) -- MSG_TRUNC counts what it cut
+    into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, namelen
+    name.namelen, name.domain, name.type, name.proto = namelen, family, socktype, proto
+  end
+  batch.filled = n
+  if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch) end
+end
+
+-- Gives the kernel its room again where nothing is kept of what it wrote.
+local function restore(batch, first, n)
+  for i = first, n - 1 do
+    local into = batch.into[i].msg_hdr
+    into.msg_namelen, into.msg_controllen = NAME_SIZE, batch.controlsize
+  end
+end
+
+--- Counts the messages of a stream that has not ended, among `n`: the kernel fills what is behind the end with nothing.
+---@param batch llsocket.batch
+---@param n integer
+---@return integer count
+function M.before_end(batch, n)
+  local count = 0
+  while count < n and (batch.into[count].msg_len > 0 or is_error(batch, count)) do count = count + 1 end
+  restore(batch, count, n)
+  return count
+end
+
+--- Tells whether `n` messages from `first` on are there to be sent.
+---@param batch llsocket.batch
+---@param n integer
+---@param first integer
+---@return boolean
+function M.has(batch, n, first) return is_count(first, 1, batch.capacity) and is_count(n, 1, batch.capacity - first + 1) end
+
+--- Tells whether one of `n` messages from `first` on is empty.
+---@param batch llsocket.batch
+---@param n integer
+---@param first integer
+---@return boolean
+function M.has_empty(batch, n, first)
+  for i = first - 1, first + n - 2 do
+    if batch.gathered[i].iov_len == 0 then return true end
+  end
+  return false
+end
+
+--- Leaves of a message that a stream took a part of the rest.
+---@param batch llsocket.batch
+---@param i integer  from 1
+---@return boolean is_cut  false: all of it went
+function M.after_partial_send(batch, i)
+  local iov, sent = batch.gathered[i - 1], batch.out[i - 1].msg_len
+  local rest = tonumber(iov.iov_len) - sent
+  if rest <= 0 then return false end
+  local at = batch.bytes + (i - 1) * batch.stride
+  C.llsocket1_memmove(at, at + sent, rest)
+  iov.iov_len = rest
+  return true
+end
+
+M.methods, M.arg = Batch, arg
+
+return M

@@ -1,0 +1,140 @@
+-- burst.lua -- sending and receiving many messages by one call.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local batches = require "llsocket.batch"
+local handle = require "llsocket.handle"
+local transfer = require "llsocket.transfer"
+
+ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
+
+local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
+local is_self, has_empty, is_blind = handle.self, handle.has_empty, transfer.is_blind
+local not_received, not_sent = report.not_received, report.not_sent
+local EINVAL, EOPNOTSUPP, AF_UNIX = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX
+local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
+local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
+
+-- As in transfer: where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around each message.
+local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
+local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
+
+-- Whether a receive is over with what is there once the first message came.
+local function waits_for_one(flags) return band(flags, MSG_WAITALL) == 0 end
+
+local function receive(sock, batch, flags)
+  if waits_for_one(flags) then flags = bor(flags, MSG_WAITFORONE) end
+  local n, e = C.llsocket1_recvmmsg(sock.sd, batch.into, batch.capacity, flags, nil), errno()
+  return n, e
+end
+
+-- An error after the first message is for the next call, as the kernel has it.
+local late = setmetatable({}, { __mode = "k" })
+
+local function stopped(sock, n, e)
+  if n == 0 then return -1, e end
+  if not select(3, report.not_received(e)) then late[sock] = e end
+  return n, e
+end
+
+-- The same where there is no such call.
+local function receive_each(sock, batch, flags)
+  local into, after, before = batch.into, bor(flags, waits_for_one(flags) and MSG_DONTWAIT or 0), late[sock]
+  late[sock] = nil
+  if before then return -1, before end
+  for i = 0, batch.capacity - 1 do
+    local n, e = C.llsocket1_recvmsg(sock.sd, into[i].msg_hdr, flags), errno()
+    if n < 0 then return stopped(sock, i, e) end
+    into[i].msg_len, flags = n, after
+  end
+  return batch.capacity, 0
+end
+
+local function send(sd, batch, first, n, flags)
+  local sent, e = C.llsocket1_sendmmsg(sd, batch.out + (first - 1), n, flags), errno()
+  return sent, e
+end
+
+-- Without a pointer to the first: it would be made an object for the loop.
+local function send_each(sd, batch, first, n, flags)
+  local out, gathered = batch.out, batch.gathered
+  for i = first - 1, first + n - 2 do
+    local sent, e = c_sendmsg(sd, out[i].msg_hdr, flags), errno()
+    if sent < 0 then return i >= first and i - first + 1 or -1, e end
+    out[i].msg_len = sent
+    if sent < gathered[i].iov_len then return i - first + 2, 0 end
+  end
+  return n, 0
+end
+
+if not MSG_WAITFORONE then receive = receive_each end
+if not (MSG_WAITFORONE and quiet) then send = send_each end
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Apart from recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
+local function recvbatch(sock, batch, flags)
+  if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
+  if batch.controlsize > 0 and sock.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
+  local n, e = receive(sock, batch, flags)
+  if n < 0 then return handle.not_received(sock, e) end
+  if not has_empty(sock.kind) then n = batches.before_end(batch, n) end
+  if n == 0 then return end
+  batches.after_receive(batch, sock, n)
+  return n, nil, false
+end
+
+--- Receives many messages; see recvmmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows, until the first
+--- is there, and takes what else has come.  Allocates nothing.  An error after the first message is for the next call.
+---@param batch llsocket.batch  to be overwritten
+---@param flag? integer  MSG_*.  With MSG_WAITALL it blocks until the batch is full.  MSG_TRUNC is EINVAL on a stream
+---@param ... integer  more flags
+---@return integer? n  messages, from 1; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EOPNOTSUPP: unix sockets may bring
+---descriptors, for which a batch has no room; EBADF once closed
+function Socket:recvbatch(batch, flag, ...)
+  is_self(self, "recvbatch")
+  batches.arg(batch, 1, "recvbatch")
+  return recvbatch(self, batch, check.flags(2, "recvbatch", flag, ...))
+end
+
+local function sendbatch(sock, batch, n, first, flags)
+  if not (flags and batches.has(batch, n, first)) then return not_sent(EINVAL) end
+  local in_order = not has_empty(sock.kind)
+  if in_order and batches.has_empty(batch, n, first) then return not_sent(EINVAL) end
+  local sent, e = send(sock.sd, batch, first, n, bor(flags, MSG_NOSIGNAL))
+  if sent < 0 then return handle.not_sent(sock, e) end
+  if in_order and batches.after_partial_send(batch, first + sent - 1) then sent = sent - 1 end
+  return handle.sent(sock, sent, sent < n)
+end
+
+--- Sends many messages; see sendmmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates
+--- nothing.  Never raises SIGPIPE.  An error after the first message is for the next call.
+---@param batch llsocket.batch  of a message that a stream took a part of it keeps the rest
+---@param n? integer  messages, from 1; the default is what it holds behind `first`
+---@param first? integer  where to begin, from 1, the default
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? n  messages sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than `n` were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EINVAL for numbers out
+---of range and for an empty message on a stream; EBADF once closed
+function Socket:sendbatch(batch, n, first, flag, ...)
+  is_self(self, "sendbatch")
+  batches.arg(batch, 1, "sendbatch")
+  if type(n) ~= "nil" then check.number(n, 2, "sendbatch") end
+  if type(first) == "nil" then first = 1 end
+  check.number(first, 3, "sendbatch")
+  if type(n) == "nil" then n = batch.filled - first + 1 end
+  return sendbatch(self, batch, n, first, check.flags(4, "sendbatch", flag, ...))
+end
+
+return { methods = Socket }

@@ -1,0 +1,81 @@
+-- pipe.lua -- what splice moves bytes through: both ends, and how many bytes are in between.
+--
+-- Nobody else has the ends, so that the count is right.  They are blocking: splice fills an empty pipe and drains what
+-- is in it, and so waits for its sockets only.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.fcntl"
+
+local errno, failed, refused = ffi.errno, report.failed, report.refused
+local EINVAL, ENOSYS = const.EINVAL, const.ENOSYS
+
+---@class llsocket.pipe
+local Pipe = {}
+local meta = { __index = Pipe }
+
+local is_self, arg = check.object(meta, "llsocket.pipe")
+
+local fds_cell = ffi.new "int[2]"
+
+-- Both numbers are read in the statement of the call: after a branch a finaliser may make a pipe itself.
+local function open_pipe(pipe)
+  local rc, e, output, input
+  if const.SPLICE_F_MOVE then -- pipe2(2) is older
+    rc, e, output, input = C.llsocket1_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
+  else
+    rc, e, output, input = C.llsocket1_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
+  end
+  if rc < 0 then return e end
+  pipe.output.sd, pipe.input.sd = output, input
+  if not const.SPLICE_F_MOVE then return fcntl.set_cloexec(output, true) or fcntl.set_cloexec(input, true) end
+end
+
+local function set_size(pipe, size)
+  if not const.F_SETPIPE_SZ then return ENOSYS end
+  local rc, e = shim.llsocket1_fcntl(pipe.input.sd, const.F_SETPIPE_SZ, size), errno()
+  if rc < 0 then return e end
+end
+
+local M = {}
+
+--- Makes a pipe for splice, close-on-exec; see pipe(7).
+---@param size? integer  bytes that it can hold, 1 to 2^31-1, which the kernel rounds up; the default is the system's
+---@return llsocket.pipe? pipe
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE; EINVAL; EPERM: larger than an ordinary user's may be; ENOSYS: this system has
+---one size
+function M.new(size)
+  if type(size) ~= "nil" and (not check.int(size, 1, "new") or size < 1) then return failed(EINVAL) end
+  local pipe = setmetatable({ input = descriptor.new(), output = descriptor.new(), bytes = 0 }, meta)
+  local e = open_pipe(pipe) or size and set_size(pipe, size)
+  if not e then return pipe end
+  pipe:close()
+  return failed(e)
+end
+
+--- Tells how many bytes wait in it to be sent.
+---@return integer bytes
+function Pipe:held()
+  is_self(self, "held")
+  return self.bytes
+end
+
+--- Closes both ends, and what it holds is lost; closing twice is harmless.  A collected pipe is closed, too.
+---@return string? err
+---@return integer? errno
+function Pipe:close()
+  is_self(self, "close")
+  local _, first = self.input:close()
+  local _, second = self.output:close()
+  self.bytes = 0
+  if first or second then return refused(first or second) end
+end
+
+M.methods, M.arg = Pipe, arg
+
+return M

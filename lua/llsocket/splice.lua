@@ -1,0 +1,78 @@
+-- splice.lua -- from socket to socket through a pipe, without a copy to user space.
+local ffi = require "ffi"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local handle = require "llsocket.handle"
+local pipes = require "llsocket.pipe"
+local transfer = require "llsocket.transfer"
+
+ffi.cdef "int llsocket1_guarded_splice(int pipe, int sd, size_t bytes);"
+
+local errno, min, type, floor = ffi.errno, math.min, type, math.floor
+local is_self, not_sent = handle.self, report.not_sent
+local EINVAL, EBADF, ENOSYS, SOCK_STREAM = const.EINVAL, const.EBADF, const.ENOSYS, const.SOCK_STREAM
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Why nothing can go that way, an errno; or nil.  The bounds of messages would be lost.
+local function objection(from, to, pipe)
+  if from.sd < 0 or to.sd < 0 or pipe.input.sd < 0 then return EBADF end
+  if from.kind ~= SOCK_STREAM or to.kind ~= SOCK_STREAM then return EINVAL end
+  if not const.SPLICE_F_MOVE then return ENOSYS end
+end
+
+-- The count is kept at once: the bytes have left the socket.
+local function fill(from, pipe, bytes)
+  local n, e = C.llsocket1_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
+  if n > 0 then pipe.bytes = pipe.bytes + n end
+  return n, e
+end
+
+local function not_filled(from, e)
+  local _, err, again = handle.not_received(from, e)
+  if again then return 0, nil, true, e end
+  return nil, err, false, e
+end
+
+-- No more than there is, since an empty pipe is waited for.
+local function drain(pipe, to, bytes)
+  local n, e = shim.llsocket1_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
+  if n < 0 then return handle.not_sent(to, e) end
+  pipe.bytes = pipe.bytes - n
+  return handle.sent(to, n, n < bytes)
+end
+
+--- Moves what has arrived to another socket through a pipe, without a copy to user space; see splice(2).  Blocks on a
+--- blocking socket, for as long as its rcvtimeo or sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.  What
+--- the pipe holds already goes first, and alone: with `again` it is this socket that has nothing where the pipe is
+--- empty, and `to` that takes no more where it is not.
+---@param to llsocket.socket  a stream, as this one
+---@param pipe llsocket.pipe  one for each direction
+---@param bytes? integer  most to move, from 1; the default is what the pipe can hold
+---@return integer? len  bytes that `to` took, 0 at the end of this stream; no values at all when `to` is closed
+---@return string? err
+---@return boolean? again  true: one of the two would block, or the call was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET of this socket, ENOTCONN; EINVAL where one is no stream; EBADF where
+---one is closed; ENOSYS where the system has no splice
+function Socket:splice(to, pipe, bytes)
+  is_self(self, "splice")
+  handle.arg(to, 1, "splice")
+  pipes.arg(pipe, 2, "splice")
+  if type(bytes) == "nil" then bytes = transfer.MAX_LENGTH end
+  check.number(bytes, 3, "splice")
+  if not (bytes >= 1 and bytes <= 2^53 and floor(bytes) == bytes) then return not_sent(EINVAL) end
+  local e = objection(self, to, pipe)
+  if e then return not_sent(e) end
+  if pipe.bytes == 0 then
+    local n, why = fill(self, pipe, min(bytes, transfer.MAX_LENGTH))
+    if n < 0 then return not_filled(self, why) end
+    if n == 0 then return 0, nil, false end
+  end
+  return drain(pipe, to, min(bytes, pipe.bytes))
+end
+
+return { methods = Socket }
