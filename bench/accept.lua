@@ -71,7 +71,10 @@ return {
   cases = { { name = "TCP", counts = true } },
   rows = {
     { name = "C", work = "accept" },
-    { name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all" },
+    {
+      name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all",
+      short = { to_c = "an object with a finaliser is made and collected" },
+    },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },
     { name = "lua-luv", needs = "luv", start = luv },

@@ -65,9 +65,9 @@ end
 
 local failures, number = 0, 0
 -- What falls short for a reason that bench/README.md tells is no failure.
-local function tell(good, name, why, figures)
+local function tell(good, name, short, figures)
   number = number + 1
-  local todo = not good and why
+  local todo = not good and short
   failures = failures + ((good or todo) and 0 or 1)
   print(("%s %d - %s%s"):format(good and "ok" or "not ok", number, name, todo and " # TODO " .. todo or ""))
   print("#   " .. figures)
@@ -90,9 +90,9 @@ for _, question in ipairs(questions) do
   local result = { question = question, cases = {} }
   for i, case in ipairs(question.cases) do
     result.cases[i] = measure(question, case)
-    verdict.each(question.rows, case, function(name, judge, why)
+    verdict.each(question.rows, case, function(name, judge, short)
       local good, figures = judge(result.cases[i].rows)
-      tell(good, name, why, figures)
+      tell(good, name, short, figures)
     end)
   end
   results[#results + 1] = result
@@ -117,7 +117,7 @@ end
 
 local function write_all(folder)
   write(folder .. "/result.json", json(report.plain(machine, results)) .. "\n")
-  if not plot.write(folder .. "/result.svg", results) then print "# no plot" end
+  if not plot.write(folder .. "/result.svg", results) then print "# without gnuplot no plot" end
 end
 
 local tables = report.markdown(machine, results)

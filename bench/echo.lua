@@ -5,7 +5,7 @@ local cases = {}
 for _, messages in ipairs { "same", "new" } do
   for _, connections in ipairs { 1, 50, 1000 } do
     table.insert(cases, {
-      name = ("%d connection%s, %s"):format(connections, connections > 1 and "s" or "", messages), counts = connections == 1,
+      name = ("%d connection%s, %s messages"):format(connections, connections > 1 and "s" or "", messages), counts = connections == 1,
       messages, connections,
     })
   end
@@ -15,7 +15,10 @@ return {
   title = "a TCP echo server's rounds", unit = "rounds", chunk = 1000, load = true, cases = cases,
   rows = {
     { name = "C", server = "echo" },
-    { name = "llsocket, strings", server = "string.lua", to_c = 0.95, ahead = "strings" },
+    {
+      name = "llsocket, strings", server = "string.lua", to_c = 0.95, ahead = "strings",
+      short = { to_c = "a string is made of each message" },
+    },
     { name = "llsocket, buffers", server = "buffer.lua", to_c = 0.95, ahead = "all" },
     { name = "llsocket, coroutines", server = "coroutine.lua", needs = "llsocket.wait.coroutine" },
     { name = "lua-socket", server = "luasocket.lua", needs = "socket" },

@@ -48,7 +48,10 @@ return {
   cases = { { name = "127.0.0.1, port 80", counts = true } },
   rows = {
     { name = "C", work = "resolve" },
-    { name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all" },
+    {
+      name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all",
+      short = { to_c = "a list and an object are made, and patterns look at host and port" },
+    },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },
     { name = "lua-luv", needs = "luv", start = luv },

@@ -150,10 +150,12 @@ local function ljsyscall_strings(how, size)
   end
 end
 
+local SIZES = { { "64 B", 64 }, { "1 KiB", 1024 }, { "16 KiB", 16384 }, { "64 KiB", 65536 } }
+
 local cases = {}
 for _, how in ipairs { "socketpair", "TCP" } do
-  for _, size in ipairs { 64, 1024, 16384, 65536 } do
-    table.insert(cases, { name = ("%d bytes, %s"):format(size, how), counts = size == 64, how, size })
+  for _, size in ipairs(SIZES) do
+    table.insert(cases, { name = size[1] .. ", " .. how, counts = size[2] == 64, how, size[2] })
   end
 end
 
@@ -161,7 +163,10 @@ return {
   title = "a message sent and received", unit = "messages", chunk = 500, cases = cases,
   rows = {
     { name = "C", work = "round" },
-    { name = "llsocket, strings", start = strings, to_c = 0.95, ahead = "strings" },
+    {
+      name = "llsocket, strings", start = strings, to_c = 0.95, ahead = "strings",
+      short = { to_c = "a string is made of each message" },
+    },
     { name = "llsocket, buffers", start = buffers, to_c = 0.95, ahead = "all", clean = true },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },

@@ -132,13 +132,13 @@ end
 
 return {
   title = "UDP packets sent and received", unit = "packets", chunk = 6400,
-  cases = { { name = "64 bytes", counts = true, 64 }, { name = "1,000 bytes", 1000 } },
+  cases = { { name = "64 B", counts = true, 64 }, { name = "1,000 B", 1000 } },
   rows = {
     { name = "C", work = "udp" },
     { name = "C, batches", work = "udp-batch" },
     { name = "C, segments", work = "udp-segment" },
     { name = "llsocket, strings", start = strings, to_c = 0.95, ahead = "strings" },
-    { name = "llsocket, buffers", start = buffers, to_c = 0.95, ahead = "all", clean = true },
+    { name = "llsocket, buffers", start = buffers, to_c = 0.95, ahead = "singly", clean = true },
     {
       name = "llsocket, batches", needs = "llsocket.batch", start = batches, to_c = 0.95, base = "C, batches",
       ahead = "all", clean = true,
@@ -152,6 +152,6 @@ return {
     { name = "lua-luv", needs = "luv", start = luv },
     { name = "lua-cqueues", needs = "cqueues", start = cqueues },
     { name = "lua-ljsyscall", needs = "syscall", start = ljsyscall, buffers = true },
-    { name = "lua-ljsyscall, batches", needs = "syscall", start = ljsyscall_batches, buffers = true },
+    { name = "lua-ljsyscall, batches", needs = "syscall", start = ljsyscall_batches, batches = true },
   },
 }

@@ -264,6 +264,7 @@ static void for_seconds(size_t i, double seconds) {
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
   double span = atof(argv[2]);
+  memset(from, 'x', sizeof from); // pages that were never written are one page, which is always in the cache
   if (strcmp(argv[1], "memory") == 0) return memory(argv + 3), 0;
   for (size_t i = 0; i < sizeof WORK / sizeof *WORK; i++) {
     if (strcmp(WORK[i].name, argv[1]) != 0) continue;

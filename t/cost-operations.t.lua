@@ -22,7 +22,10 @@ local ROWS = {
     local box = L.msghdr.new { size = 64 }
     run = function(n) for _ = 1, n do a:sendmsg(out); b:recvmsg(box); got = box:data() end return got end]], 330, 2, 0 },
   { "sendto and recvfrom", [[local got, ai
-    run = function(n) for _ = 1, n do udp:sendto(message, name); got, ai = udp:recvfrom(64) end return got, ai end]], 450, 2, 165 },
+    run = function(n)
+      for _ = 1, n do udp:sendto(message, name); got, ai = udp:recvfrom(64) end
+      return got, ai
+    end]], 450, 2, 165 },
   { "sendtofrom and recvfrominto", [[local ai = udp:getsockname()
     run = function(n) for _ = 1, n do udp:sendtofrom(from, 64, name); udp:recvfrominto(into, 64, ai) end end]], 135, 2, 0 },
   { "sendbatch and recvbatch of 64 messages", [[local batch = require "llsocket.batch"
@@ -33,8 +36,8 @@ local ROWS = {
     end]], 4400, 2, 0, 500 },
   { "accept and close", [[prepare = function(n) crowd = {} for i = 1, n do crowd[i] = client() end end
     run = function(n) for _ = 1, n do listener:accept():close() end end]], 850, 2, 85, 100 },
-  { "an option read", [[run = function(n) for _ = 1, n do a:rcvbuf() end end]], 40, 1, 0 },
-  { "an option set", [[run = function(n) for _ = 1, n do a:reuseaddr(true) end end]], 40, 1, 0 },
+  { "an option read", [[run = function(n) for _ = 1, n do a:rcvbuf() end end]], 50, 1, 0 },
+  { "an option set", [[run = function(n) for _ = 1, n do a:reuseaddr(true) end end]], 50, 1, 0 },
   { "getaddrinfo of numbers", [[local list
     run = function(n) for _ = 1, n do list = L.inet.getaddrinfo("127.0.0.1", "80") end return list end]], 7500, 0, 280 },
 }

@@ -5,10 +5,18 @@ local M = {}
 
 local function is_peer(row) return row.name:find "^lua%-" ~= nil end
 
+-- Whom a row competes with: those that make strings as it does, those that make one call a message, or all.
+local COMPETE = {
+  strings = function(peer) return not (peer.buffers or peer.batches) end,
+  singly = function(peer) return not peer.batches end,
+  all = function() return true end,
+}
+local WHOM = { strings = " that makes strings", singly = " that makes one call a packet", all = "" }
+
 local function peers_of(rows, which)
   local out = {}
   for _, row in ipairs(rows) do
-    if is_peer(row) and (which == "all" or not row.buffers) then out[#out + 1] = row end
+    if is_peer(row) and COMPETE[which](row) then out[#out + 1] = row end
   end
   return out
 end
@@ -40,7 +48,7 @@ end
 
 function GOALS.ahead(row, rows)
   local peers = peers_of(rows, row.ahead)
-  return "ahead of every peer" .. (row.ahead == "all" and "" or " that makes strings"), function(done)
+  return "ahead of every peer" .. WHOM[row.ahead], function(done)
     local good, notes = true, {}
     for _, peer in ipairs(peers) do
       local ratio = against(done(row.name), done(peer.name))
@@ -67,7 +75,8 @@ function GOALS.clean(row)
   return "no garbage", function(done) return done(row.name).more < 1, ("%.2f bytes"):format(done(row.name).more) end
 end
 
--- Calls fn(name, judge) for each goal of a case; judge(results) answers whether it was reached, and the figures.
+-- Calls fn(name, judge, short) for each goal of a case; judge(results) answers whether it was reached, and the figures;
+-- `short` is why it is known not to be.
 function M.each(rows, case, fn)
   for _, row in ipairs(rows) do
     for _, kind in ipairs { "to_c", "ahead", "times", "clean" } do
@@ -75,7 +84,7 @@ function M.each(rows, case, fn)
         local text, judge = GOALS[kind](row, rows)
         fn(("%s: %s, %s"):format(row.name, text, case.name), function(results)
           return judge(function(name) return named(results, name) end)
-        end)
+        end, row.short and row.short[kind])
       end
     end
   end
