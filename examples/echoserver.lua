@@ -75,5 +75,5 @@ while true do
   end
   local late = os.time() > now and os.time()
   for task in pairs(late and tasks or {}) do if task.deadline < late then advance(task, false) end end
-  now = late or now
+  if late then now = late; listen(true) end -- what held accept back may be over
 end

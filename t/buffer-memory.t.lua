@@ -7,7 +7,7 @@ local values = require "values"
 local show = values.show
 local before = leak.count()
 local has_buffer, buffers = pcall(require, "string.buffer")
-local T = require("tap").plan(73)
+local T = require("tap").plan(79)
 
 local EINVAL = values.failed(L.EINVAL)
 local a, b = net.pair(L.SOCK_DGRAM, true)
@@ -29,6 +29,7 @@ local TARGETS = {
   { "an array of int", ffi.new "int[4]", 16 },
   { "an array of arrays", ffi.new "char[4][4]", 16 },
   { "an array of structs", ffi.new "struct { short x; }[8]", 16 },
+  { "an array of volatile", ffi.new "volatile uint8_t[16]", 16 },
   { "an array in a struct", inner.bytes, 16 },
   { "an array of variable length", ffi.new("uint8_t[?]", 16) },
   { "a pointer", ffi.new("uint8_t[16]") + 0 },
@@ -60,6 +61,7 @@ for _, row in ipairs {
   T.is(receive(sixteen, size, offset), EINVAL, what .. " is EINVAL")
 end
 T.is(receive(ffi.new "char[4][4]", 17), EINVAL, "a size beyond an array of arrays is EINVAL")
+T.is(receive(ffi.new "int (*[1])[4]", ffi.sizeof "void *" + 1), EINVAL, "so is one beyond an array of pointers to arrays")
 T.is(show(a:sendfrom(text, 17)), EINVAL, "a size beyond a string is EINVAL")
 T.is(show(a:sendfrom(text, nil, 17)), EINVAL, "an offset beyond a string is EINVAL")
 T.is(show(a:sendfrom(text, 2^31)), EINVAL, "a size that is no int is EINVAL")
@@ -96,11 +98,13 @@ local pointers = ffi.new "const char *[2]"
 T.is(receive(pointers, 8), "8, nil, false", "an array of pointers to const may be written itself")
 
 -- LuaJIT's string.buffer.
-if not has_buffer then T.skip(6, "this LuaJIT has no string.buffer") else
+if not has_buffer then T.skip(8, "this LuaJIT has no string.buffer") else
   local sb = buffers.new():put "head "
   T.is(receive(sb, 8), "8, nil, false", "a string.buffer receives")
   T.is(tostring(sb), "head 01234567", "behind what it held")
   T.is(receive(sb, 8, 1), EINVAL, "at its end only")
+  T.is(receive(sb, 0x7fffffff), values.failed(L.ENOMEM), "a size that it cannot grow to is ENOMEM")
+  T.is(show(b:recvfrominto(sb, 0x7fffffff)), values.failed_from(L.ENOMEM), "in recvfrominto, too")
   T.is(show(a:sendfrom(sb)), "13, nil, false", "a string.buffer is sent from")
   T.is(b:recv(), "head 01234567", "whole")
   T.is(show((a:sendfrom(sb, 3, 5)), (b:recv()), tostring(sb)), '3, "012", "head 01234567"', "or in part, and keeps its bytes")

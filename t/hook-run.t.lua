@@ -1,11 +1,11 @@
 -- hook-run: functions that run before a socket is closed: once, last added first, with the number still there.
 local L = require "llsocket"
+local poll = L.poll -- loaded first: what a hook registers must be taken out again all the same
 local leak = require "leak"
 local net = require "net"
 local signature = require "signature"
 local sys = require "sys"
 local pack, line = signature.pack, signature.line
-local poll = L.poll -- loaded first: what a hook registers must be taken out again all the same
 
 local before = leak.count()
 local T = require("tap").plan(40)

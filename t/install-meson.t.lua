@@ -3,7 +3,7 @@ local example = require "example"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
-local T = require("tap").plan(12)
+local T = require("tap").plan(14)
 local before = leak.count()
 
 local source = os.getenv "LLSOCKET_SOURCE"
@@ -41,12 +41,14 @@ local function run()
   T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")
   T.ok(exists "/stage/opt/x/l/llsocket/socket.lua" and exists "/stage/opt/x/c/llsocket/shim.so", "all is where it was asked for")
   T.is(try(("'LUA_PATH=%s/stage/opt/x/l/?.lua' 'LUA_CPATH=%s/stage/opt/x/c/?.so'"):format(dir, dir)), "5", "and work")
+  T.ok(meson "ninja -C one uninstall", "ninja uninstall")
+  T.is(proc.run(("test ! -e '%s/stage' || find '%s/stage' -type f"):format(dir, dir)), "", "takes away what was installed last")
   T.is(proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
     :format(dir, proc.luajit, CODE)), "5", "meson devenv")
 end
 
-if not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(11, "an install is the same in every mode")
-elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(11, "no meson, ninja or cc here")
+if not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(13, "an install is the same in every mode")
+elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(13, "no meson, ninja or cc here")
 else run() end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")

@@ -8,7 +8,7 @@ local pack, line = signature.pack, signature.line
 local poll = L.poll
 
 local before = leak.count()
-local T = require("tap").plan(#pollers.names * 36 + 11)
+local T = require("tap").plan(#pollers.names * 38 + 11)
 
 local function fails(e, name, ...) T.is(line(pack(...)), signature.failure("object", e), name) end
 
@@ -31,6 +31,9 @@ local function refuses(name)
   for _, max in ipairs { 0, -1, 1.5, 2^31, 0 / 0 } do
     fails(L.EINVAL, ("%s: wait for %s events is EINVAL"):format(name, max), p:wait(0, max))
   end
+  local waker, start = p:wakefd(), os.time()
+  T.ok(not (p:remove(waker) or p:modify(waker, "w")), name .. ": what wakes it is neither removed nor modified")
+  T.is(line(pack(assert(p:wake()) and p:wait(5), os.time() - start < 4)), "0, true", name .. ": and wakes it still")
   b:close(); a:close()
   fails(L.EBADF, name .. ": add of a closed socket is EBADF", p:add(a, "r"))
   fails(L.EBADF, name .. ": modify of a closed socket is EBADF", p:modify(a, "r"))

@@ -1,4 +1,5 @@
 -- poll-events: what is told, and when: reading, writing, half-close, reset, errors, edges, one-shot; every back-end.
+local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -6,7 +7,7 @@ local pollers = require "pollers"
 local poll, seen, await = L.poll, pollers.seen, pollers.await
 
 local before = leak.count()
-local T = require("tap").plan(#pollers.names * 50 + 1)
+local T = require("tap").plan(#pollers.names * 52 + 1)
 
 local function fresh(name, ...)
   local p = assert(poll.new(name))
@@ -16,6 +17,11 @@ local function fresh(name, ...)
   end
   return p
 end
+
+local picky = ffi.metatype("struct { int x; }", {
+  __eq = function(one, other) return one.x == other.x end,
+  __tostring = function() return "picky" end,
+})()
 
 local function stream(name)
   local a, b = net.pair(L.SOCK_STREAM, true)
@@ -44,6 +50,10 @@ local function stream(name)
   T.is(p:event(0 / 0), nil, name .. ": nor one that is no number")
   assert(p:modify(a, "r", false))
   T.is(seen(p), "false:r", name .. ": false is a value")
+  assert(p:modify(a, "r", ffi.cast("void *", 0)))
+  T.is(seen(p), "cdata<void *>: NULL:r", name .. ": a NULL pointer is a value")
+  assert(p:modify(a, "r", picky))
+  T.is(seen(p), "picky:r", name .. ": what cannot be compared with nil is a value")
   a:close(); b:close(); p:close()
 end
 

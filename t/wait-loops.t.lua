@@ -4,8 +4,9 @@ local L = require "llsocket"
 local leak = require "leak"
 local loops = require "loops"
 local net = require "net"
+local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(#loops.names * 31 + 1)
+local T = require("tap").plan(#loops.names * 35 + 1)
 loops.settle()
 local before = leak.count()
 
@@ -241,6 +242,53 @@ local function arguments(loop)
   a:close(); b:close()
 end
 
+-- A loop that hands these to its kernel queue as they are would end.
+local function unwatchable(loop)
+  local file, got = assert(io.tmpfile()), {}
+  local fd = ffi.C.llsocket1_fileno(file)
+  local gone = assert(sys.copy(fd, 200)) -- above what a loop opens for itself
+  sys.close(gone)
+  loop.spawn(function() got[1] = show(loop.wait(gone, "r", 0.2)) end)
+  loop.spawn(function() got[2] = show(loop.wait(fd, "r", 0.2)) end)
+  loop.run()
+  T.is(got[1], BADF, loop.name .. ": a number that is not open is refused, and the loop goes on")
+  T.ok(got[2] == "true nil nil" or got[2] == show(nil, "Operation not permitted", L.EPERM),
+    loop.name .. ": a regular file is ready or refused, and the loop goes on: " .. tostring(got[2]))
+  file:close()
+end
+
+-- What is no socket is closed as well, while somebody waits for a socket.
+local function others_close(loop)
+  local a, b = net.pair(L.SOCK_STREAM, true)
+  local closed, p = nil, assert(L.poll.new())
+  loop.spawn(function() a:recvable(5) end)
+  loop.spawn(function()
+    closed = pcall(p.close, p) and p:fd()
+    b:send "x"
+  end)
+  loop.run()
+  T.is(closed, -1, loop.name .. ": a poller can be closed")
+  a:close(); b:close()
+end
+
+-- A program that closes its sockets when the loop has ended, and ends.
+local LAST = [[
+local L, loop = require "llsocket", require("loops").open "%s"
+L.wait.set(loop.wait)
+local socks = L.socket.pair(L.SOCK_STREAM, true)
+local function wait() socks[1]:recvable(5) end
+loop.spawn(wait)
+socks[2]:send "x"
+loop.run()
+socks[1]:close(); socks[2]:close()
+print "ended"
+]]
+
+local function ending(loop)
+  local text, ended = proc.lua(LAST:format(loop.name))
+  T.ok(ended and text == "ended\n", loop.name .. ": a program may end at once when it has closed the last socket")
+end
+
 for _, name in ipairs(loops.names) do
   local loop, why = loops.open(name)
   if loop then
@@ -253,8 +301,11 @@ for _, name in ipairs(loops.names) do
     vanish(loop, "that was collected", function() end)
     vanish(loop, "closed behind its back", drop)
     arguments(loop)
+    unwatchable(loop)
+    others_close(loop)
+    ending(loop)
     L.wait.set()
-  else T.skip(31, why) end
+  else T.skip(35, why) end
 end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -38,12 +38,13 @@ end
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EBADF once
+---closed
 function Socket:recvinto(buf, size, offset, flag, ...)
   is_self(self, "recvinto")
   local flags = check.flags(4, "recvinto", flag, ...)
   local start, len = memory.target(buf, size, offset, 3, "recvinto")
-  if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(EINVAL) end
+  if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
   local n, e = C.llsocket1_recv(self.sd, start, min(len, MAX_LENGTH), flags), errno()
   if n < 0 then return handle.not_received(self, e) end
   commit(buf, n, len)
@@ -94,13 +95,14 @@ end
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EBADF once
+---closed
 function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   is_self(self, "recvfrominto")
   local flags = check.flags(5, "recvfrominto", flag, ...)
   local start, len = memory.target(buf, size, offset, 4, "recvfrominto")
   check.optional(addrinfo.arg, ai, 3, "recvfrominto")
-  if not (start and flags and len > 0) or is_blind(self, flags) then return nil, not_received(EINVAL) end
+  if not (start and flags and len > 0) or is_blind(self, flags) then return nil, not_received(not start and len or EINVAL) end
   local mine = type(ai) == "nil" and take()
   local to = mine or ai
   namelen_cell[0] = sockaddr.SIZE

@@ -5,22 +5,24 @@
 -- aborts the trace.
 local ffi = require "ffi"
 local check = require "llsocket.check"
+local ENOMEM = require("llsocket.const").ENOMEM
 
-local type, typeof, cast, floor, getmetatable, tonumber = type, ffi.typeof, ffi.cast, math.floor, getmetatable, tonumber
+local type, pcall, getmetatable, tonumber = type, pcall, getmetatable, tonumber
+local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor
 local byte_ptr = typeof "uint8_t *"
 local UNKNOWN = 2^53 -- the size of what a pointer points to; doubles are exact up to here
 
 -- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer.
 local room, writable = {}, {}
 
--- An array's own size; a pointer to an array says nothing of how many there are.
+-- An array's own size; a pointer to an array, `int (*)[3]`, says nothing of how many there are.
 local function size_of(buf, name)
-  if not name:find("[", 1, true) or name:find "%(%*" or name:find "%[%?%]" then return UNKNOWN end
+  if not name:find("[", 1, true) or name:find "%(%*[^%[]*%)" or name:find "%[%?%]" then return UNKNOWN end
   return ffi.sizeof(buf)
 end
 
 -- Whether C may write there: an assignment to a pointer minds what is const, a cast does not.
-local cell = ffi.new "struct { void *target; }"
+local cell = ffi.new "struct { volatile void *target; }"
 local function target(buf)
   cell.target = buf
   cell.target = nil
@@ -62,6 +64,13 @@ local function distance(offset, position, method)
   return offset
 end
 
+-- Room behind what a string.buffer holds; one that cannot grow so far raises.
+local function reserve(buf, size)
+  local done, start = pcall(buf.reserve, buf, size)
+  if done then return start, size end
+  return nil, ENOMEM
+end
+
 local function region(buf, size, offset, total, method)
   size = wanted(size, offset, total, method)
   if fits(size, offset, total) then return cast(byte_ptr, buf) + offset, size end
@@ -80,7 +89,7 @@ end
 ---@param position integer  of `offset` among the arguments
 ---@param method string  the caller's name, for messages
 ---@return ffi.cdata*? start  nil where it does not fit
----@return integer? size
+---@return integer? size  or ENOMEM where a string.buffer has no room
 function M.target(buf, size, offset, position, method)
   local first = distance(offset, position, method)
   if type(buf) == "cdata" then
@@ -88,7 +97,7 @@ function M.target(buf, size, offset, position, method)
     if total >= 0 and writable[id] then return region(buf, size, first, total, method) end
   elseif is_buffer(buf) then
     size = wanted(size, first, UNKNOWN, method)
-    if first == 0 and fits(size, 0, 0x7fffffff) then return buf:reserve(size), size end
+    if first == 0 and fits(size, 0, 0x7fffffff) then return reserve(buf, size) end
     return nil
   end
   check.bad(1, method, "writable array, pointer or string.buffer", buf)

@@ -60,6 +60,7 @@ local function asked(p, object, events, method)
   if not want then return nil, EINVAL end
   if p.waker.sd < 0 then return nil, EBADF end
   if not fd then return nil, why end
+  if fd == p.waker.sd then return nil, EINVAL end
   return fd, want
 end
 
@@ -119,6 +120,7 @@ function M.new(backend)
   local p = wake and blank(module, state, wake)
   e = why or register(p, module.add, wake:fd(), wake, READ)
   if e then
+    if wake then event.close_waker(wake) end
     if state.owner then state.owner:close() end
     return failed(e)
   end
@@ -167,12 +169,13 @@ end
 ---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
 ---@return boolean? removed
 ---@return string? err
----@return integer? errno  ENOENT: not registered; EBADF
+---@return integer? errno  ENOENT: not registered; EBADF; EINVAL: it is what wakes the poller
 function Poller:remove(object)
   is_self(self, "remove")
   local fd, why = number_of(object, "remove")
   if self.waker.sd < 0 then return failed(EBADF) end
   if not fd then return failed(why) end
+  if fd == self.waker.sd then return failed(EINVAL) end
   if not self.generations[fd] then return failed(ENOENT) end
   forget(self, fd)
   local e = self.backend.remove(self.backend_state, fd)
@@ -247,7 +250,7 @@ local function next_event(p, i)
   if i >= p.ready then return nil end
   i = i + 1
   local value, read, write, hangup, half, err = p:event(i)
-  if value ~= nil then return i, value, read, write, hangup, half, err end
+  if type(value) ~= "nil" then return i, value, read, write, hangup, half, err end
   return next_event(p, i)
 end
 

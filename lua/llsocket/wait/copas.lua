@@ -128,9 +128,11 @@ function M.wait(fd, direction, sec)
   return answer
 end
 
-handle.before_close(function(sock)
-  for watch in pairs(watches[sock.sd] or {}) do watch.answer = EBADF end
-  watches[sock.sd] = nil
+handle.before_close(function(object)
+  local fd = object.sd -- a poller has none
+  if not watches[fd] then return nil end
+  for watch in pairs(watches[fd]) do watch.answer = EBADF end
+  watches[fd] = nil
 end)
 
 return M

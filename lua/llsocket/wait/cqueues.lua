@@ -32,12 +32,21 @@ local function poll(wanted, stop, is_closed)
   return false
 end
 
--- Answers true, false or the errno.
+-- What is ready is not shown to cqueues, only gives way: epoll refuses a regular file, which is always ready.
+local function watch(fd, direction, sec, is_ready, is_closed)
+  if not is_ready then return poll({ pollfd = fd, events = direction }, sec and monotime() + sec, is_closed) end
+  cqueues.sleep(0)
+  return true
+end
+
+-- Answers true, false or the errno.  A descriptor that is not open would end cqueues' loop, hence the look before.
 local function sleep(fd, direction, sec)
+  local is_ready, _, e = waiting.poll(fd, direction, 0)
+  if e then return e end
   local before = closes[fd]
   local function is_closed() return closes[fd] ~= before end
   waits[fd] = (waits[fd] or 0) + 1
-  local ready = poll({ pollfd = fd, events = direction }, sec and monotime() + sec, is_closed)
+  local ready = watch(fd, direction, sec, is_ready, is_closed)
   if is_closed() then ready = EBADF end
   leave(fd)
   return ready

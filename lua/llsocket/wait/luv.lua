@@ -52,19 +52,25 @@ local function new_watch(fd)
   return entry
 end
 
--- libuv counts whole milliseconds from the one that has begun: one more, so that no wait ends early.
-local function start_timer(entry, direction, sec)
+local function start_timer(entry, direction, milliseconds, answer)
   local timer = entry.timers[direction] or uv.new_timer()
   entry.timers[direction] = timer
   uv.update_time()
-  timer:start(ceil(sec * 1000) + 1, 0, function()
+  timer:start(milliseconds, 0, function()
     local co = release(entry, direction)
     watch(entry)
-    if co then wake(co, false) end
+    if co then wake(co, answer) end
   end)
 end
 
--- Waits in coroutine `co`; answers true, false or the errno.
+-- libuv counts whole milliseconds from the one that has begun: one more, so that no wait ends early.
+local function wait_for(entry, direction, sec)
+  watch(entry)
+  if sec then start_timer(entry, direction, ceil(sec * 1000) + 1, false) end
+end
+
+-- Waits in coroutine `co`; answers true, false or the errno.  A kept handle may stand for a number that is not open any
+-- more, or a regular file by now, which is always ready: libuv aborts when it is to watch one of them.
 local function sleep(co, fd, direction, sec)
   local entry, e = watches[fd]
   if not entry then
@@ -72,9 +78,10 @@ local function sleep(co, fd, direction, sec)
     if not entry then return e end
   end
   if entry.waiting[direction] then return EBUSY end
+  local is_ready, _, why = waiting.poll(fd, direction, 0)
+  if why then return why end
   entry.waiting[direction] = co
-  watch(entry)
-  if sec then start_timer(entry, direction, sec) end
+  if is_ready then start_timer(entry, direction, 0, true) else wait_for(entry, direction, sec) end
   return yield()
 end
 
@@ -105,13 +112,12 @@ local function wake_later(co)
   end)
 end
 
+-- Stopped and not closed: luv crashes when the program ends before its loop has run once more.
 handle.before_close(function(sock)
   local entry = watches[sock.sd]
   if not entry then return nil end
-  watches[sock.sd] = nil
   local r, w = release(entry, "r"), release(entry, "w")
-  entry.poll:close()
-  for _, timer in pairs(entry.timers) do timer:close() end
+  entry.poll:stop()
   if r then wake_later(r) end
   if w then wake_later(w) end
 end)

@@ -1,0 +1,62 @@
+-- package: a C program that embeds LuaJIT carries the whole library in itself: the shim linked in, the Lua files as bytecode.
+local install = require "install"
+local leak = require "leak"
+local net = require "net"
+local proc = require "proc"
+local T = require("tap").plan(7)
+local before = leak.count()
+
+-- Runs the Lua file that it is given.
+local HOST = [[
+#include <stdio.h>
+#include <lua.h>
+#include <lualib.h>
+#include <lauxlib.h>
+
+int main(int argc, char **argv) {
+    lua_State *L = luaL_newstate();
+    luaL_openlibs(L);
+    int failed = argc < 2 || luaL_dofile(L, argv[1]);
+    if (failed) fprintf(stderr, "%s\n", lua_tostring(L, -1));
+    lua_close(L);
+    return failed;
+}
+]]
+
+local HEADERS = "-I/usr/include/luajit-2.1"
+
+local ROUND_TRIP = [[
+local L = require "llsocket"
+local p = L.socket.pair(L.SOCK_STREAM)
+io.write((p[1]:send "works"), " ", (p[2]:recv()), " ", (L.poll.new():wait(0)))]]
+
+-- The program in a folder without a Lua file or a shim, with paths that lead nowhere.
+local function alone(program)
+  local dir = net.tmpdir()
+  local code = install.write(dir .. "/code.lua", ROUND_TRIP)
+  return (proc.run(("cd '%s' && LUA_PATH='%s/?.lua' LUA_CPATH='%s/?.so' '%s' '%s'"):format(dir, dir, dir, program, code)))
+end
+
+local function run(dir)
+  local told = install.told "Embedding"
+  T.is(#told, 2, "doc/install.md tells two ways")
+  T.ok(install.sh(("cd '%s' && %s"):format(dir, told[1])), "a program links the shim in")
+  T.ok(alone(dir .. "/program"):find "module 'llsocket' not found", "its Lua files have to be found")
+  T.is(proc.run(("cd / && LUA_PATH='%s/lua/?.lua' LUA_CPATH= '%s/program' '%s'"):format(dir, dir,
+    install.write(dir .. "/code.lua", ROUND_TRIP))), "5 works 0", "where they are, no shim is looked for")
+  T.ok(install.sh(("cd '%s' && set -e\n%s"):format(dir, told[2])), "a program links them in, too")
+  T.is(alone(dir .. "/program"), "5 works 0", "which needs no other file")
+end
+
+local dir = net.tmpdir()
+install.write(dir .. "/program.c", HOST)
+assert(install.sh(("cp -r '%s/csrc' '%s/lua' '%s' && rm -f '%s/lua/llsocket/shim.so'"):format(
+  install.source, install.source, dir, dir)))
+local why = install.lacks "cc"
+if not why and not select(2, proc.run(("cd '%s' && cc program.c %s -lluajit-5.1 -o program"):format(dir, HEADERS))) then
+  why = "there are no files to embed LuaJIT with (libluajit-5.1-dev)"
+end
+if why then T.skip(6, why) else run(dir) end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
