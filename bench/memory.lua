@@ -107,7 +107,8 @@ local function ljsyscall(n)
 end
 
 return {
-  title = "memory of an idle connection", unit = "bytes", once = true, crowd = true, extra = "of them Lua's heap",
+  title = "memory of an idle connection", unit = "bytes", once = true, turns = 5, crowd = true,
+  extra = "of them Lua's heap",
   cases = { { name = "of 10,000", 10000 } },
   rows = {
     { name = "C", work = "memory" },

@@ -2,7 +2,7 @@
 --
 --   luajit one.lua QUESTION ROW SECONDS|-OPERATIONS [ARG...]
 --
--- Prints operations, the ns of the clock and of the CPU that they took, and the bytes of garbage of one.
+-- Prints operations, the ns of the clock and of the CPU that they took, and, of seconds, the bytes of garbage of one.
 local clock = require "bench.lib.clock"
 local question = require("bench." .. arg[1])
 local row, span = question.rows[tonumber(arg[2])], tonumber(arg[3])
@@ -49,7 +49,11 @@ local function garbage()
   return least
 end
 
-if span < 0 then return work_until(function() return done >= -span end) end
+if span < 0 then
+  work_until(function() return done >= -span end)
+  print(("%d %.0f %.0f"):format(done, wall, cpu))
+  os.exit(0)
+end
 work_until(function() return wall >= span * 5e8 end) -- to warm up
 work_until(function() return wall >= span * 1e9 end)
 local operations, on_wall, on_cpu = done, wall, cpu

@@ -269,13 +269,10 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < sizeof WORK / sizeof *WORK; i++) {
     if (strcmp(WORK[i].name, argv[1]) != 0) continue;
     WORK[i].start(argv + 3);
-    if (span < 0) {
-      while (done < (long)-span) chunk_of(i);
-    } else {
-      for_seconds(i, span / 2);
-      for_seconds(i, span);
-      printf("%ld %.0f %.0f\n", done, wall, cpu);
-    }
+    if (span > 0) for_seconds(i, span / 2); // to warm up
+    if (span > 0) for_seconds(i, span);
+    while (done < (long)-span) chunk_of(i);
+    printf("%ld %.0f %.0f\n", done, wall, cpu);
     return 0;
   }
   return 2;
