@@ -8,18 +8,19 @@ local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
 -- The first use adds the methods of a room to the table.
-assert(handle.methods.sendmsg and handle.methods.onclose and handle.methods.getfd)
+for _, name in ipairs { "sendmsg", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {
   sock = handle.methods, ai = L.addrinfo.methods, mh = msghdr.methods, cmsg = cmsghdr.methods,
-  desc = require("llsocket.descriptor").methods,
+  msgs = L.batch.methods, tube = L.pipe.methods, desc = require("llsocket.descriptor").methods,
   poller = L.poll.methods, event = require("llsocket.event").methods, hook = require("llsocket.hook").hook_methods,
 }
 local OWNERS = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo,
   wait = L.wait, loop = require "llsocket.wait.coroutine",
-  poll = L.poll, msghdr = msghdr, cmsghdr = cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+  batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = msghdr, cmsghdr = cmsghdr,
+  errno = require "llsocket.errno", gai = require "llsocket.gai",
 }
 for owner, methods in pairs(METHODS) do OWNERS[owner] = methods end
 
@@ -34,13 +35,14 @@ local INNER = set [[
   device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
   addrinfo.blank addrinfo.arg cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
   msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
-  msghdr.before_receive msghdr.after_receive wait.milliseconds wait.sleeper
+  msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive batch.before_end batch.has
+  batch.has_empty batch.after_partial_send wait.milliseconds wait.sleeper
 ]]
 
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
   sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
-  mh:name mh:flags cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
+  mh:name mh:flags msgs:to tube:held cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
 ]]

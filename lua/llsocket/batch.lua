@@ -49,17 +49,20 @@ local function parts_of(size, controlsize)
   }
 end
 
+local function round(size) return floor((size + 7) / 8) * 8 end
+
 -- Answers the parts with where each begins, and the bytes of all; those before `bytes` are set to 0.
 local function arrange(count, size, controlsize)
   local parts, at, head = parts_of(size, controlsize), 0, 0
   for _, part in ipairs(parts) do
-    part.at, head = at, at
-    at = at + count * floor((part[3] or ffi.sizeof(part[2])) / 8 + 7 / 8) * 8
+    part.at, part.stride, head = at, round(part[3] or ffi.sizeof(part[2])), at
+    at = at + count * part.stride
   end
   return parts, at, head
 end
 
--- Points everything at its part of the block, once and for all.
+-- Points everything at its part of the block, once and for all.  Parts are counted from 1, as messages are: their pointers
+-- lie one element before them.  With `i - 1` LuaJIT makes two stores below a pointer an illegal instruction on ARM64.
 local function wire(batch, i)
   local into, out = batch.into[i].msg_hdr, batch.out[i].msg_hdr
   local scattered, gathered = batch.scattered[i], batch.gathered[i]
@@ -91,7 +94,7 @@ local function set_name(batch, i, ai)
 end
 
 local function prepare(batch, name)
-  for i = 0, batch.capacity - 1 do
+  for i = 1, batch.capacity do
     wire(batch, i)
     set_name(batch, i, name)
     if UDP_SEGMENT then
@@ -109,10 +112,11 @@ local function make(count, size, controlsize)
   ffi.fill(block, head)
   local batch = {
     block = block, capacity = count, size = size, controlsize = controlsize, filled = count, segmented = false,
-    stride = floor((size + 7) / 8) * 8, controlstride = floor((controlsize + 7) / 8) * 8,
+    stride = round(size), controlstride = round(controlsize),
   }
   for _, part in ipairs(parts) do
-    batch[part[1]] = cast(ffi.typeof("$ *", part[2]), cast("uint8_t *", block) + part.at)
+    local one = cast("uint8_t *", block) + part.at - part.stride
+    batch[part[1]] = cast(ffi.typeof("$ *", part[2]), one)
   end
   return setmetatable(batch, meta)
 end
@@ -176,7 +180,7 @@ function Batch:data(i, data)
   local good = is_index(self, i, "data")
   check.optional_string(data, 2, "data")
   if not good then return failed(EINVAL) end
-  local at, iov = self.bytes + (i - 1) * self.stride, self.gathered + (i - 1)
+  local at, iov = self.bytes + i * self.stride, self.gathered[i]
   if type(data) == "nil" then return ffi.string(at, tonumber(iov.iov_len)) end
   if #data > self.size then return failed(EMSGSIZE) end
   copy(at, data, #data)
@@ -192,7 +196,7 @@ end
 function Batch:pointer(i)
   is_self(self, "pointer")
   if not is_index(self, i, "pointer") then return failed(EINVAL) end
-  return self.bytes + (i - 1) * self.stride, tonumber(self.gathered[i - 1].iov_len)
+  return self.bytes + i * self.stride, tonumber(self.gathered[i].iov_len)
 end
 
 --- Tells or sets how many bytes a message has, as for a program that wrote through its pointer.
@@ -206,9 +210,9 @@ function Batch:length(i, n)
   local good = is_index(self, i, "length")
   if type(n) ~= "nil" then check.number(n, 2, "length") end
   if not good then return failed(EINVAL) end
-  if type(n) == "nil" then return tonumber(self.gathered[i - 1].iov_len) end
+  if type(n) == "nil" then return tonumber(self.gathered[i].iov_len) end
   if not is_count(n, 0, self.size) then return failed(EINVAL) end
-  self.gathered[i - 1].iov_len = n
+  self.gathered[i].iov_len = n
   return n
 end
 
@@ -224,12 +228,12 @@ function Batch:name(i, ai)
   check.optional(addrinfo.arg, ai, 2, "name")
   if not good then return failed(EINVAL) end
   if type(ai) == "nil" then
-    if self.out[i - 1].msg_hdr.msg_namelen == 0 then return nil end
+    if self.out[i].msg_hdr.msg_namelen == 0 then return nil end
     ai = addrinfo.blank(0, 0, 0)
-    copy(ai, self.names + (i - 1), AI_SIZE)
+    copy(ai, self.names + i, AI_SIZE)
     return ai
   end
-  set_name(self, i - 1, ai)
+  set_name(self, i, ai)
   return ai
 end
 
@@ -238,7 +242,7 @@ end
 function Batch:to(ai)
   is_self(self, "to")
   check.optional(addrinfo.arg, ai, 1, "to")
-  for i = 0, self.capacity - 1 do set_name(self, i, ai) end
+  for i = 1, self.capacity do set_name(self, i, ai) end
 end
 
 --- Tells the flags that came with a message.
@@ -249,7 +253,7 @@ end
 function Batch:flags(i)
   is_self(self, "flags")
   if not is_index(self, i, "flags") then return failed(EINVAL) end
-  return self.into[i - 1].msg_hdr.msg_flags
+  return self.into[i].msg_hdr.msg_flags
 end
 
 --- Tells or sets the size of the datagrams that a message is cut into when it is sent, or was joined from when it
@@ -264,10 +268,10 @@ function Batch:segment(i, size)
   local good = is_index(self, i, "segment")
   if type(size) ~= "nil" then check.number(size, 2, "segment") end
   if not good then return failed(EINVAL) end
-  if type(size) == "nil" then return cast(short_ptr, self.segments + (i - 1) * SEGMENT_SIZE + SEGMENT_AT)[0] end
+  if type(size) == "nil" then return cast(short_ptr, self.segments + i * SEGMENT_SIZE + SEGMENT_AT)[0] end
   if not is_count(size, 0, 65535) then return failed(EINVAL) end
   if size > 0 and not UDP_SEGMENT then return failed(ENOPROTOOPT) end
-  set_segment(self, i - 1, size)
+  set_segment(self, i, size)
   self.segmented = true
   return size
 end
@@ -280,8 +284,8 @@ end
 function Batch:control(i)
   is_self(self, "control")
   if not is_index(self, i, "control") then return failed(EINVAL) end
-  local bytes = self.controls + (i - 1) * self.controlstride
-  return control.take { bytes = bytes, head = { len = tonumber(self.controllens[i - 1]) } }
+  local bytes = self.controls + i * self.controlstride
+  return control.take { bytes = bytes, head = { len = tonumber(self.controllens[i]) } }
 end
 
 -- The size of the segments that the kernel joined; 0 for a datagram that came alone.
@@ -293,7 +297,7 @@ end
 
 -- What came beside the data; the room is given to the kernel anew.
 local function take_control(batch, n)
-  for i = 0, n - 1 do
+  for i = 1, n do
     local into = batch.into[i].msg_hdr
     batch.controllens[i], into.msg_controllen = into.msg_controllen, batch.controlsize
     if UDP_GRO then set_segment(batch, i, segment_of(batch, i)) end
@@ -302,23 +306,25 @@ local function take_control(batch, n)
 end
 
 local function forget_segments(batch)
-  for i = 0, batch.capacity - 1 do set_segment(batch, i, 0) end
+  for i = 1, batch.capacity do set_segment(batch, i, 0) end
   batch.segmented = false
 end
 
 -- One of the error queue may be empty and is no end.
 local function is_error(batch, i) return band(batch.into[i].msg_hdr.msg_flags, const.MSG_ERRQUEUE or 0) ~= 0 end
 
---- Makes what arrived the content, ready to be sent back.
+--- Makes what arrived the content, ready to be sent back.  No address is as long as the room for it: where it seems to
+--- be, a finaliser received into the same batch in between.
 ---@param batch llsocket.batch
 ---@param sock llsocket.socket
 ---@param n integer  messages
 function M.after_receive(batch, sock, n)
   local into, out, gathered, names, size = batch.into, batch.out, batch.gathered, batch.names, batch.size
   local socktype, proto, is_unix = sock.type, sock.proto, sock.home == AF_UNIX
-  for i = 0, n - 1 do
+  for i = 1, n do
     local name, namelen = names[i], into[i].msg_hdr.msg_namelen
     local family = name.name.any.ss_family
+    if namelen == NAME_SIZE then namelen = 0 end
     if is_unix then namelen = sockaddr.length(name.name, namelen, family) end
     gathered[i].iov_len = min(into[i].msg_len, size) -- MSG_TRUNC counts what it cut
     into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, namelen
@@ -330,7 +336,7 @@ end
 
 -- Gives the kernel its room again where nothing is kept of what it wrote.
 local function restore(batch, first, n)
-  for i = first, n - 1 do
+  for i = first, n do
     local into = batch.into[i].msg_hdr
     into.msg_namelen, into.msg_controllen = NAME_SIZE, batch.controlsize
   end
@@ -342,8 +348,8 @@ end
 ---@return integer count
 function M.before_end(batch, n)
   local count = 0
-  while count < n and (batch.into[count].msg_len > 0 or is_error(batch, count)) do count = count + 1 end
-  restore(batch, count, n)
+  while count < n and (batch.into[count + 1].msg_len > 0 or is_error(batch, count + 1)) do count = count + 1 end
+  restore(batch, count + 1, n)
   return count
 end
 
@@ -360,7 +366,7 @@ function M.has(batch, n, first) return is_count(first, 1, batch.capacity) and is
 ---@param first integer
 ---@return boolean
 function M.has_empty(batch, n, first)
-  for i = first - 1, first + n - 2 do
+  for i = first, first + n - 1 do
     if batch.gathered[i].iov_len == 0 then return true end
   end
   return false
@@ -371,10 +377,10 @@ end
 ---@param i integer  from 1
 ---@return boolean is_cut  false: all of it went
 function M.after_partial_send(batch, i)
-  local iov, sent = batch.gathered[i - 1], batch.out[i - 1].msg_len
+  local iov, sent = batch.gathered[i], batch.out[i].msg_len
   local rest = tonumber(iov.iov_len) - sent
   if rest <= 0 then return false end
-  local at = batch.bytes + (i - 1) * batch.stride
+  local at = batch.bytes + i * batch.stride
   C.llsocket1_memmove(at, at + sent, rest)
   iov.iov_len = rest
   return true

@@ -28,7 +28,7 @@ local function waits_for_one(flags) return band(flags, MSG_WAITALL) == 0 end
 
 local function receive(sock, batch, flags)
   if waits_for_one(flags) then flags = bor(flags, MSG_WAITFORONE) end
-  local n, e = C.llsocket1_recvmmsg(sock.sd, batch.into, batch.capacity, flags, nil), errno()
+  local n, e = C.llsocket1_recvmmsg(sock.sd, batch.into + 1, batch.capacity, flags, nil), errno()
   return n, e
 end
 
@@ -46,27 +46,27 @@ local function receive_each(sock, batch, flags)
   local into, after, before = batch.into, bor(flags, waits_for_one(flags) and MSG_DONTWAIT or 0), late[sock]
   late[sock] = nil
   if before then return -1, before end
-  for i = 0, batch.capacity - 1 do
+  for i = 1, batch.capacity do
     local n, e = C.llsocket1_recvmsg(sock.sd, into[i].msg_hdr, flags), errno()
-    if n < 0 then return stopped(sock, i, e) end
+    if n < 0 then return stopped(sock, i - 1, e) end
     into[i].msg_len, flags = n, after
   end
   return batch.capacity, 0
 end
 
 local function send(sd, batch, first, n, flags)
-  local sent, e = C.llsocket1_sendmmsg(sd, batch.out + (first - 1), n, flags), errno()
+  local sent, e = C.llsocket1_sendmmsg(sd, batch.out + first, n, flags), errno()
   return sent, e
 end
 
 -- Without a pointer to the first: it would be made an object for the loop.
 local function send_each(sd, batch, first, n, flags)
   local out, gathered = batch.out, batch.gathered
-  for i = first - 1, first + n - 2 do
+  for i = first, first + n - 1 do
     local sent, e = c_sendmsg(sd, out[i].msg_hdr, flags), errno()
-    if sent < 0 then return i >= first and i - first + 1 or -1, e end
+    if sent < 0 then return i > first and i - first or -1, e end
     out[i].msg_len = sent
-    if sent < gathered[i].iov_len then return i - first + 2, 0 end
+    if sent < gathered[i].iov_len then return i - first + 1, 0 end
   end
   return n, 0
 end
