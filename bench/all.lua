@@ -51,7 +51,7 @@ end
 local function measure(question, case)
   local n = math.min(question.turns or TURNS, TURNS)
   local samples = turns.take(question.rows, n, function(row)
-    return participant.sample(question, row, case, question.operations and -question.operations or SECONDS)
+    return participant.sample(question, row, case, question.operations and -question.operations or question.seconds or SECONDS)
   end)
   local out = {}
   for i, row in ipairs(question.rows) do

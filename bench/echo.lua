@@ -5,14 +5,15 @@ local cases = {}
 for _, messages in ipairs { "same", "new" } do
   for _, connections in ipairs { 1, 50, 1000 } do
     table.insert(cases, {
-      name = ("%d connection%s, %s messages"):format(connections, connections > 1 and "s" or "", messages), counts = connections == 1,
-      messages, connections,
+      name = ("%d connection%s, %s messages"):format(connections, connections > 1 and "s" or "", messages),
+      counts = connections == 1, messages, connections,
     })
   end
 end
 
 return {
   title = "a TCP echo server's rounds", unit = "rounds", chunk = 1000, load = true, cases = cases,
+  turns = 11, seconds = 0.1,
   rows = {
     { name = "C", server = "echo" },
     {

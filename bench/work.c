@@ -27,7 +27,7 @@ enum { BATCH = 64, ROOM = 65536 };
 
 static int a, b, listener;
 static size_t size;
-static char from[ROOM], into[ROOM];
+static char *from, *into;
 
 static void die(const char *what) {
   perror(what);
@@ -264,7 +264,9 @@ static void for_seconds(size_t i, double seconds) {
 int main(int argc, char **argv) {
   if (argc < 3) return 2;
   double span = atof(argv[2]);
-  memset(from, 'x', sizeof from); // pages that were never written are one page, which is always in the cache
+  from = malloc(ROOM); // aligned as LuaJIT's arrays are
+  into = malloc(ROOM);
+  memset(from, 'x', ROOM); // pages that were never written are one page, which is always in the cache
   if (strcmp(argv[1], "memory") == 0) return memory(argv + 3), 0;
   for (size_t i = 0; i < sizeof WORK / sizeof *WORK; i++) {
     if (strcmp(WORK[i].name, argv[1]) != 0) continue;
