@@ -23,7 +23,7 @@ function M.present(row) return not row.needs or (pcall(require, row.needs)) end
 local file
 local function file_of(size)
   if file then return file end
-  file = os.tmpname()
+  file = M.program "sendfile.data"
   local out = assert(io.open(file, "w"))
   for _ = 1, size / 2^20 do out:write((("0123456789abcdef"):rep(2^16))) end
   out:close()
@@ -32,7 +32,6 @@ end
 
 function M.cleanup()
   if file then os.remove(file) end
-  file = nil
 end
 
 local function environment()
@@ -45,7 +44,7 @@ end
 local function echo(row, case, span, tool)
   local name, luajit = row.server, M.place.luajit
   local command = name:find "%.lua$" and luajit .. " " .. M.place.root .. "/bench/server/" .. name or M.program(name)
-  return ("%s %s %d %g %s %s"):format(M.program "load", case[1], case[2], span < 0 and span or span, tool, command)
+  return ("%s %s %d %g %s %s"):format(M.program "load", case[1], case[2], span, tool, command)
 end
 
 -- The command by which a row of a question works for so many seconds, or as many operations as the negative says.
@@ -68,28 +67,48 @@ function M.sample(question, row, case, span)
   return { wall = wall / n, cpu = cpu / n, more = tonumber(more) }
 end
 
-local TOOLS = {
-  instructions = {
-    "valgrind", "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file=/dev/null", "Collected : (%d+)",
-  },
-  calls = { "strace", "strace -c", "(%d+)%s+%d* total%s*$" },
-}
+local CALLGRIND = "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file="
+
+local function run(question, row, case, operations, tool)
+  return assert(io.popen(environment() .. "timeout 120 " .. command_of(question, row, case, -operations, tool) .. " 2>&1"))
+end
 
 -- What one operation costs, from a short run and a longer one, so that starting and compiling drop out; nil where it
 -- cannot be told.  The two run at the same time: other processes do not change what is counted.
-function M.count(what, question, row, case)
-  local name, tool, pattern = unpack(TOOLS[what])
-  if not M.has(name) then return nil end
-  local n, pipes = (question.chunk or 100) * (question.chunks or 8), {}
+local function difference(question, row, case, operations, tool, pattern)
+  local pipes, counts = {}, {}
+  for i = 1, 2 do pipes[i] = run(question, row, case, operations * i, tool) end
   for i = 1, 2 do
-    pipes[i] = assert(io.popen(environment() .. "timeout 120 " .. command_of(question, row, case, -n * i, tool) .. " 2>&1"))
-  end
-  for i = 1, 2 do
-    local text = pipes[i]:read "*a"
+    counts[i] = tonumber(pipes[i]:read "*a":match(pattern))
     pipes[i]:close()
-    pipes[i] = tonumber(text:match(pattern))
   end
-  return pipes[1] and pipes[2] and (pipes[2] - pipes[1]) / n
+  return counts[1] and counts[2] and (counts[2] - counts[1]) / operations
+end
+
+-- What callgrind counted between the two marks of one run: that compiling differs from run to run does not show.
+local function between_marks(question, row, case, operations)
+  local out = M.program "callgrind"
+  run(question, row, case, operations, CALLGRIND .. out .. " --dump-before=getpgid"):close()
+  local second = io.open(out .. ".2")
+  local total = second and tonumber(second:read "*a":match "\ntotals: (%d+)")
+  if second then second:close() end
+  for _, part in ipairs { "", ".1", ".2", ".3" } do os.remove(out .. part) end
+  return total and total / (operations / 2)
+end
+
+local function operations_of(question) return (question.chunk or 100) * (question.chunks or 8) end
+
+-- User-space instructions of one operation.
+function M.instructions(question, row, case)
+  if not M.has "valgrind" then return nil end
+  if not question.load then return between_marks(question, row, case, operations_of(question)) end
+  return difference(question, row, case, operations_of(question), CALLGRIND .. "/dev/null", "Collected : (%d+)")
+end
+
+-- System calls of one operation.
+function M.calls(question, row, case)
+  if not M.has "strace" then return nil end
+  return difference(question, row, case, operations_of(question), "strace -c", "(%d+)%s+%d* total%s")
 end
 
 -- What the machine is.

@@ -50,6 +50,7 @@ function GOALS.ahead(row, rows)
   local peers = peers_of(rows, row.ahead)
   return "ahead of every peer" .. WHOM[row.ahead], function(done)
     local good, notes = true, {}
+    if #peers == 0 then return nil, "no peer is installed" end
     for _, peer in ipairs(peers) do
       local ratio = against(done(row.name), done(peer.name))
       local ahead = ratio.median >= 1
@@ -63,10 +64,9 @@ end
 
 function GOALS.times(row, rows)
   return ("at least %d times the best peer"):format(row.times), function(done)
-    local least = math.huge
-    for _, peer in ipairs(peers_of(rows, "all")) do
-      least = math.min(least, against(done(row.name), done(peer.name)).median)
-    end
+    local least, peers = math.huge, peers_of(rows, "all")
+    if #peers == 0 then return nil, "no peer is installed" end
+    for _, peer in ipairs(peers) do least = math.min(least, against(done(row.name), done(peer.name)).median) end
     return least >= row.times, ("%.1f times"):format(least)
   end
 end
@@ -75,8 +75,8 @@ function GOALS.clean(row)
   return "no garbage", function(done) return done(row.name).more < 1, ("%.2f bytes"):format(done(row.name).more) end
 end
 
--- Calls fn(name, judge, short) for each goal of a case; judge(results) answers whether it was reached, and the figures;
--- `short` is why it is known not to be.
+-- Calls fn(name, judge, short) for each goal of a case; judge(results) answers whether it was reached (nil where it
+-- cannot be told), and the figures; `short` is why it is known not to be.
 function M.each(rows, case, fn)
   for _, row in ipairs(rows) do
     for _, kind in ipairs { "to_c", "ahead", "times", "clean" } do

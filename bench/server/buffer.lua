@@ -1,4 +1,4 @@
--- echo.lua -- the echo server over llsocket.poll, with one buffer for all messages, as in C.
+-- buffer.lua -- the echo server over llsocket.poll, with one buffer for all messages, as in C.
 local ffi = require "ffi"
 local L = require "llsocket"
 

@@ -1,4 +1,4 @@
--- echo-string.lua -- the echo server over llsocket.poll, with a Lua string for each message.
+-- string.lua -- the echo server over llsocket.poll, with a Lua string for each message.
 local L = require "llsocket"
 
 local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
