@@ -2,3 +2,4 @@ std = "luajit"
 max_line_length = 130
 exclude_files = { "BUILD" }
 files["lua/llsocket/option.lua"] = { max_line_length = 150 } -- one row, one line
+files["examples/openresty"] = { std = "ngx_lua" }

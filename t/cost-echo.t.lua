@@ -14,6 +14,9 @@ local function build(name)
   assert(ok, text)
 end
 
+-- The libc of some machines makes the longer call with nothing in it.
+local SAME = { recv = "recvfrom", send = "sendto" }
+
 -- How often each call was made, by name.
 local function calls_of(server, connections, rounds)
   local log = dir .. "/log"
@@ -23,6 +26,7 @@ local function calls_of(server, connections, rounds)
   local calls = {}
   for line in io.lines(log) do
     local name = line:match "^([%w_]+)%("
+    name = SAME[name] or name
     if name then calls[name] = (calls[name] or 0) + 1 end
   end
   return calls

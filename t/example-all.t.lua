@@ -13,15 +13,33 @@ local function read(path)
   return text
 end
 
-local names, meson = {}, read(source .. "/t/meson.build")
-for name in proc.run("ls '" .. source .. "/examples'"):gmatch "[^\n]+" do names[#names + 1] = name:match "^(.*)%.lua$" or name end
+-- What is in a folder of examples/ is one example of several modules, each of which is short.
+local MODULE = 80
 
-local T = require("tap").plan(#names * 3 + 1)
+local function list(folder)
+  local names = {}
+  for name in proc.run("ls '" .. source .. "/examples/" .. folder .. "'"):gmatch "(%w+)%.lua\n" do names[#names + 1] = name end
+  return names
+end
+
+local names, modules, meson = list "", list "openresty", read(source .. "/t/meson.build")
+local function lines(text) return select(2, text:gsub("\n", "")) end
+
+local T = require("tap").plan(#names * 3 + 4 + #modules * 2)
 T.ok(#names >= 5, "there are five examples at least")
 for _, name in ipairs(names) do
   local text, test = read(source .. "/examples/" .. name .. ".lua"), "example-" .. name
   T.ok(text:find("-- " .. name .. ".lua ", 1, true) == 1, name .. " begins with what it is")
   T.ok(read(source .. "/t/" .. test .. ".t.lua") ~= "" and meson:find("'" .. test .. "'", 1, true), name .. " has a test")
-  T.ok(select(2, text:gsub("\n", "")) < (SHORT[name] or 300), name .. " is as short as promised")
+  T.ok(lines(text) < (SHORT[name] or 300), name .. " is as short as promised")
 end
+
+T.ok(#modules >= 6, "the example for OpenResty has six modules")
+for _, name in ipairs(modules) do
+  local text = read(source .. "/examples/openresty/" .. name .. ".lua")
+  T.ok(text:find("-- " .. name .. ".lua ", 1, true) == 1, "openresty/" .. name .. " begins with what it is")
+  T.ok(lines(text) < MODULE, "openresty/" .. name .. " is short")
+end
+T.ok(read(source .. "/examples/openresty/nginx.conf"):find "^# nginx.conf %-%-", "openresty/nginx.conf does, too")
+T.ok(meson:find("'example-openresty'", 1, true), "openresty has a test")
 T.done()

@@ -1,20 +1,17 @@
 -- wait-nginx: in nginx itself, where requests wait for sockets while others are served.
 local L = require "llsocket"
-local example = require "example"
 local leak = require "leak"
 local net = require "net"
-local proc = require "proc"
+local nginx = require "nginx"
 local sys = require "sys"
 local T = require("tap").plan(10)
 local before = leak.count()
 
 local CONF = [[
-daemon off; master_process off; pid DIR/pid; error_log stderr error; MODULES
+master_process off; error_log stderr error;
 events { worker_connections 64; }
 http {
-  access_log off; client_body_temp_path DIR/t1; proxy_temp_path DIR/t2; fastcgi_temp_path DIR/t3;
-  uwsgi_temp_path DIR/t4; scgi_temp_path DIR/t5;
-  lua_package_path "LUAPATH"; lua_package_cpath "LUACPATH";
+  ]] .. nginx.HTTP .. [[
   server {
     listen unix:DIR/socket;
     location / { content_by_lua_file DIR/content.lua; }
@@ -33,10 +30,10 @@ local what = ngx.var.uri
 if what == "/quick" then
   ngx.print "quick"
 elseif what == "/late" then
-  ngx.timer.at(0.1, function() b:send "late" end)
+  ngx.timer.at(0.5, function() b:send "late" end)
   ngx.print(tostring(a:recvable(5)), (a:recv()))
 elseif what == "/timeout" then
-  ngx.print(tostring(a:recvable(0.2)))
+  ngx.print(tostring(a:recvable(0.5)))
 elseif what == "/close" then
   ngx.timer.at(0.05, function() a:close() L.socket.pair(L.SOCK_STREAM, true) end)
   ngx.print(table.concat({ tostring((a:recvable(5))), select(2, a:recvable(5)) }, " "))
@@ -57,75 +54,28 @@ logged = socks[1]:recvable(0.01)
 socks[1]:close() socks[2]:close()
 ]]
 
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
-
--- Where Debian and OpenResty put nginx's modules; LLSOCKET_NGINX names another prefix.
-local prefix = os.getenv "LLSOCKET_NGINX" or ""
-local function exists(path)
-  local file = io.open(path)
-  if file then file:close() end
-  return file ~= nil
-end
-
-local function find()
-  local path = example.has "openresty" and "openresty" or prefix .. "/usr/sbin/nginx"
-  if path == "openresty" then return path, "" end
-  local modules = prefix .. "/usr/lib/nginx/modules/"
-  if not (exists(path) and exists(modules .. "ngx_http_lua_module.so")) then return nil end
-  return path, ("load_module %sndk_http_module.so; load_module %sngx_http_lua_module.so;"):format(modules, modules)
-end
-
-local function start(program, modules, dir)
-  local core = prefix .. "/usr/share/lua/5.1/?.lua;"
-  local words = { DIR = dir, MODULES = modules, LUAPATH = core .. package.path, LUACPATH = package.cpath }
-  write(dir .. "/conf", (CONF:gsub("%u+", words)))
-  write(dir .. "/content.lua", CONTENT)
-  write(dir .. "/log.lua", LOG)
-  local pipe = assert(io.popen(("echo $$; exec '%s' -p '%s' -c '%s/conf' 2>'%s/errors'"):format(program, dir, dir, dir)))
-  return { pid = tonumber(pipe:read "*l"), pipe = pipe }
-end
-
-local function get(dir, uri)
-  local sock = assert(L.socket.new(L.unix.getaddrinfo(dir .. "/socket")[1]))
-  if sock:connect() then return sock:close() end
-  sock:rcvtimeo(10)
-  sock:send(("GET %s HTTP/1.0\r\n\r\n"):format(uri))
-  return sock
-end
-
-local function body(sock)
-  local parts = {}
-  for part in function() return sock:recv() end do parts[#parts + 1] = part end
-  sock:close()
-  return (table.concat(parts):gsub("^.-\r\n\r\n", ""))
-end
-
-local program, modules = find()
-if program then
+local missing = nginx.missing()
+if missing then T.skip(9, missing)
+else
   local dir = net.tmpdir()
-  proc.run(("chmod 755 '%s'"):format(dir))
-  local child = start(program, modules, dir)
-  local first = net.await(function() return get(dir, "/quick") end)
-  T.is(body(first), "quick", "nginx serves")
-  local late, timeout = get(dir, "/late"), get(dir, "/timeout")
+  nginx.write(dir .. "/content.lua", CONTENT)
+  nginx.write(dir .. "/log.lua", LOG)
+  local server = nginx.start(CONF, dir)
+  T.is(nginx.get(server, "/quick"), "quick", "nginx serves")
+  local late, timeout = nginx.ask(server, "/late"), nginx.ask(server, "/timeout")
   local began = sys.clock()
-  T.is(body(get(dir, "/quick")), "quick", "while two requests wait a third is served")
-  T.ok(sys.clock() - began < 0.1, "at once")
-  T.is(body(late), "truelate", "what comes later is noticed")
-  T.is(body(timeout), "false", "and what does not")
-  T.ok(sys.clock() - began >= 0.2, "after its time")
-  T.is(body(get(dir, "/close")), "nil Bad file descriptor " .. L.EBADF, "who waits is told when the socket is closed")
-  T.is(body(get(dir, "/arguments")), ("%d %d true"):format(L.EBADF, L.EINVAL), "what is impossible is refused")
-  body(get(dir, "/log"))
-  T.is(body(get(dir, "/logged")), "false", "where nothing can yield poll(2) waits")
-  example.stop(child)
-  local errors = proc.run(("cat '%s/errors'"):format(dir))
-  for line in errors:gmatch "[^\n]+" do print("# " .. line) end
+  T.is(nginx.get(server, "/quick"), "quick", "while two requests wait a third is served")
+  T.ok(sys.clock() - began < 0.5, "at once")
+  T.is(nginx.body(late), "truelate", "what comes later is noticed")
+  T.is(nginx.body(timeout), "false", "and what does not")
+  T.ok(sys.clock() - began >= 0.5, "after its time")
+  T.is(nginx.get(server, "/close"), "nil Bad file descriptor " .. L.EBADF, "who waits is told when the socket is closed")
+  T.is(nginx.get(server, "/arguments"), ("%d %d true"):format(L.EBADF, L.EINVAL), "what is impossible is refused")
+  nginx.get(server, "/log")
+  T.is(nginx.get(server, "/logged"), "false", "where nothing can yield poll(2) waits")
+  nginx.stop(server)
+  for line in nginx.errors(server):gmatch "[^\n]+" do print("# " .. line) end
   net.cleanup()
-else T.skip(9, "this machine has no nginx with Lua") end
+end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -46,6 +46,16 @@ end
 ---@return boolean open
 local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
 
+--- Tells whether exec closes the descriptor; see FD_CLOEXEC in fcntl(2).
+---@param sd integer
+---@return boolean? on
+---@return integer? errno  EBADF
+local function is_cloexec(sd)
+  local flags, e = fcntl(sd, F_GETFD, 0), errno()
+  if flags < 0 then return nil, e end
+  return band(flags, FD_CLOEXEC) ~= 0
+end
+
 --- Sets whether exec closes the descriptor; see fcntl(2).
 ---@param sd integer
 ---@param on boolean
@@ -110,14 +120,10 @@ local Socket = {}
 function Socket:cloexec(enable)
   is_self(self, "cloexec")
   check.boolean(enable, 1, "cloexec")
-  if enable ~= nil then
-    local e = set_cloexec(self.sd, enable)
-    if e then return failed(e) end
-    return enable
-  end
-  local flags, e = fcntl(self.sd, F_GETFD, 0), errno()
-  if flags < 0 then return failed(e) end
-  return band(flags, FD_CLOEXEC) ~= 0
+  local e
+  if enable ~= nil then e = set_cloexec(self.sd, enable) else enable, e = is_cloexec(self.sd) end
+  if e then return failed(e) end
+  return enable
 end
 
 --- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share
@@ -138,5 +144,6 @@ end
 
 return {
   methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
-  set_nonblock = set_nonblock, set_cloexec = set_cloexec, is_open = is_open, is_nonblock = is_nonblock,
+  set_nonblock = set_nonblock, is_nonblock = is_nonblock, set_cloexec = set_cloexec, is_cloexec = is_cloexec,
+  is_open = is_open,
 }

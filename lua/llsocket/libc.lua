@@ -50,6 +50,7 @@ int llsocket1_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeou
 int llsocket1_getpid(void) __asm__("getpid");
 uint32_t llsocket1_getuid(void) __asm__("getuid");
 uint32_t llsocket1_getgid(void) __asm__("getgid");
+int llsocket1_unsetenv(const char *name) __asm__("unsetenv");
 
 int llsocket1_epoll_create1(int flags) __asm__("epoll_create1");
 int llsocket1_epoll_ctl(int epfd, int op, int fd, void *event) __asm__("epoll_ctl");

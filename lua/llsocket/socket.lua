@@ -22,6 +22,8 @@ local LATER = {
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
   recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
   sendtofrom = "llsocket.buffer",
+  sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
+  steer = "llsocket.steer",
   recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
   splice = "llsocket.splice",
   onclose = "llsocket.hook",
@@ -38,4 +40,10 @@ end })
 
 later.keep()
 
-return { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+
+return setmetatable(M, { __index = function(_, name)
+  if name ~= "activated" then return nil end
+  M.activated = later.load("llsocket.activation").activated
+  return M.activated
+end })

@@ -10,6 +10,12 @@ function M.addr(family, socktype, port)
   return assert(L.inet.getaddrinfo(HOST[family or L.AF_INET], tostring(port or 0), socktype or L.SOCK_STREAM))[1]
 end
 
+-- An address of the loopback that no other test binds to, for programs that want a port and take no 0.
+function M.own_host(n)
+  local pid = require("proc").getpid()
+  return ("127.%d.%d.%d"):format(100 + n, math.floor(pid / 256) % 256, pid % 256)
+end
+
 -- A bound socket, and the address it got.
 function M.bound(family, socktype, nonblock)
   local sock = assert(L.socket.new(M.addr(family, socktype), nonblock))

@@ -1,0 +1,79 @@
+-- batch.lua -- collects lines, and sends them as one datagram a second, or as soon as it has 1,400 bytes; in any phase.
+--
+-- It never waits: what the kernel does not take at once is dropped.  `lua_shared_dict counts 64k` counts, for all workers.
+local L = require "llsocket"
+
+local BYTES, SECONDS = 1400, 1 -- a datagram that fits into one packet of an Ethernet
+local counts = assert(ngx.shared.counts, "nginx.conf lacks: lua_shared_dict counts 64k;")
+
+local Batch = {}
+Batch.__index = Batch
+
+local function address(host, port)
+  if port then return L.inet.getaddrinfo(host, tostring(port), L.SOCK_DGRAM) end
+  return L.unix.getaddrinfo(host, L.SOCK_DGRAM)
+end
+
+-- To a UDP port, or without one to the path of a unix socket.  Each worker opens a socket of its own, when it first
+-- sends.  `head()`, where it is given, tells what a datagram begins with.
+local function new(name, host, port, head)
+  local ai = assert(address(host, port))[1]
+  return setmetatable({ name = name, ai = ai, head = head, bytes = BYTES, lines = {}, n = 0, size = 0, last = 0 }, Batch)
+end
+
+function Batch:count(what, n) counts:incr(self.name .. " " .. what, n, 0) end
+
+function Batch:open()
+  local sock = L.socket.new(self.ai, true)
+  if sock and not sock:connect() then self.sock = sock elseif sock then sock:close() end -- there may be no such path yet
+  return self.sock
+end
+
+-- A connected UDP socket tells at the next send that nobody took the last datagram.
+function Batch:refused()
+  local lost = self.ai:family() == L.AF_UNIX and 0 or self.last
+  self.last = 0
+  self:count("sent", -lost)
+  self:count("dropped", lost)
+end
+
+-- Answers whether the kernel took it.  Twice, for a collector that was started anew wants a new socket.
+function Batch:send(data)
+  for _ = 1, 2 do
+    local sock = self.sock or self:open()
+    if not sock then return false end
+    local n, _, again, errno = sock:send(data)
+    if n == #data then return true end
+    if again then return false end -- its buffer is full
+    if errno == L.ECONNREFUSED then self:refused() end
+    sock:close()
+    self.sock = nil
+  end
+  return false
+end
+
+function Batch:flush()
+  if self.n == 0 then return end
+  local n = self.n
+  self.n = 0
+  local taken = self:send(self.begin .. table.concat(self.lines, "\n", 1, n))
+  self:count(taken and "sent" or "dropped", n)
+  self.last = taken and n or 0
+end
+
+-- There is no timer where the worker is about to end.
+function Batch:begins()
+  self.begin = self.head and self.head() or ""
+  self.size = #self.begin
+  self.timer = self.timer or ngx.timer.at(SECONDS, function() self.timer = nil self:flush() end)
+end
+
+function Batch:add(line)
+  if self.n > 0 and self.size + 1 + #line > self.bytes then self:flush() end
+  if self.n == 0 then self:begins() end
+  self.n = self.n + 1
+  self.lines[self.n], self.size = line, self.size + 1 + #line
+  if self.size >= self.bytes or not self.timer then self:flush() end
+end
+
+return { new = new }

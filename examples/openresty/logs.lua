@@ -1,0 +1,41 @@
+-- logs.lua -- what is logged, and where to: change it to what you need.
+local stats = require("statsd").new("127.0.0.1", 8125, "nginx.")
+local access = require("syslog").new("access", "127.0.0.1", 514)
+local slow = require("syslog").new("slow", "/dev/log")
+local tcpinfo = require "tcpinfo"
+
+local SLOW = 1 -- seconds
+
+-- A slow answer may be the network's fault.
+local function log_slow(line)
+  local info = tcpinfo.client()
+  slow:log(info and ("%s rtt=%dus retransmits=%d"):format(line, info.rtt, info.total_retrans) or line)
+end
+
+local M = {}
+
+-- In log_by_lua*.
+function M.request()
+  local var = ngx.var
+  local seconds = tonumber(var.request_time)
+  local line = ("%s %s %d %s %s"):format(var.remote_addr, var.request, ngx.status, var.bytes_sent, var.request_time)
+  stats:count("status." .. ngx.status)
+  stats:timing("request_time", seconds * 1000)
+  access:log(line)
+  if seconds >= SLOW then log_slow(line) end
+end
+
+-- In exit_worker_by_lua*: what has not been sent yet.
+function M.flush()
+  for _, log in ipairs { stats, access, slow } do log:flush() end
+end
+
+-- What was sent and what was dropped, of all workers since nginx was started.
+function M.status()
+  local counts, lines = ngx.shared.counts, {}
+  for i, name in ipairs(counts:get_keys(0)) do lines[i] = name .. " " .. counts:get(name) end
+  table.sort(lines)
+  return table.concat(lines, "\n")
+end
+
+return M

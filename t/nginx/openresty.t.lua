@@ -1,0 +1,121 @@
+-- nginx-openresty: a newcomer copies what stands in doc/openresty.md, and it works; a dead collector looks as it says.
+local L = require "llsocket"
+local leak = require "leak"
+local net = require "net"
+local nginx = require "nginx"
+local proc = require "proc"
+local source = os.getenv "LLSOCKET_SOURCE"
+local T = require("tap").plan(14)
+local before = leak.count()
+
+-- The blocks of the page that is to be copied: its language, what it is to be, and its text.
+local function blocks()
+  local out, block = {}, nil
+  for line in nginx.read(source .. "/doc/openresty.md"):match "^(.-)\n## Phases\n":gmatch "([^\n]*)\n" do
+    if block and line == "```" then block = nil
+    elseif block then block.text = block.text .. line .. "\n"
+    elseif line:find "^```" then
+      local language, name = line:match "^```(%a+) ?(.*)$"
+      block = { language = language, name = name, text = "" }
+      out[#out + 1] = block
+    end
+  end
+  return out
+end
+
+-- Two ports that nobody has.
+local function port(socktype)
+  local sock, ai = net.bound(L.AF_INET, socktype)
+  sock:close()
+  return ai:port()
+end
+
+-- What a program called nginx does: Debian's, unpacked.  Its configuration loads modules that are installed, if any.
+local NGINX = [[#!/bin/sh
+export LD_LIBRARY_PATH="$(echo 'PREFIX'/usr/lib/*-linux-*)" LUA_PATH='PREFIX/usr/share/lua/5.1/?.lua;;'
+exec 'PREFIX/usr/sbin/nginx' "$@" \
+  -g "load_module PREFIX/usr/lib/nginx/modules/ndk_http_module.so;
+    load_module PREFIX/usr/lib/nginx/modules/ngx_http_lua_module.so;"
+]]
+
+-- The whole page as one script: what is to be saved is saved, the receiver has a terminal of its own.
+local function script(dir)
+  local out = { "set -e; unset LUA_PATH LUA_CPATH; cd " .. dir .. "/clone; export PATH=" .. dir .. "/bin:$PATH" }
+  for _, block in ipairs(blocks()) do
+    if block.name == "receiver" then
+      out[#out + 1] = ("( %s ) >%s/received 2>&1 &"):format(block.text, dir)
+      out[#out + 1] = "sleep 1" -- the reader takes longer to turn to the other terminal
+    elseif block.language == "sh" then out[#out + 1] = block.text
+    else out[#out + 1] = ("cat >%s <<'END-OF-BLOCK'\n%sEND-OF-BLOCK"):format(block.name, block.text) end
+  end
+  local ports = { ["8125"] = port(L.SOCK_DGRAM), ["8080"] = port(L.SOCK_STREAM) }
+  return (table.concat(out, "\n"):gsub("%f[%d]%d%d%d%d%f[%D]", ports))
+end
+
+local function follow()
+  local dir = net.tmpdir()
+  proc.run(("cd '%s' && mkdir clone bin && cp -r '%s/csrc' '%s/lua' clone && rm -f clone/lua/llsocket/shim.so")
+    :format(dir, source, source))
+  nginx.write(dir .. "/bin/nginx", (NGINX:gsub("PREFIX", (nginx.prefix))))
+  nginx.write(dir .. "/script", script(dir))
+  local nobody = proc.run("id -u"):match "^0\n" and "setpriv --reuid=nobody --regid=nogroup --clear-groups" or ""
+  if not select(2, proc.run(("%s test -r '%s'"):format(nobody, nginx.prefix))) then nobody = "" end
+  proc.run(("chmod +x %s/bin/nginx; [ -z '%s' ] || chown -R nobody %s"):format(dir, nobody, dir))
+  local out, ok = proc.run(("%s sh %s/script"):format(nobody, dir))
+  T.ok(ok, "what the page says can be copied into a shell")
+  T.ok(out:find("hello\n", 1, true), "nginx serves")
+  net.await(function() return nginx.read(dir .. "/received") ~= "" end)
+  T.is(nginx.read(dir .. "/received"), "hello:1|c\n", "and the datagram arrives from the log phase")
+  net.await(function() return not nginx.read(dir .. "/clone/hello/nginx.pid"):find "%d" end)
+  T.ok(not nginx.read(dir .. "/clone/hello/error.log"):find "%[error%]", "no error is logged")
+  if not ok then print("# " .. (out .. nginx.read(dir .. "/clone/hello/error.log")):gsub("\n", "\n# ")) end
+end
+
+local function udp()
+  local collector, ai = net.bound(L.AF_INET, L.SOCK_DGRAM)
+  local sock = assert(L.socket.new(ai, true))
+  assert(not sock:connect())
+  collector:close()
+  T.is(sock:send "x", 1, "UDP: the first datagram to a dead collector is sent")
+  T.is(select(4, sock:send "x"), L.ECONNREFUSED, "the second reports what became of it")
+  T.is(sock:send "x", 1, "the third is sent")
+  local back = assert(L.socket.new(ai, true))
+  sock:error()
+  assert(not back:bind())
+  sock:send "back"
+  net.await(function() return back:recvable(0) end)
+  T.is((back:recv()), "back", "when it is back, datagrams arrive")
+  sock:close(); back:close()
+end
+
+local function unix()
+  local ai = assert(L.unix.getaddrinfo(net.tmpdir() .. "/collector", L.SOCK_DGRAM))[1]
+  local collector = assert(L.socket.new(ai, true))
+  assert(not collector:bind())
+  local sock = assert(L.socket.new(ai, true))
+  assert(not sock:connect())
+  local held = 0
+  while sock:send "x" == 1 do held = held + 1 end
+  print("# it holds " .. held)
+  local _, _, again, why = sock:send "x"
+  T.ok(again and why == L.EAGAIN, "unix: one that is stuck is no error")
+  collector:close()
+  local first = select(4, sock:send "x")
+  local second = select(4, sock:send "x")
+  T.ok(first == L.ECONNREFUSED and second == L.ENOTCONN, "one that is gone is: ECONNREFUSED, then ENOTCONN")
+  os.remove(ai:addr())
+  T.is(select(3, sock:connect()), L.ENOENT, "without its file there is no connecting")
+  collector = assert(L.socket.new(ai, true))
+  assert(not collector:bind())
+  T.is(select(4, sock:send "x"), L.ENOTCONN, "when it is back, a new connection is needed")
+  T.is(sock:connect() or sock:send "x", 1, "and suffices")
+  sock:close(); collector:close()
+end
+
+udp()
+unix()
+local missing = nginx.missing()
+if missing then T.skip(4, missing) else nginx.guard(follow) end
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
