@@ -73,7 +73,9 @@ return {
     { name = "C", work = "accept" },
     {
       name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all",
-      short = { to_c = "an object with a finaliser is made and collected" },
+      short = {
+        to_c = "an object with a finaliser is made and collected", ahead = "lua-ljsyscall's object is smaller",
+      },
     },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },

@@ -50,10 +50,7 @@ return {
     { name = "C", work = "resolve" },
     {
       name = "llsocket", start = llsocket, to_c = 0.95, ahead = "all",
-      short = {
-        to_c = "a list and an object are made, and patterns look at host and port",
-        ahead = "the patterns that look at host and port are interpreted",
-      },
+      short = { to_c = "a list and an object are made, which the collector takes away" },
     },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },

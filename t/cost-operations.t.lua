@@ -25,7 +25,7 @@ local ROWS = {
     run = function(n)
       for _ = 1, n do udp:sendto(message, name); got, ai = udp:recvfrom(64) end
       return got, ai
-    end]], 450, 2, 165 },
+    end]], 500, 2, 165 },
   { "sendtofrom and recvfrominto", [[local ai = udp:getsockname()
     run = function(n) for _ = 1, n do udp:sendtofrom(from, 64, name); udp:recvfrominto(into, 64, ai) end end]], 135, 2, 0 },
   { "sendbatch and recvbatch of 64 messages", [[local batch = require "llsocket.batch"
@@ -33,13 +33,13 @@ local ROWS = {
     for i = 1, 64 do out:data(i, message) end
     run = function(n)
       for _ = 1, n do assert(c:sendbatch(out) == 64); assert(d:recvbatch(box) == 64) end
-    end]], 4400, 2, 0, 500 },
+    end]], 3500, 2, 0, 500 },
   { "accept and close", [[prepare = function(n) crowd = {} for i = 1, n do crowd[i] = client() end end
     run = function(n) for _ = 1, n do listener:accept():close() end end]], 850, 2, 85, 100 },
   { "an option read", [[run = function(n) for _ = 1, n do a:rcvbuf() end end]], 50, 1, 0 },
   { "an option set", [[run = function(n) for _ = 1, n do a:reuseaddr(true) end end]], 50, 1, 0 },
   { "getaddrinfo of numbers", [[local list
-    run = function(n) for _ = 1, n do list = L.inet.getaddrinfo("127.0.0.1", "80") end return list end]], 7500, 0, 280 },
+    run = function(n) for _ = 1, n do list = L.inet.getaddrinfo("127.0.0.1", "80") end return list end]], 600, 0, 255 },
 }
 
 -- A call of this is seen by valgrind and by strace alike; none of its own makes it.
