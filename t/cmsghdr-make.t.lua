@@ -50,13 +50,16 @@ local err = layout.sock_extended_err {
 local ERR = "code=4 data=6 errno=" .. L.ECONNREFUSED .. " info=5 "
 local from4, from6 = net.addr(L.AF_INET, nil, 53):bytes(), net.addr(L.AF_INET6, nil, 53):bytes()
 
+-- Beyond 2038 where a time has 64 bits.
+local FAR = ffi.sizeof(layout.timespec) == 16 and 2^33 or 2^31 - 1
+
 -- level, type, data, what the decoders tell.
 local KINDS = {
   { SOCKET, L.SCM_CREDENTIALS, raw(ucred), "credentials: gid=9 pid=7 uid=4294967295" },
   { IP, L.IP_PKTINFO, raw(info4), "pktinfo: addr=127.0.0.1 ifname=lo index=1 specdst=127.0.0.1" },
   { IPV6, L.IPV6_PKTINFO, raw(info6), "pktinfo: addr=::1 index=0" },
   { SOCKET, L.SCM_TIMESTAMP, raw(layout.timeval { tv_sec = 1e9, tv_usec = 999999 }), "timestamp: 1000000000, 999999000" },
-  { SOCKET, L.SCM_TIMESTAMPNS, raw(layout.timespec { tv_sec = 2^33, tv_nsec = 5 }), "timestamp: 8589934592, 5" },
+  { SOCKET, L.SCM_TIMESTAMPNS, raw(layout.timespec { tv_sec = FAR, tv_nsec = 5 }), ("timestamp: %.0f, 5"):format(FAR) },
   { IP, L.IP_TTL, int(64), "integer: 64" }, { IP, L.IP_TOS, "\16", "integer: 16" },
   { IP, L.IP_TOS, int(255), "integer: 255" },
   { IPV6, L.IPV6_HOPLIMIT, int(1), "integer: 1" }, { IPV6, L.IPV6_TCLASS, int(0), "integer: 0" },

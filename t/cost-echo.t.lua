@@ -14,6 +14,9 @@ local function build(name)
   assert(ok, text)
 end
 
+-- The libc of some machines makes the longer call with nothing in it.
+local SAME = { recv = "recvfrom", send = "sendto" }
+
 -- How often each call was made, by name.
 local function calls_of(server, connections, rounds)
   local log = dir .. "/log"
@@ -23,6 +26,7 @@ local function calls_of(server, connections, rounds)
   local calls = {}
   for line in io.lines(log) do
     local name = line:match "^([%w_]+)%("
+    name = SAME[name] or name
     if name then calls[name] = (calls[name] or 0) + 1 end
   end
   return calls
@@ -65,7 +69,7 @@ if why then
 else
   build "load"
   build "echo"
-  local lua = example.command(source .. "/bench/echo.lua")
+  local lua = example.command(source .. "/bench/server/buffer.lua")
   local in_c, in_c_list = cost(dir .. "/echo", 1)
   T.is(#in_c_list, 3, "in C a round is three calls: " .. in_c)
   T.is(cost(lua, 1), in_c, "over llsocket.poll it is the same calls")

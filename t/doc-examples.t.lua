@@ -11,9 +11,9 @@ local function pages()
   return names
 end
 
--- Appends the page's blocks: each its source, its page and the line where it begins.
+-- Appends the page's blocks: each its source, its page, the heading above and the line where it begins.
 local function collect(blocks, page)
-  local number, block = 0, nil
+  local number, heading, block = 0, "", nil
   for line in io.lines(dir .. page) do
     number = number + 1
     if block and line == "```" then
@@ -21,7 +21,9 @@ local function collect(blocks, page)
     elseif block then
       block[#block + 1] = line
     elseif line == "```lua" then
-      block = { page = page, line = number + 1 }
+      block = { page = page, heading = heading, line = number + 1 }
+    else
+      heading = line:match "^#+ `?([^`]*)" or heading
     end
   end
   assert(not block, page .. ": a block has no end")
@@ -43,7 +45,7 @@ for _, page in ipairs(pages()) do collect(blocks, page) end
 local T = require("tap").plan(#blocks * 2 + 1)
 T.ok(#blocks > 60, "there are examples")
 for _, block in ipairs(blocks) do
-  local where = ("the example of doc/%s line %d "):format(block.page, block.line)
+  local where = ("the example of doc/%s line %d, %s, "):format(block.page, block.line, block.heading)
   if missing.sendfile and table.concat(block, "\n"):find ":sendfile%(" then T.skip(1, missing.sendfile)
   else T.is(run(block), nil, where .. "runs") end
   T.is(leak.count(), before, where .. "leaves no descriptor")

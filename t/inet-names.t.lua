@@ -47,7 +47,8 @@ if has(HOSTS, "\n127%.0%.0%.1%s[^\n]*%f[%w]localhost%f[^%w.-]") then
   T.is(list(inet.getaddrinfo4("localhost", "80")), ("127.0.0.1:80 stream 6; "):rep(times):sub(1, -3), "localhost is the loopback")
   T.is(inet.getaddrinfo4("localhost", "80")[1]:canonname(), nil, "its canonical name does not come unasked")
   T.is(inet.getaddrinfo4("localhost", "80", nil, nil, L.AI_CANONNAME)[1]:canonname(), "localhost", "asked for, it does")
-  T.is(#inet.getaddrinfo4("localhost", "80", 0), 3 * times, "a name has an address of every type when asked for")
+  T.is(#inet.getaddrinfo4("localhost", "80", 0), #inet.getaddrinfo4("127.0.0.1", "80", 0) * times,
+    "a name has an address of every type when asked for")
   T.ok(inet.getaddrinfo("localhost", "80", nil, nil, L.AI_ADDRCONFIG), "AI_ADDRCONFIG is taken")
   local ni = inet.getaddrinfo("127.0.0.1", "80")[1]:nameinfo(L.NI_NAMEREQD, L.NI_NUMERICSERV)
   T.is(show(ni and ni.host, ni and ni.serv), "localhost, 80", "nameinfo tells the name of an address")

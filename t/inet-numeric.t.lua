@@ -30,7 +30,7 @@ local HOSTS = {
   { "256.1.1.1", NONAME }, { "1.2.3.4.5", NONAME }, { "[::1]", NONAME }, { ":::", NONAME }, { "127.0.0.1%lo", NONAME },
 }
 
-local T = require("tap").plan(#PORTS + #HOSTS + 14)
+local T = require("tap").plan(#PORTS + #HOSTS + 15)
 local before = leak.count()
 
 local function first(arr, ...)
@@ -46,6 +46,41 @@ for _, row in ipairs(HOSTS) do
   local answer = first(inet.getaddrinfo(row[1], "80", nil, nil, L.AI_NUMERICHOST))
   T.is(answer, row[2], ("host %q is answered as it should"):format(row[1]):gsub("%z", "\\0"))
 end
+
+-- What is read without the resolver is what the resolver answers; a canonical name is only its to tell.
+local function described(arr, ...)
+  if not arr then return show(arr, ...) end
+  local out = {}
+  for i, ai in ipairs(arr) do
+    out[i] = ("%s %d %d %d %q"):format(tostring(ai), ai:family(), ai:socktype(), ai:protocol(), ai:bytes())
+  end
+  return table.concat(out, ", ")
+end
+
+local differences = {}
+local function compare(name, ...)
+  local arguments = { ... }
+  local direct = described(inet[name](...))
+  arguments[5] = L.AI_CANONNAME + (arguments[5] or 0)
+  local asked = described(inet[name](unpack(arguments, 1, 5)))
+  if direct ~= asked then table.insert(differences, ("%s %s: %s, %s"):format(name, show(...), direct, asked)) end
+end
+
+local NUMBERS = { "127.0.0.1", "010.0.0.1", "1.2", "255.255.255.255", "::", "::1", "2001:db8::a", "::ffff:192.0.2.1" }
+for _, name in ipairs { "getaddrinfo", "getaddrinfo4", "getaddrinfo6" } do
+  for _, host in ipairs(NUMBERS) do
+    for _, flag in ipairs { L.AI_NUMERICHOST, L.AI_NUMERICHOST + L.AI_PASSIVE } do
+      for _, socktype in ipairs { 0, L.SOCK_STREAM, L.SOCK_DGRAM, L.SOCK_RAW, L.SOCK_SEQPACKET } do
+        for _, protocol in ipairs { 0, L.IPPROTO_TCP, L.IPPROTO_UDP } do
+          compare(name, host, "65535", socktype, protocol, flag)
+        end
+      end
+      compare(name, host, nil, nil, nil, flag)
+      compare(name, host, "0", nil, L.IPPROTO_UDP, flag)
+    end
+  end
+end
+T.is(table.concat(differences, "; "), "", "what is read without the resolver is what the resolver answers")
 
 -- 255.255.255.255 is -1 to inet_addr(3).
 local ai = inet.getaddrinfo("255.255.255.255", "80")[1]
@@ -75,23 +110,23 @@ T.ok(NO6:match "^nil, " and NO6:match(", %-?%d+$"), "getaddrinfo6 refuses an IPv
 local code = select(3, inet.getaddrinfo4("::1", "80"))
 T.ok(code == L.EAI_NONAME or code == L.EAI_ADDRFAMILY, "it does so with EAI_NONAME or EAI_ADDRFAMILY")
 
--- The calls between two getuid(2) that mark the place, in a process of its own under strace(1).
+-- The calls between two writes that mark the place, in a process of its own under strace(1).
 local SOURCE = [[
 local L, ffi = require "llsocket", require "ffi"
-ffi.cdef 'int llsocket_t_getuid(void) __asm__("getuid");'
+ffi.cdef 'int llsocket_t_rawwrite(int fd, const void *buf, size_t len) __asm__("write");'
 local inet = L.inet
-ffi.C.llsocket_t_getuid()
+ffi.C.llsocket_t_rawwrite(-1, "<", 1)
 for i = 1, %d do
   assert(#inet.getaddrinfo("127.0.0.1", "80") == 1)
-  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) == 3)
+  assert(#inet.getaddrinfo("127.0.0.1", "80", 0) > 1)
   assert(#inet.getaddrinfo("127.0.0.1") == 1)
   assert(#inet.getaddrinfo("::1", "65535", L.SOCK_DGRAM, L.IPPROTO_UDP, L.AI_PASSIVE, L.AI_NUMERICHOST) == 1)
   assert(#inet.getaddrinfo4("192.0.2.1", "80", nil, nil, L.AI_CANONNAME) == 1)
-  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) == 3)
+  assert(#inet.getaddrinfo6("2001:db8::1", "80", 0) > 1)
   assert(not inet.getaddrinfo("127.0.0.1", "65536"))
   assert(#L.unix.getaddrinfo "/run/x" == 1)
 end
-ffi.C.llsocket_t_getuid()
+ffi.C.llsocket_t_rawwrite(-1, ">", 1)
 ]]
 
 local function calls(n)
@@ -99,9 +134,10 @@ local function calls(n)
   local file = assert(io.open(path, "w"))
   file:write(SOURCE:format(n))
   file:close()
-  local out = proc.run(("strace -qq -e trace='!brk,mmap,munmap,mremap,madvise,mprotect' %s -joff %s"):format(proc.luajit, path))
+  local out = proc.run(("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %s -joff %s")
+    :format(proc.luajit, path))
   os.remove(path)
-  return out:match "getuid%b()%s*= %d+\n(.-)getuid%b()%s*= %d+\n"
+  return out:match 'write%(%-1, "<", 1%)[^\n]*\n(.-)write%(%-1, ">", 1%)'
 end
 
 if select(2, proc.run "strace -qq -e trace=none true") then

@@ -43,11 +43,12 @@ local function run()
   T.is(try(("'LUA_PATH=%s/stage/opt/x/l/?.lua' 'LUA_CPATH=%s/stage/opt/x/c/?.so'"):format(dir, dir)), "5", "and work")
   T.ok(meson "ninja -C one uninstall", "ninja uninstall")
   T.is(proc.run(("test ! -e '%s/stage' || find '%s/stage' -type f"):format(dir, dir)), "", "takes away what was installed last")
-  T.is(proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
-    :format(dir, proc.luajit, CODE)), "5", "meson devenv")
+  local said = proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
+    :format(dir, proc.luajit, CODE))
+  T.is(said:match "[^\n]*$", "5", "meson devenv") -- in a cross build it has a word to say about emulators first
 end
 
-if not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(13, "an install is the same in every mode")
+if jit.opt and not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(13, "an install is the same in every mode")
 elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(13, "no meson, ninja or cc here")
 else run() end
 net.cleanup()

@@ -103,10 +103,13 @@ b:send(("y"):rep(70)); a:recv(70, L.MSG_WAITALL)
 net.await(function() return a:unsent() + b:unsent() == 0 end)
 local info, back = assert(a:tcpinfo()), assert(b:tcpinfo())
 T.is(info.state, 1, "an open connection: state is TCP_ESTABLISHED")
+local known = info.snd_cwnd -- an emulator may cut the answer to four bytes
+if not known then T.skip(4, "the kernel answers a tcp_info without tcpi_snd_cwnd") else
 T.ok(info.rtt > 0 and info.rtt < 10e6 and info.rttvar >= 0, "rtt is measured, microseconds")
 T.is(info.total_retrans, 0, "nothing is sent twice over the loopback")
 T.is(info.unacked, 0, "nothing is unacknowledged")
 T.ok(info.snd_mss > 500 and info.pmtu > info.snd_mss and info.snd_cwnd >= 1, "the sizes make sense")
+end
 local function later(field, what)
   if info[field] == nil then return T.skip(1, "this kernel has no tcpi_" .. field) end
   T.is(info[field] .. " " .. back[field], what, field .. " is known")

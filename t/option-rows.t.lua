@@ -1,5 +1,7 @@
 -- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
+local ffi = require "ffi"
 local L = require "llsocket"
+local layout = require "llsocket.layout"
 local option = require "llsocket.option"
 local multicast = require "llsocket.multicast"
 local leak = require "leak"
@@ -32,12 +34,13 @@ local function unix(name) return name:find "^unix" or "either" end
 local function v4(name) return v6(name) and "either" or inet(name) end
 
 -- What each method sets and then reads, and where; apart from the library's own table, so that a wrong kind or
--- name there fails here.  `raw` is the option, and what an int of 32 bits says when read after each set.
+-- name there fails here.  `raw` is the option, and what its first number says when read after each set: an int, or
+-- the long of a timeval.
 local ON = { { true, true, 1 }, { false, false, 0 } }
 local RENO = require("ffi").abi "le" and 0x6f6e6572 or 0x72656e6f
 local WHOLE = 2^32 - 1
 
-local function closed(info) return info.state == 7 and info.snd_cwnd > 0 and info.total_retrans == 0 end
+local function closed(info) return info.state == 7 and (info.snd_cwnd or 0) > 0 and info.total_retrans == 0 end
 local function nobody(cred) return cred.pid == 0 and cred.uid == WHOLE and cred.gid == WHOLE end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 
@@ -96,6 +99,8 @@ local EXPECT = {
   tos = { v4, "IPPROTO_IP", "IP_TOS", { { 16, 16, 16 }, { 252, 252, 252 }, { 0, 0, 0 } } },
   transparent = pair("IP_TRANSPARENT", "IPV6_TRANSPARENT", ON),
   ttl = { v4, "IPPROTO_IP", "IP_TTL", { { 1, 1, 1 }, { 255, 255, 255 } } },
+  udpgro = { udp, "IPPROTO_UDP", "UDP_GRO", ON },
+  udpsegment = { udp, "IPPROTO_UDP", "UDP_SEGMENT", { { 1200, 1200, 1200 }, { 65535, 65535, 65535 }, { 0, 0, 0 } } },
   unread = { any, nil, nil, { { nil, 0 } } },
   unsent = { any, nil, nil, { { nil, 0 } } },
   v6only = { v6, "IPPROTO_IPV6", "IPV6_V6ONLY", { { true, true, 1 }, { false, false, 0 } } },
@@ -124,7 +129,9 @@ local function raw(sock, family, expect)
   local level, opt = expect[2], expect[3]
   if not level then return end
   if type(level) == "table" then level, opt = unpack(family == L.AF_INET and level or opt) end
-  return (sock:getsockopt(L[level], L[opt], "int"))
+  local bytes, err = sock:getsockopt(L[level], L[opt], "bytes")
+  if not bytes then return err end
+  return tonumber(ffi.cast(#bytes == ffi.sizeof(layout.timeval) and "long *" or "int *", bytes)[0])
 end
 
 -- Answers what is wrong with a method on a family that has the option.

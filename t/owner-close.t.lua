@@ -100,7 +100,7 @@ local function reentrant(flag)
   end, "l")
   x:close(flag)
   debug.sethook()
-  jit.on()
+  if jit.opt then jit.on() end
   local alive, reused = #opened > 0, false
   for _, sock in ipairs(opened) do
     alive = alive and sys.is_open(sock:fd())

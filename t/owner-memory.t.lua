@@ -55,15 +55,16 @@ local function deep(depth, fn, arg)
   return first, second
 end
 
+local endless = sys.endless_memory()
+
 local function fresh(name, make)
-  if not sys.linux then return T.skip(1, "the address space is limited on Linux only") end
-  if not sys.has_proc then return T.skip(1, "/proc is missing, which tells the memory in use") end
+  if endless then return T.skip(1, endless) end
   local child = proc.fork(function()
     jit.off()
     jit.flush()
     make()
     local count = leak.count()
-    local starved, other = deep(30, starve, make)
+    local starved, other = deep(200, starve, make)
     local after = leak.count()
     assert(not other, other)
     assert(starved > ROUNDS / 10, "only " .. starved .. " rounds ran out of memory")
@@ -77,6 +78,7 @@ local client = assert(socket.new(there))
 fresh("new leaks nothing", function() return socket.new(ai) end)
 fresh("pair leaks nothing", function() return socket.pair(L.SOCK_STREAM) end)
 fresh("dup leaks nothing", function() return client:dup() end)
+sys.close(-1) -- a function that is looked up for the first time wants memory
 fresh("wrap closes what it took over, or leaves it", function()
   local fd = sys.copy(listener:fd())
   local ok, s = pcall(socket.wrap, fd)
@@ -85,6 +87,7 @@ fresh("wrap closes what it took over, or leaves it", function()
   error(s, 0)
 end)
 fresh("accept leaks nothing", function()
+  listener:accept() -- what a round left that ran out before it could: musl's SOMAXCONN is 128
   local c = assert(socket.new(there))
   if c:connect() then return c:close() end
   local s = listener:accept()

@@ -102,7 +102,7 @@ local function instructions(flag, rounds, idle)
   local script = assert(io.open(dir .. "/rounds.lua", "w"))
   script:write(SCRIPT)
   script:close()
-  local command = "cd %s && valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file=out"
+  local command = "cd %s && valgrind --tool=callgrind --trace-children=yes --smc-check=all-non-file --callgrind-out-file=out"
     .. " --zero-before=getppid --dump-before=getpgrp %s %s rounds.lua %d %d"
   local text, ended = proc.run(command:format(dir, proc.luajit, flag, rounds, idle))
   local out = io.open(dir .. "/out.1")
@@ -115,6 +115,7 @@ end
 local function reason_not_to()
   if require("missing").nosignal then return require("missing").nosignal end
   if not judged then return "instructions are counted in the default mode only" end
+  if os.getenv "LLSOCKET_RUN" then return "the interpreter is of another machine, and its emulator would be counted" end
   local _, found = proc.run "command -v valgrind"
   if not found then return "no valgrind on this machine" end
   local sys = require "sys"

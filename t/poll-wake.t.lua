@@ -65,7 +65,7 @@ local function by_process(name)
   p:close()
 end
 
-local handler_path = assert(os.getenv "LLSOCKET_FACTS"):gsub("[^/]*$", "handler.so")
+local handler_path = assert(os.getenv "LLSOCKET_FACTS"):match "^(.*/)" .. "handler.so"
 local SIGUSR1, SIGALRM = L.SIGUSR1, L.SIGALRM
 
 -- A signal comes while it waits: that call ends with EINTR, and the next at once.

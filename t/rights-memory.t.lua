@@ -101,9 +101,10 @@ local function in_child(step)
   return line
 end
 
+local endless = sys.endless_memory()
 for _, row in ipairs(STEPS) do
-  if not sys.linux then
-    T.skip(2, "the address space in use is read from /proc")
+  if endless then
+    T.skip(2, endless)
   else
     local line = in_child(row[2])
     T.is(line:match ", (leaked.*)$" or line, "leaked in 0, stolen 0", row[1] .. ": no descriptor is lost, none closed twice")

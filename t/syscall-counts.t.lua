@@ -108,7 +108,7 @@ local function measured(i, row, times)
 end
 
 -- The allocator's, the JIT's and the marks' own.
-local MEMORY = { mmap = true, munmap = true, mremap = true, mprotect = true, brk = true, madvise = true }
+local MEMORY = { mmap = true, mmap2 = true, munmap = true, mremap = true, mprotect = true, brk = true, madvise = true }
 -- What a call is named on other architectures.
 local SAME = {
   accept4 = "accept", ppoll = "poll", fcntl64 = "fcntl", sendfile64 = "sendfile", send = "sendto", recv = "recvfrom",

@@ -80,10 +80,11 @@ file:close()
 -- A thousand times, set in no order; the last of each pair replaces the first, earlier or later.
 local socks = net.pair(L.SOCK_STREAM, true)
 local list, ended, early = {}, {}, 0
+local slow = os.getenv "LLSOCKET_RUN" and 10 or 1 -- an emulator
 for i = 1, 100 do list[i] = { net.pair(L.SOCK_STREAM, true) } end
 for i = 1, 100 do
   W.spawn(function()
-    local at = (i * 37 % 100 + 1) / 500
+    local at = (i * 37 % 100 + 1) / 500 * slow
     list[i][1]:recvable(0.0005 * (i % 3))
     local start = sys.clock()
     list[i][1]:recvable(at)
@@ -93,7 +94,7 @@ for i = 1, 100 do
 end
 W.run()
 local sorted = 0
-for i = 2, #ended do if ended[i] + 0.02 >= ended[i - 1] then sorted = sorted + 1 end end
+for i = 2, #ended do if ended[i] + 0.02 * slow >= ended[i - 1] then sorted = sorted + 1 end end
 T.is(#ended, 100, "a hundred times run out")
 T.is(early, 0, "none early")
 T.ok(sorted >= 95, "in their order, as far as a loaded machine has it: " .. sorted)

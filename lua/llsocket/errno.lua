@@ -12,11 +12,15 @@ local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECO
 -- Where two names share a number, the one that people know.
 local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
 
-local names = {}
-for name, value in pairs(const) do
-  local known = ALIAS[name]
-  if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then names[value] = name end
-end
+-- Made when first asked for, since it looks at every constant.
+local names = setmetatable({}, { __index = function(names, e)
+  setmetatable(names, nil)
+  for name, value in pairs(const) do
+    local known = ALIAS[name]
+    if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then names[value] = name end
+  end
+  return names[e]
+end })
 
 local buf_t = ffi.typeof "char[256]"
 

@@ -4,7 +4,7 @@
 
 local mine = {}
 
-local function is_ours(name) return type(name) == "string" and name:find "^llsocket" ~= nil end
+local function is_ours(name) return type(name) == "string" and name:sub(1, 8) == "llsocket" end
 
 -- Puts the modules of `from` in place of the library's that are loaded; answers those.
 local function exchange(from)

@@ -20,7 +20,9 @@ local function read_line(line)
   READ[words[1]](unpack(words, 2))
 end
 
-local pipe = assert(io.popen("'" .. assert(os.getenv "LLSOCKET_FACTS", "LLSOCKET_FACTS: path of t/facts") .. "'"))
+local program = assert(os.getenv "LLSOCKET_FACTS", "LLSOCKET_FACTS: path of t/facts")
+local run = os.getenv "LLSOCKET_RUN" or "" -- what starts a program of another machine
+local pipe = assert(io.popen(("%s '%s'"):format(run, program)))
 for line in pipe:lines() do read_line(line) end
 pipe:close()
 

@@ -15,7 +15,7 @@ int llsocket_t_abs(int n) __asm__("abs");
 ]]
 
 local C = ffi.C
-local SIG_BLOCK = ffi.os == "Linux" and 0 or 1
+local SIG_BLOCK = ffi.os == "Linux" and not ffi.arch:find "mips" and 0 or 1
 local SIGALRM, ITIMER_REAL = 14, 0
 local set_t = ffi.typeof "uint8_t[128]" -- no system's sigset_t is larger
 

@@ -9,13 +9,20 @@ int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");
 int llsocket_t_getrlimit(int what, void *limit) __asm__("getrlimit");
 int llsocket_t_setrlimit(int what, const void *limit) __asm__("setrlimit");
 int llsocket_t_rawclose(int fd) __asm__("close");
+void *llsocket_t_malloc(size_t size) __asm__("malloc");
+void llsocket_t_free(void *memory) __asm__("free");
 int llsocket_t_setuid(unsigned int uid) __asm__("setuid");
 int llsocket_t_getuid(void) __asm__("getuid");
+const char *llsocket_t_libc(void) __asm__("gnu_get_libc_version");
 ]]
 
 local C = ffi.C
 local linux = ffi.os == "Linux"
 local M = { linux = linux }
+
+-- The libc is glibc; on Linux without it, musl.
+M.glibc = pcall(function() return C.llsocket_t_libc end)
+M.musl = linux and not M.glibc
 
 local now = ffi.new "long[2]"
 
@@ -26,7 +33,8 @@ function M.clock()
 end
 
 local rlimit = ffi.typeof "struct { unsigned long soft, hard; }"
-local NOFILE, AS = linux and 7 or 8, linux and 9 or 5
+local mips = jit.arch:find "mips" -- whose Linux kept the numbers of IRIX
+local NOFILE, AS = mips and 5 or linux and 7 or 8, mips and 6 or linux and 9 or 5
 
 local function limit(what, soft)
   local l = rlimit()
@@ -41,8 +49,21 @@ end
 -- Sets how many descriptors this process may have; answers the old limit, nil when it may not have so many.
 function M.limit_descriptors(n) return limit(NOFILE, n) end
 
--- Sets how many bytes of address space this process may have.
-function M.limit_memory(n) return limit(AS, n) end
+-- Sets how many bytes of address space this process may have; answers whether that binds: an emulator may ignore it,
+-- since its own memory would count.
+function M.limit_memory(n)
+  limit(AS, n)
+  local memory = C.llsocket_t_malloc(n)
+  C.llsocket_t_free(memory)
+  return memory == nil
+end
+
+-- Why memory cannot be made to run out, or nil; asked in a child, which keeps the limit.
+function M.endless_memory()
+  if not (linux and M.has_proc) then return "the address space is limited on Linux with /proc only" end
+  local proc = require "proc"
+  if proc.wait(proc.fork(function() return M.limit_memory(2 ^ 30) end)) ~= 0 then return "RLIMIT_AS does not bind here" end
+end
 
 -- Whether /proc is mounted: a bare chroot has none.
 local statm = io.open "/proc/self/statm"
