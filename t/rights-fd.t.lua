@@ -8,7 +8,7 @@ local values = require "values"
 local text = require("llsocket.errno").text
 local show, failed = values.show, values.failed
 local before = leak.count()
-local T = require("tap").plan(112)
+local T = require("tap").plan(114)
 
 local pipe_r, pipe_w = rights.pipe()
 local file = assert(io.tmpfile())
@@ -107,13 +107,17 @@ end
 do
   local a, b = net.pair()
   local base = rights.open()
-  for _, n in ipairs { 2, 3, 60, 61, 253 } do
-    a:sendmsg(rights.message(pipe_r, n))
+  local most = rights.most()
+  for _, n in ipairs { 2, 3, 60, 61, most } do
+    assert(a:sendmsg(rights.message(pipe_r, n)))
     local got = b:recvfd()
     T.is(rights.valid { got }, 1, ("of %d descriptors in one message recvfd answers one"):format(n))
     got:close()
     T.is(rights.open(), base, "and has closed the others")
   end
+  local e = select(4, a:sendmsg(rights.message(pipe_r, most + 1)))
+  T.is(text(e), text(most == 253 and L.EINVAL or L.ENOMEM), "one more than a message carries is refused")
+  T.is(show(b:recv(1, L.MSG_DONTWAIT)), values.again(L.EAGAIN), "and nothing was sent")
   local two = assert(L.cmsghdr.rights(pipe_r, pipe_w))
   a:sendmsg(assert(L.msghdr.new { data = "xyz", control = { two } }))
   local got = b:recvfd()

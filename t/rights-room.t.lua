@@ -7,7 +7,8 @@ local rights = require "rights"
 local before = leak.count()
 
 local HEADER = rights.cmsg_len(0)
-local SENT = { 1, 2, 3, 4, 5, 100, 252, 253 }
+local MOST = rights.most()
+local SENT = { 1, 2, 3, 4, 5, 100, MOST - 1, MOST }
 
 -- Each length, and what it is.
 local ROOMS = {
@@ -16,8 +17,8 @@ local ROOMS = {
   { HEADER + 5, "one int and a byte" }, { HEADER + 7, "two ints less one byte" }, { HEADER + 8, "two ints" },
   { HEADER + 9, "two ints and a byte" }, { HEADER + 12, "three ints" }, { HEADER + 15, "four ints less one byte" },
   { HEADER + 20, "five ints" }, { HEADER + 399, "100 ints less one byte" }, { HEADER + 400, "100 ints" },
-  { HEADER + 252 * 4, "252 ints" }, { HEADER + 253 * 4 - 1, "253 ints less one byte" }, { HEADER + 253 * 4, "253 ints" },
-  { HEADER + 253 * 4 + 64, "more than 253 ints" },
+  { HEADER + MOST * 4 - 4, "one int less than the most" }, { HEADER + MOST * 4 - 1, "one byte less than the most" },
+  { HEADER + MOST * 4, "the most ints" }, { HEADER + MOST * 4 + 64, "more than the most" },
 }
 
 local T = require("tap").plan(#ROOMS * 2 + 12)
@@ -94,17 +95,17 @@ T.ok(cut(one), "with MSG_CTRUNC")
 got[1]:close()
 T.is(rights.open(), base, "and no other is left")
 
-local all = assert(L.msghdr.new { controlsize = rights.cmsg_len(253 * 4) })
-T.is(arrive(253, all), 253, "253 descriptors arrive")
+local all = assert(L.msghdr.new { controlsize = rights.cmsg_len(MOST * 4) })
+T.is(arrive(MOST, all), MOST, ("%d descriptors arrive"):format(MOST))
 T.ok(not cut(all), "without MSG_CTRUNC")
 do
   local taken_one = all:control()[1]:rights()[100]:unwrap()
-  arrive(253, all)
-  T.is(select(2, rights.settled()), base_count + 1 + 253, "one is taken: the next receive and the collector close 252")
+  arrive(MOST, all)
+  T.is(select(2, rights.settled()), base_count + MOST + 1, "one is taken: the next receive and the collector close the others")
   T.ok(rights.is_open(taken_one), "the one taken is not closed")
   require("sys").close(taken_one)
 end
-T.is(select(2, rights.open()), base_count + 253, "the others are there until")
+T.is(select(2, rights.open()), base_count + MOST, "the others are there until")
 one, all = nil, nil -- luacheck: ignore
 T.is(rights.settled(), base, "the message is collected")
 

@@ -5,13 +5,14 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local show = require("show").show
+local text = require("llsocket.errno").text
 local getaddrinfo = L.unix.getaddrinfo
 local before = leak.count()
 
 local linux = ffi.os == "Linux"
 local MOST = linux and 108 or 104 -- sun_path
-local TOO_LONG = ("nil, File name too long, %d"):format(L.ENAMETOOLONG)
-local INVALID = ("nil, Invalid argument, %d"):format(L.EINVAL)
+local function refusal(e) return show(nil, text(e), e) end
+local TOO_LONG, INVALID = refusal(L.ENAMETOOLONG), refusal(L.EINVAL)
 
 -- What a path becomes: the same bytes, or a failure; and whether its text fits.
 local PATHS = {
@@ -111,7 +112,7 @@ if linux then
   local one, two = bound("\0" .. unique), bound("\0" .. unique .. "\0")
   T.ok(one:getsockname():addr() ~= two:getsockname():addr(), "a NUL more makes another abstract name")
   local _, err = bound("\0" .. unique)
-  T.is(err, "Address already in use", "the same abstract name is in use")
+  T.is(err, text(L.EADDRINUSE), "the same abstract name is in use")
   one:close(); two:close()
   sock, name = bound ""
   T.ok(name:addr():find "^%z%x%x%x%x%x$", "autobind gets an abstract name of five hexadecimal digits")

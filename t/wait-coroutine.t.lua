@@ -7,6 +7,7 @@ local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
 local T = require("tap").plan(37)
+local text = require("llsocket.errno").text
 local before = leak.count()
 
 local function show(...)
@@ -22,9 +23,9 @@ T.is(show(L.wait.set(W.wait) == L.wait.poll, L.wait.is_set()), "true true", "set
 local log = {}
 local function note(...) log[#log + 1] = show(...) end
 local function taken()
-  local text = table.concat(log, "; ")
+  local all = table.concat(log, "; ")
   log = {}
-  return text
+  return all
 end
 
 T.is(show(W.run()), "", "run has nothing to do and returns")
@@ -69,7 +70,7 @@ a:recv()
 
 for _ = 1, 2 do W.spawn(function() note(a:recvable(0.05)) end) end
 W.run()
-T.is(taken(), ("nil %s %d; false"):format("Device or resource busy", L.EBUSY), "two cannot wait for the same at once")
+T.is(taken(), ("nil %s %d; false"):format(text(L.EBUSY), L.EBUSY), "two cannot wait for the same at once")
 local file = assert(io.open(arg[0]))
 local fd = require("llsocket.libc").llsocket1_fileno(file)
 W.spawn(function() note(W.wait(fd, "r", 1)) end)
@@ -89,7 +90,7 @@ for i = 1, 100 do
     local start = sys.clock()
     list[i][1]:recvable(at)
     if sys.clock() - start < at then early = early + 1 end
-    ended[#ended + 1] = at
+    ended[#ended + 1] = start + at -- a loaded machine starts them late, too
   end)
 end
 W.run()

@@ -58,9 +58,9 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS; EINVAL for ancillary data that the
----kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix sockets only; EBADF where a
----descriptor to send, or this one, is closed
+---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS; ENOMEM for more ancillary data than
+---musl takes; EINVAL for what the kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over
+---unix sockets only; EBADF where a descriptor to send, or this one, is closed
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
