@@ -19,8 +19,11 @@ local function fetch(dir, packages)
   if not ok then return (out:gsub("%s+$", ""):gsub("\n", "; ")) end
 end
 
--- Unpacks nginx, or other packages beside it; answers the reason where they cannot be had.
-function M.missing(packages) return fetch(prefix, packages or "") end
+-- Unpacks nginx, or other packages beside it; answers the reason where they cannot be had, or cannot load the shim.
+function M.missing(packages)
+  if os.getenv "LLSOCKET_RUN" then return "the shim is of another machine, or another libc, than nginx" end
+  return fetch(prefix, packages or "")
+end
 
 -- The folder of another package, and of what it needs: apart, for it may bring a LuaJIT of its own.  Nil and the reason
 -- where it cannot be had.
