@@ -1,37 +1,31 @@
--- echo.lua -- the echo server over llsocket.poll, with one buffer for all messages, as in C.
-local ffi = require "ffi"
-local L = require "llsocket"
-
-local buf = ffi.new "uint8_t[4096]"
-local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
-assert(not listener:bind())
-assert(not listener:listen())
-print(listener:getsockname():port())
-io.stdout:flush()
-
-local p = assert(L.poll.new())
-assert(p:add(listener, "r", "listener"))
-local open = 0
-
-local function take()
-  local sock = listener:accept()
-  while sock do
-    assert(p:add(sock, "r"))
-    open = open + 1
-    sock = listener:accept()
+-- echo.lua -- how many rounds does an echo server do, with 1, 50 and 1,000 connections?
+--
+-- load.c is the client, in a process of its own; judged is what the server does with its time on the CPU.
+local cases = {}
+for _, messages in ipairs { "same", "new" } do
+  for _, connections in ipairs { 1, 50, 1000 } do
+    table.insert(cases, {
+      name = ("%d connection%s, %s messages"):format(connections, connections > 1 and "s" or "", messages),
+      counts = connections == 1, messages, connections,
+    })
   end
 end
 
-local function echo(sock)
-  local n = sock:recvinto(buf)
-  if n and sock:sendfrom(buf, n) == n then return end
-  sock:close()
-  open = open - 1
-end
-
-repeat
-  for i = 1, assert(p:wait()) do
-    local sock = p:event(i)
-    if sock == "listener" then take() else echo(sock) end
-  end
-until open == 0
+return {
+  title = "a TCP echo server's rounds", unit = "rounds", chunk = 1000, load = true, cases = cases,
+  turns = 11, seconds = 0.1,
+  rows = {
+    { name = "C", server = "echo" },
+    {
+      name = "llsocket, strings", server = "string.lua", to_c = 0.95, ahead = "strings",
+      short = { to_c = "a string is made of each message" },
+    },
+    { name = "llsocket, buffers", server = "buffer.lua", to_c = 0.95, ahead = "all" },
+    { name = "llsocket, coroutines", server = "coroutine.lua", needs = "llsocket.wait.coroutine" },
+    { name = "lua-socket", server = "luasocket.lua", needs = "socket" },
+    { name = "lua-posix", server = "luaposix.lua", needs = "posix.sys.socket" },
+    { name = "lua-luv", server = "luv.lua", needs = "luv" },
+    { name = "lua-cqueues", server = "cqueues.lua", needs = "cqueues" },
+    { name = "lua-ljsyscall", server = "ljsyscall.lua", needs = "syscall", buffers = true },
+  },
+}

@@ -1,6 +1,6 @@
 // load.c -- starts an echo server, holds connections to it and counts rounds: 64 bytes there and back on each.
 //
-//   load same|new CONNECTIONS SECONDS SERVER [ARG...]   prints rounds a second, and the server's ns of CPU a round
+//   load same|new CONNECTIONS SECONDS SERVER [ARG...]   prints rounds, the ns they took, and the server's ns on the CPU
 //   load same|new CONNECTIONS -ROUNDS SERVER [ARG...]   so many rounds on each connection, for strace and callgrind
 //
 // "same" sends the same 64 bytes always, with "new" no two messages are alike.  The server prints its port, and ends
@@ -143,7 +143,7 @@ static void run(struct connection *all, int epoll, int n, double span, pid_t ser
     } else if (phase == MEASURING && t >= begin + span) {
       phase = OVER;
       double rounds = (double)(done - before);
-      printf("%.0f %.0f\n", rounds / (t - begin), (cpu_of(server) - cpu) / rounds);
+      printf("%.0f %.0f %.0f\n", rounds, (t - begin) * 1e9, cpu_of(server) - cpu);
     }
   }
 }

@@ -68,7 +68,7 @@ local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~
 local function accepts(param, value, name)
   if param.expected == "llsocket.socket" then return value == VALUES[#VALUES] end
   if param.expected == "llsocket.addrinfo" then return is_ai(value) end
-  if param.expected:find "array, pointer" and tostring(value):find "^cdata<int %[1%]>" then return true end
+  if param.expected:find "array.*pointer" and tostring(value):find "^cdata<int %[1%]>" then return true end
   if param.expected:find "^number, socket" then
     return value == 1 or value == VALUES[#VALUES] or value == io.stdout and param.expected:find "file"
   end

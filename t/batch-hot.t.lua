@@ -63,17 +63,6 @@ local CASES = {
 }
 local T = require("tap").plan(#CASES * 2 + 2)
 
--- Bytes that one round adds to the heap, where the collector takes nothing away.
-local function cost(loop)
-  for _ = 1, 3 do loop() end
-  collectgarbage(); collectgarbage "stop"
-  local start = collectgarbage "count"
-  loop()
-  local stop = collectgarbage "count"
-  collectgarbage "restart"
-  return (stop - start) * 1024 / ROUNDS
-end
-
 local function not_judged()
   if os.getenv "LLSOCKET_STRESS" then return "traces come and go under these flags, and count as memory" end
   if not jit.status() then return "interpreted, pointers and parts of structs are boxed" end
@@ -84,7 +73,7 @@ for _, case in ipairs(CASES) do
   trace.is(T, again(LOOP, body), name .. ": a loop compiles")
   local why = not_judged()
   if why then T.skip(1, why) else
-    local bytes = cost(again(ROUNDS, body))
+    local bytes = trace.garbage(again(ROUNDS, body)) / ROUNDS
     if not T.ok(bytes < 4, name .. ": a round allocates nothing") then print("# bytes a round: " .. bytes) end
   end
 end

@@ -7,7 +7,7 @@ local proc = require "proc"
 local values = require "values"
 local show = values.show
 local before = leak.count()
-local T = require("tap").plan(94)
+local T = require("tap").plan(95)
 
 local function failed(e) return show(nil, require("llsocket.errno").text(e), e) end
 local function batch(fields) return assert(L.batch.new(fields)) end
@@ -193,7 +193,7 @@ T.is(show(server:recvbatch(controlled)) .. show(#controlled:control(1)), "1, nil
 
 local function segments()
   local fine = clients[3]:setsockopt(L.IPPROTO_UDP, L.UDP_GRO, "int", 1)
-  if not fine then return T.skip(5, "this kernel does not join segments") end
+  if not fine then return T.skip(6, "this kernel does not join segments") end
   local out = batch { count = 2, size = 5000 }
   out:to(names[3]); out:data(1, ("0123456789"):rep(250)); out:segment(1, 1000)
   T.is(show(server:sendbatch(out, 1)), "1, nil, false", "a message is sent in segments")
@@ -202,13 +202,16 @@ local function segments()
     "and arrives as one, which knows their size")
   T.is(show(clients[3]:sendbatch(joined)), "1, nil, false", "it is answered in segments")
   T.is(show(server:recvbatch(r)), "3, nil, false", "which arrive each for itself")
+  local cut = batch { count = 1, size = 5000, controlsize = 17 }
+  server:sendbatch(out, 1); clients[3]:recvbatch(cut)
+  T.is(show(cut:segment(1), cut:flags(1)), show(0, L.MSG_CTRUNC), "a size of which a part came is none")
   out:segment(2, 7)
   clients[1]:close(); clients[1] = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
   clients[1]:sendto("plain", server_name)
   server:recvbatch(out)
   T.is(show(out:segment(1), out:segment(2)), "0, 0", "what arrives alone is cut no more")
 end
-if L.UDP_GRO and L.UDP_SEGMENT then segments() else T.skip(5, "there are no segments on this system") end
+if L.UDP_GRO and L.UDP_SEGMENT then segments() else T.skip(6, "there are no segments on this system") end
 
 for _, sock in ipairs { server, x, y, lonely, u, v, unpack(clients) } do sock:close() end
 net.cleanup()

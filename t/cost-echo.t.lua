@@ -69,7 +69,7 @@ if why then
 else
   build "load"
   build "echo"
-  local lua = example.command(source .. "/bench/echo.lua")
+  local lua = example.command(source .. "/bench/server/buffer.lua")
   local in_c, in_c_list = cost(dir .. "/echo", 1)
   T.is(#in_c_list, 3, "in C a round is three calls: " .. in_c)
   T.is(cost(lua, 1), in_c, "over llsocket.poll it is the same calls")

@@ -7,7 +7,7 @@ local net = require "net"
 local missing = require "missing"
 local proc = require "proc"
 local before = leak.count()
-local helper = os.getenv "LLSOCKET_FACTS":match "^(.*)/" .. "/stream"
+local helper = ("%s '%s/stream'"):format(os.getenv "LLSOCKET_RUN" or "", os.getenv "LLSOCKET_FACTS":match "^(.*)/")
 local MIB = tonumber(os.getenv "LLSOCKET_DIGEST_MIB") or 16
 local BYTES, EVERY = MIB * 2^20, MIB > 100 and 256 or 32
 local has_buffer, buffers = pcall(require, "string.buffer")
@@ -187,7 +187,7 @@ local T = require("tap").plan(#PATHS + 3)
 local function start(make, what, arguments)
   local near, far, name = make()
   far:cloexec(false)
-  local out = assert(io.popen(("exec '%s' %s %d %s"):format(helper, what, far:fd(), arguments or "")))
+  local out = assert(io.popen(("exec %s %s %d %s"):format(helper, what, far:fd(), arguments or "")))
   far:close()
   near:nonblock(true)
   return near, out, name
@@ -234,7 +234,7 @@ local function files()
     end)
   end
   sink:close(); file:close()
-  return proc.run(("'%s' sum '%s' %d"):format(helper, path, BYTES / size)), printed(taken)
+  return proc.run(("%s sum '%s' %d"):format(helper, path, BYTES / size)), printed(taken)
 end
 if missing.sendfile then T.skip(1, missing.sendfile) else
   local given, taken = files()

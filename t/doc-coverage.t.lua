@@ -8,7 +8,8 @@ local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
 -- The first use adds the methods of a room to the table.
-for _, name in ipairs { "sendmsg", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
+local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd" }
+for _, name in ipairs(FIRST) do assert(handle.methods[name], name) end
 assert(L.socket.activated)
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
@@ -43,7 +44,8 @@ local INNER = set [[
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
   sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
-  mh:name mh:flags msgs:to tube:held cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
+  mh:name mh:flags mh:segment msgs:to tube:held
+  cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
   socket.activated

@@ -6,7 +6,7 @@ local errno = require "llsocket.errno"
 local gai = require "llsocket.gai"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(28)
+local T = require("tap").plan(29)
 local before = leak.count()
 
 ffi.cdef [[
@@ -80,6 +80,28 @@ T.is(select("#", errno.not_sent(EPIPE)) + select("#", errno.not_sent(ECONNRESET)
 T.is(show(gai.failed(L.EAI_SYSTEM, EIO)) .. "; " .. show(gai.failed(L.EAI_FAIL, EIO)),
   ("nil, %s, %d, %d; nil, %s, %d"):format(strerror(EIO), L.EAI_SYSTEM, EIO, gai_strerror(L.EAI_FAIL), L.EAI_FAIL),
   "only EAI_SYSTEM has an errno, and its text")
+
+-- Memory runs out while the names are made, in a process of its own.
+local STARVED = [[
+jit.off()
+local L, errno, sys = require "llsocket", require "llsocket.errno", require "sys"
+local hoard
+local function name() while true do hoard = { hoard, hoard } end end
+local function starved()
+  pcall(name)
+  hoard = hoard[1]
+  return errno.name(L.EAGAIN)
+end
+local start = sys.memory()
+sys.limit_memory(start + 2^21)
+local ok = pcall(starved)
+hoard = nil
+sys.limit_memory(start + 2^30)
+io.write(tostring(ok), " ", tostring(errno.name(L.EPIPE)), " ", tostring(errno.name(L.EBADF)))]]
+local endless = require("sys").endless_memory()
+if endless then T.skip(1, endless) else
+  T.is((require("proc").lua(STARVED)), "false EPIPE EBADF", "names for which there was no memory are made by the next call")
+end
 
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -7,7 +7,7 @@ local net = require "net"
 local nginx = require "nginx"
 local proc = require "proc"
 local sys = require "sys"
-local PLAN = 45
+local PLAN = 47
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
@@ -213,6 +213,21 @@ local function test_logs()
   T.ok(not get("/status"):find "dropped", "nothing was dropped")
 end
 
+local function largest(id)
+  local n = 0
+  for _, message in ipairs(collector.messages(rsyslog, id)) do n = math.max(n, #table.concat(message.lines, "\n")) end
+  return n
+end
+
+-- What clients may send.  rsyslog writes a line break as #012, and so may they.
+local function test_clients()
+  local n, forged = settled(), "/#012unix: GET /forged HTTP/1.0 200 1 0.000"
+  get(forged)
+  get("/" .. ("a"):rep(3000))
+  T.is(settled(), n + 2, "who writes a line break as rsyslog does forges no line")
+  T.ok(largest "access" > 1000 and largest "access" <= 1400, "and the longest request does not make a datagram too long")
+end
+
 -- Asks over TCP, on a connection that stays open.
 local function dial()
   local sock = assert(L.socket.new(L.inet.getaddrinfo(host, "8080")[1]))
@@ -338,6 +353,7 @@ local function main()
   server = nginx.start(conf, dir)
   test_health()
   test_logs()
+  test_clients()
   test_tcpinfo()
   test_drops()
   test_restart()

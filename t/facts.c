@@ -38,6 +38,7 @@
 /* netinet/tcp.h has a shorter struct tcp_info, and the two cannot be included together. */
 #if defined(__linux__) && __has_include(<linux/tcp.h>)
 #include <linux/errqueue.h>
+#include <linux/filter.h>
 #include <linux/tcp.h>
 #include <linux/version.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
@@ -163,6 +164,10 @@ static void messages(void) {
     STRUCT(sock_extended_err) INT(sock_extended_err, ee_errno) INT(sock_extended_err, ee_origin)
     INT(sock_extended_err, ee_type) INT(sock_extended_err, ee_code) INT(sock_extended_err, ee_info)
     INT(sock_extended_err, ee_data)
+#endif
+#ifdef SKF_AD_OFF
+    STRUCT(sock_filter) INT(sock_filter, code) INT(sock_filter, jt) INT(sock_filter, jf) INT(sock_filter, k)
+    STRUCT(sock_fprog) INT(sock_fprog, len) OTHER(sock_fprog, filter)
 #endif
 }
 

@@ -30,7 +30,7 @@ local HOSTS = {
   { "256.1.1.1", NONAME }, { "1.2.3.4.5", NONAME }, { "[::1]", NONAME }, { ":::", NONAME }, { "127.0.0.1%lo", NONAME },
 }
 
-local T = require("tap").plan(#PORTS + #HOSTS + 14)
+local T = require("tap").plan(#PORTS + #HOSTS + 15)
 local before = leak.count()
 
 local function first(arr, ...)
@@ -46,6 +46,41 @@ for _, row in ipairs(HOSTS) do
   local answer = first(inet.getaddrinfo(row[1], "80", nil, nil, L.AI_NUMERICHOST))
   T.is(answer, row[2], ("host %q is answered as it should"):format(row[1]):gsub("%z", "\\0"))
 end
+
+-- What is read without the resolver is what the resolver answers; a canonical name is only its to tell.
+local function described(arr, ...)
+  if not arr then return show(arr, ...) end
+  local out = {}
+  for i, ai in ipairs(arr) do
+    out[i] = ("%s %d %d %d %q"):format(tostring(ai), ai:family(), ai:socktype(), ai:protocol(), ai:bytes())
+  end
+  return table.concat(out, ", ")
+end
+
+local differences = {}
+local function compare(name, ...)
+  local arguments = { ... }
+  local direct = described(inet[name](...))
+  arguments[5] = L.AI_CANONNAME + (arguments[5] or 0)
+  local asked = described(inet[name](unpack(arguments, 1, 5)))
+  if direct ~= asked then table.insert(differences, ("%s %s: %s, %s"):format(name, show(...), direct, asked)) end
+end
+
+local NUMBERS = { "127.0.0.1", "010.0.0.1", "1.2", "255.255.255.255", "::", "::1", "2001:db8::a", "::ffff:192.0.2.1" }
+for _, name in ipairs { "getaddrinfo", "getaddrinfo4", "getaddrinfo6" } do
+  for _, host in ipairs(NUMBERS) do
+    for _, flag in ipairs { L.AI_NUMERICHOST, L.AI_NUMERICHOST + L.AI_PASSIVE } do
+      for _, socktype in ipairs { 0, L.SOCK_STREAM, L.SOCK_DGRAM, L.SOCK_RAW, L.SOCK_SEQPACKET } do
+        for _, protocol in ipairs { 0, L.IPPROTO_TCP, L.IPPROTO_UDP } do
+          compare(name, host, "65535", socktype, protocol, flag)
+        end
+      end
+      compare(name, host, nil, nil, nil, flag)
+      compare(name, host, "0", nil, L.IPPROTO_UDP, flag)
+    end
+  end
+end
+T.is(table.concat(differences, "; "), "", "what is read without the resolver is what the resolver answers")
 
 -- 255.255.255.255 is -1 to inet_addr(3).
 local ai = inet.getaddrinfo("255.255.255.255", "80")[1]

@@ -3,7 +3,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(22)
+local T = require("tap").plan(23)
 
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
 
@@ -32,6 +32,14 @@ print(a:writev { "o", "ld" }, b:recv(), p[1]:writev { "new" }, (p[2]:recv()))
 print(a:sendmsg(L.msghdr.new { data = "old" }), b:recv(), p[1]:sendmsg(M.msghdr.new { data = "new" }), (p[2]:recv()))
 print(L.msghdr ~= M.msghdr)]], "3\told\t3\tnew\n3\told\t3\tnew\ntrue\n",
   "what is loaded by its first use belongs to the load of the socket")
+prints(PRELUDE .. [[
+local batch, mh, pipe = require "llsocket.batch", require "llsocket.msghdr", require "llsocket.pipe"
+local a, b = pair()
+local one, message, tube = batch.new(), mh.new { data = "old" }, pipe.new()
+clear()
+local M = require "llsocket"
+print(a:sendmsg(message), b:recvbatch(one), one:data(1), pcall(a.splice, a, b, tube, 0), M.batch ~= batch)]],
+  "3\t1\told\ttrue\ttrue\n", "so does what was required by itself")
 prints(PRELUDE .. [[
 for _ = 1, 20 do clear(); L = require "llsocket"; pair(); collect() end
 local a, b = pair()

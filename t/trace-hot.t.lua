@@ -5,7 +5,7 @@ local net = require "net"
 local trace = require "trace"
 
 local before = leak.count()
-local T = require("tap").plan(51)
+local T = require("tap").plan(52)
 local ROUNDS = 400
 local DONTWAIT, NOSIGNAL, EAGAIN = L.MSG_DONTWAIT, L.MSG_NOSIGNAL or 0, L.EAGAIN
 local SOL, NODELAY = L.SOL_SOCKET, L.TCP_NODELAY
@@ -54,6 +54,8 @@ local function udp(family, name)
 end
 udp(L.AF_INET, "IPv4")
 if L.socket.new(net.addr(L.AF_INET6, L.SOCK_DGRAM)):bind() then T.skip(4, "no IPv6 loopback") else udp(L.AF_INET6, "IPv6") end
+
+compiles("a numeric address and port", function() return L.inet.getaddrinfo("127.0.0.1", "80") end)
 
 -- Options.
 local tcp = assert(L.socket.new(net.addr()))

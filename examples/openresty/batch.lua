@@ -1,6 +1,6 @@
 -- batch.lua -- collects lines, and sends them as one datagram a second, or as soon as it has 1,400 bytes; in any phase.
 --
--- It never waits: what the kernel does not take at once is dropped.  `lua_shared_dict counts 64k` counts, for all workers.
+-- It never waits, and drops what the kernel does not take at once.  Longer lines go alone.  `lua_shared_dict counts 64k` counts.
 local L = require "llsocket"
 
 local BYTES, SECONDS = 1400, 1 -- a datagram that fits into one packet of an Ethernet

@@ -5,6 +5,7 @@ local slow = require("syslog").new("slow", "/dev/log")
 local tcpinfo = require "tcpinfo"
 
 local SLOW = 1 -- seconds
+local REQUEST = 1000 -- bytes that are logged of a request's first line, which may have 8,000: a datagram should have 1,400
 
 -- A slow answer may be the network's fault.
 local function log_slow(line)
@@ -18,7 +19,8 @@ local M = {}
 function M.request()
   local var = ngx.var
   local seconds = tonumber(var.request_time)
-  local line = ("%s %s %d %s %s"):format(var.remote_addr, var.request, ngx.status, var.bytes_sent, var.request_time)
+  local request = (var.request or "-"):sub(1, REQUEST)
+  local line = ("%s %s %d %s %s"):format(var.remote_addr, request, ngx.status, var.bytes_sent, var.request_time)
   stats:count("status." .. ngx.status)
   stats:timing("request_time", seconds * 1000)
   access:log(line)

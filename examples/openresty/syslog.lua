@@ -39,8 +39,8 @@ local function new(id, host, port, bytes)
   return setmetatable({ batch = lines }, Syslog)
 end
 
--- What a client sends must not look like a line that nobody logged.
-function Syslog:log(line) self.batch:add((line:gsub("%c", "?"))) end
+-- What a client sends must not look like a line that nobody logged: neither by a line break nor by rsyslog's #012.
+function Syslog:log(line) self.batch:add((line:gsub("[%c#]", "?"))) end
 function Syslog:flush() self.batch:flush() end
 
 return { new = new }

@@ -291,8 +291,8 @@ end
 -- The size of the segments that the kernel joined; 0 for a datagram that came alone.
 local function segment_of(batch, i)
   local bytes = batch.controls + i * batch.controlstride
-  local offset = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
-  return offset and cast(int_ptr, bytes + offset)[0] or 0
+  local offset, length = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
+  return offset and length == 4 and cast(int_ptr, bytes + offset)[0] or 0 -- MSG_CTRUNC may have cut it
 end
 
 -- What came beside the data; the room is given to the kernel anew.
@@ -388,4 +388,4 @@ end
 
 M.methods, M.arg = Batch, arg
 
-return M
+return require("llsocket.later").add("llsocket.batch", M)

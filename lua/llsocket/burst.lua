@@ -45,7 +45,7 @@ end
 local function receive_each(sock, batch, flags)
   local into, after, before = batch.into, bor(flags, waits_for_one(flags) and MSG_DONTWAIT or 0), late[sock]
   late[sock] = nil
-  if before then return -1, before end
+  if before and sock.sd >= 0 then return -1, before end
   for i = 1, batch.capacity do
     local n, e = C.llsocket1_recvmsg(sock.sd, into[i].msg_hdr, flags), errno()
     if n < 0 then return stopped(sock, i - 1, e) end
@@ -71,8 +71,9 @@ local function send_each(sd, batch, first, n, flags)
   return n, 0
 end
 
+-- On the BSDs the two are loops of libc's, and one that goes on behind a partial send would mix up a stream.
 if not MSG_WAITFORONE then receive = receive_each end
-if not (MSG_WAITFORONE and quiet) then send = send_each end
+if not (MSG_WAITFORONE and quiet and ffi.os == "Linux") then send = send_each end
 
 ---@class llsocket.socket
 local Socket = {}

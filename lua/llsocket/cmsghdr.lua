@@ -385,4 +385,4 @@ function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_ty
 
 M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
 
-return M
+return require("llsocket.later").add("llsocket.cmsghdr", M)

@@ -4,12 +4,16 @@ local shim = require "llsocket.shim"
 
 ffi.cdef "extern const char llsocket1_consts[];" -- rows of an anonymous struct: a second load may declare it again
 
+local rows = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket1_consts)
+local text, number = ffi.string, tonumber
+
 ---@type table<string, integer>
 local const, i = {}, 0
-local row = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket1_consts)
-while row[i].name ~= nil do
-  const[ffi.string(row[i].name)] = tonumber(row[i].value)
+local row = rows[0]
+while row.name ~= nil do
+  const[text(row.name)] = number(row.value)
   i = i + 1
+  row = rows[i]
 end
 
 return const

@@ -100,6 +100,19 @@ function M.find(bytes, size, wanted_level, wanted_type)
   until got ~= 1
 end
 
+local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_t *"
+
+--- Reads the int of the first header of a kind, without making an object.
+---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
+---@param wanted_level integer
+---@param wanted_type integer
+---@return integer? n  nil where there is none
+function M.integer(into, wanted_level, wanted_type)
+  local offset, length = M.find(into.bytes, into.head.len, wanted_level, wanted_type)
+  if offset and length == 4 then return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0] end
+  return nil
+end
+
 --- Makes objects of the headers that arrived; they own the descriptors from here on.
 ---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
 ---@return llsocket.cmsghdr[] cmsgs

@@ -12,11 +12,22 @@ local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECO
 -- Where two names share a number, the one that people know.
 local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
 
-local names = {}
-for name, value in pairs(const) do
-  local known = ALIAS[name]
-  if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then names[value] = name end
+local function all_names()
+  local all = {}
+  for name, value in pairs(const) do
+    local known = ALIAS[name]
+    if name:find "^E%w+$" and not name:find "^EPOLL" and not (known and const[known] == value) then all[value] = name end
+  end
+  return all
 end
+
+-- Made when first asked for, since it looks at every constant; apart, for memory may run out half-way.
+local lookup = {}
+lookup.__index = function(_, e)
+  lookup.__index = all_names()
+  return lookup.__index[e]
+end
+local names = setmetatable({}, lookup)
 
 local buf_t = ffi.typeof "char[256]"
 

@@ -1,4 +1,5 @@
 -- event.lua -- timers, signals, child exits and wake-ups as descriptors to wait for.
+local bit = require "bit"
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
@@ -16,7 +17,7 @@ int llsocket1_signalfd(const int32_t *signals, int count);
 int llsocket1_pidfd(int pid);
 ]]
 
-local errno, floor = ffi.errno, math.floor
+local errno, floor, band, rshift = ffi.errno, math.floor, bit.band, bit.rshift
 local failed, not_received = report.failed, report.not_received
 local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
 local finalize = shim.llsocket1_finalize
@@ -71,9 +72,9 @@ READ[CHILD] = function(event)
   if pid < 0 then return nil, e end
   if pid == 0 then return nil, EAGAIN end
   local status = status_cell[0]
-  local signal = status % 128
+  local signal = band(status, 127) -- not by %, which is -0 for 0 once compiled on PowerPC
   if signal ~= 0 then return -signal end
-  return floor(status / 256) % 256
+  return band(rshift(status, 8), 255)
 end
 
 --- Takes what has happened: of a timer how often it has run out since, of a signal its number, of a child its exit

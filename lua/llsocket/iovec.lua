@@ -58,14 +58,15 @@ function M.gather(array, parts, skip)
   return count, total
 end
 
---- Points an array at a block of its own, cut into these sizes.
+--- Points an array at a block, cut into these sizes.
 ---@param array llsocket.iovec
 ---@param sizes integer[]  bytes
 ---@param total integer  their sum
+---@param start? ffi.cdata*  memory that the caller of this function keeps; the default is a block of the array's own
 ---@return boolean done  false when there is no memory
-function M.scatter(array, sizes, total)
+function M.scatter(array, sizes, total, start)
   if not reserve(array, #sizes) then return false end
-  array.buffer = M.memory(total)
+  array.buffer = start or M.memory(total)
   if not array.buffer then return false end
   -- No `i - 1`: of two stores below a pointer LuaJIT made an illegal instruction on ARM64 (emit_lso, 2022-03).
   local at, count = ffi.cast(byte_ptr, array.buffer), 0

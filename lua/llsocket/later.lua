@@ -4,7 +4,7 @@
 
 local mine = {}
 
-local function is_ours(name) return type(name) == "string" and name:find "^llsocket" ~= nil end
+local function is_ours(name) return type(name) == "string" and name:sub(1, 8) == "llsocket" end
 
 -- Puts the modules of `from` in place of the library's that are loaded; answers those.
 local function exchange(from)
@@ -24,6 +24,15 @@ function M.keep()
   for name, module in pairs(package.loaded) do
     if is_ours(name) and type(module) == "table" then mine[name] = module end
   end
+end
+
+--- Remembers one that a program may require by itself.
+---@param name string
+---@param module table
+---@return table module
+function M.add(name, module)
+  mine[name] = module
+  return module
 end
 
 --- Loads a module as require does, beside those that were remembered.

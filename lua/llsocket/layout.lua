@@ -47,35 +47,42 @@ local function check(struct, ctype)
   return ctype
 end
 
-local function read_structs(table_of)
-  local structs, i = {}, 0
-  local rows = ffi.cast(row_t, table_of)
-  while rows[i].owner ~= nil do
-    local row = rows[i]
-    if row.name == nil then
-      structs[#structs + 1] = { name = ffi.string(row.owner), size = row.size, align = row.align }
-    else
-      table.insert(structs[#structs], {
-        name = ffi.string(row.name), type = ffi.string(row.type),
-        offset = row.offset, size = row.size,
-      })
-    end
-    i = i + 1
+-- Adds where each struct begins: at a row that names no field.
+local function index(starts, table_of)
+  local row = ffi.cast(row_t, table_of)
+  while row.owner ~= nil do
+    if row.name == nil then starts[ffi.string(row.owner)] = row end
+    row = row + 1
   end
-  return structs
 end
+
+-- A struct and its fields, as the compiler reported them.
+local function read(row)
+  local struct = { name = ffi.string(row.owner), size = row.size, align = row.align }
+  row = row + 1
+  while row.owner ~= nil and row.name ~= nil do
+    struct[#struct + 1] = { name = ffi.string(row.name), type = ffi.string(row.type), offset = row.offset, size = row.size }
+    row = row + 1
+  end
+  return struct
+end
+
+local starts = {}
+index(starts, shim.llsocket1_fields)
 
 ---@type table<string, ffi.ctype*>
-local layout = { fields = {} } -- `fields` has each struct's rows, in the order of their offsets
+local layout = {}
+local fields = {} -- each struct's rows, in the order of their offsets
 
-local function add(structs)
-  for _, struct in ipairs(structs) do
-    layout[struct.name] = check(struct, build(struct, layout))
-    layout.fields[struct.name] = struct
-  end
-end
+-- A struct is built when it is first asked for: most programs need few, and each takes as long as reading a file.
+setmetatable(layout, { __index = function(_, name)
+  if name == "tcp_info" then index(starts, shim.llsocket1_tcpinfo) end
+  if not starts[name] then return nil end
+  local struct = read(starts[name])
+  layout[name], fields[name] = check(struct, build(struct, layout)), struct
+  return layout[name]
+end })
 
-add(read_structs(shim.llsocket1_fields))
-add(read_structs(shim.llsocket1_tcpinfo))
+layout.fields = setmetatable({}, { __index = function(_, name) return layout[name] and fields[name] end })
 
 return layout

@@ -103,6 +103,14 @@ function M.target(buf, size, offset, position, method)
   check.bad(1, method, "writable array, pointer or string.buffer", buf)
 end
 
+-- The part of a string, an array or a pointer; raises for anything else.
+local function still(buf, size, first, method, expected)
+  if type(buf) == "string" then return region(buf, size, first, #buf, method) end
+  local total = type(buf) == "cdata" and total_of(buf) or -1
+  if total >= 0 then return region(buf, size, first, total, method) end
+  check.bad(1, method, expected, buf)
+end
+
 --- Finds memory to send from: a string, an array, a pointer, or what a string.buffer holds.  The caller of this
 --- function keeps `buf` for as long as C may look.
 ---@param buf any
@@ -114,15 +122,21 @@ end
 ---@return integer? size
 function M.source(buf, size, offset, position, method)
   local first = distance(offset, position, method)
-  if type(buf) == "string" then return region(buf, size, first, #buf, method) end
-  if type(buf) == "cdata" then
-    local total = total_of(buf)
-    if total >= 0 then return region(buf, size, first, total, method) end
-  elseif is_buffer(buf) then
-    local start, total = buf:ref()
-    return region(start, size, first, total, method)
-  end
-  check.bad(1, method, "string, array, pointer or string.buffer", buf)
+  if not is_buffer(buf) then return still(buf, size, first, method, "string, array, pointer or string.buffer") end
+  local start, total = buf:ref()
+  return region(start, size, first, total, method)
+end
+
+--- Finds memory to send from that does not move by itself, as a string.buffer's does: a string, an array or a pointer.
+---@param buf any
+---@param size any  bytes; the default is what is left of a string or a fixed array
+---@param offset any  bytes; the default is 0
+---@param position integer  of `offset` among the arguments
+---@param method string  the caller's name, for messages
+---@return ffi.cdata*? start  nil where it does not fit
+---@return integer? size
+function M.lasting(buf, size, offset, position, method)
+  return still(buf, size, distance(offset, position, method), method, "string, array or pointer")
 end
 
 return M

@@ -12,10 +12,12 @@ local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.control"
 local iovec = require "llsocket.iovec"
+local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
 
 local EINVAL, EMSGSIZE, ENOMEM = const.EINVAL, const.EMSGSIZE, const.ENOMEM
 local MAX_PARTS = 1024 -- IOV_MAX, what Linux and the BSDs take in one call
+local IPPROTO_UDP, UDP_GRO = const.IPPROTO_UDP, const.UDP_GRO
 local CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 
 ---@class llsocket.msghdr
@@ -52,6 +54,20 @@ local function check_size(size, position, method)
   if #sizes > MAX_PARTS then return nil, EMSGSIZE end
   if total < 1 or total >= 2^31 then return nil, EINVAL end
   return sizes, total
+end
+
+-- Raises unless `into` is memory to receive into; answers the sizes, their sum and where it begins; or nil and the
+-- errno.
+local function check_into(into, size)
+  if type(into) ~= "cdata" then check.bad(1, "new", "writable array or pointer", into) end
+  local sizes, total
+  if type(size) ~= "nil" then
+    sizes, total = check_size(size, 1, "new")
+    if not sizes then return nil, total end
+  end
+  local start, length = memory.target(into, total, nil, 1, "new")
+  if not start or length < 1 or length >= 2^31 then return nil, EINVAL end
+  return sizes or { length }, length, start
 end
 
 local function check_control(cmsgs, position, method)
@@ -110,29 +126,36 @@ local function blank()
   }, meta)
 end
 
+-- The sizes of the buffers to receive into, their sum, and where the caller's memory begins; or nil and the errno.
+local function check_buffers(t)
+  if type(t.into) ~= "nil" then return check_into(t.into, t.size) end
+  return check_size(type(t.size) == "nil" and 4096 or t.size, 1, "new")
+end
+
 -- What has gone wrong with the arguments of new; answers the sizes otherwise.
 local function check_new(t)
   check.optional(addrinfo.arg, t.name, 1, "new")
   if type(t.control) ~= "nil" then check_control(t.control, 1, "new") end
   local e = type(t.data) ~= "nil" and check_data(t.data, 1, "new")
-  local sizes, total = check_size(type(t.size) == "nil" and 4096 or t.size, 1, "new")
+  local sizes, total, start = check_buffers(t)
   local room = type(t.controlsize) == "nil" and 2048 or t.controlsize
   local room_ok = check.int(room, 1, "new") and room >= 0 and room <= 2^20
   if e or not sizes then return nil, e or total end
   if not room_ok then return nil, EINVAL end
-  return sizes, total, room
+  return sizes, total, room, start
 end
 
 ---@class llsocket.msghdr.fields
 ---@field name? llsocket.addrinfo  where to send
 ---@field data? string|string[]  at most 1,024 parts, sent without joining them
 ---@field size? integer|integer[]  bytes of the buffers to receive into, at most 1,024; 2^31-1 in all; the default is 4096
+---@field into? ffi.cdata*  memory to receive into, an array or a pointer; then `size` is by default the array's own
 ---@field control? llsocket.cmsghdr[]  to send
 ---@field controlsize? integer  bytes of room for ancillary data to receive, 0 to 2^20; the default is 2048
 
 local M = {}
 
---- Makes a message.  What it receives into is allocated by the first receive.
+--- Makes a message.  What it receives into is allocated by the first receive, unless it is the caller's.
 ---@param t? llsocket.msghdr.fields
 ---@return llsocket.msghdr? mh
 ---@return string? err
@@ -140,10 +163,11 @@ local M = {}
 function M.new(t)
   if type(t) == "nil" then t = {} end
   if type(t) ~= "table" then check.bad(1, "new", "table", t) end
-  local sizes, total, room = check_new(t)
+  local sizes, total, room, start = check_new(t)
   if not sizes then return failed(total) end
   local mh = blank()
   mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(t.size) ~= "table"
+  if start then mh.memory, mh.start = t.into, start end -- the pointer alone would not keep the memory
   set_name(mh, t.name)
   local e = set_data(mh, t.data or "") or set_control(mh, t.control or mh.none)
   if e then return failed(e) end
@@ -220,6 +244,15 @@ function Msghdr:flags()
   return self.message_flags
 end
 
+--- Tells the size of the datagrams that arrived joined into one; see UDP_GRO in udp(7) and the option udpgro.
+--- Allocates nothing.
+---@return integer? size  bytes of each but the last, which may be shorter; nil where one datagram came as it was
+function Msghdr:segment()
+  is_self(self, "segment")
+  if not (self.received and UDP_GRO) then return nil end
+  return control.integer(self.receiving, IPPROTO_UDP, UDP_GRO)
+end
+
 --- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
@@ -248,7 +281,7 @@ end
 -- The first receive makes the buffers.
 local function make_room(mh)
   local receiving = control.receiver(mh.controlsize)
-  if not (receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size)) then return ENOMEM end
+  if not (receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size, mh.start)) then return ENOMEM end
   mh.into.msg_iov, mh.into.msg_iovlen = mh.scattered.iov, #mh.sizes
   mh.into.msg_control = mh.controlsize > 0 and receiving.bytes or nil
   mh.receiving = receiving -- last: an error before leaves no half of it
@@ -292,4 +325,4 @@ end
 
 M.methods, M.arg, M.check_data, M.check_size = Msghdr, arg, check_data, check_size
 
-return M
+return require("llsocket.later").add("llsocket.msghdr", M)

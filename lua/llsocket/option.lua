@@ -73,6 +73,8 @@ local OPTIONS = {
   { "transparent",        "IPPROTO_IP",   "IP_TRANSPARENT",       "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
   { "transparent",        "IPPROTO_IPV6", "IPV6_TRANSPARENT",     "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
   { "ttl",                "IPPROTO_IP",   "IP_TTL",               "hops",    "How many hops an IPv4 packet may go, 1 to 255." },
+  { "udpgro",             "IPPROTO_UDP",  "UDP_GRO",              "boolean", "Receives datagrams of one size and sender joined." },
+  { "udpsegment",         "IPPROTO_UDP",  "UDP_SEGMENT",          "count",   "Cuts each send into datagrams, bytes; 0 for not." },
   { "unread",             "ioctl",        "FIONREAD",             "queue",   "Bytes that wait to be received.", "read only" },
   { "unsent",             "ioctl",        "SIOCOUTQ",             "queue",   "Bytes that the peer has not acknowledged yet.", "read only" },
   { "v6only",             "IPPROTO_IPV6", "IPV6_V6ONLY",          "boolean", "Keeps IPv4 off an IPv6 socket." },
@@ -148,6 +150,8 @@ end
 ---@field tos fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field transparent fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field ttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
+---@field udpgro fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field udpsegment fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
 ---@field unread fun(self: llsocket.socket): integer?, string?, integer?
 ---@field unsent fun(self: llsocket.socket): integer?, string?, integer?
 ---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?

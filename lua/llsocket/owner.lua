@@ -320,7 +320,9 @@ function Socket:shutdown(flag)
   if e then return refused(e) end
 end
 
--- Answers the errno of the first that failed.
+-- Answers the errno of the first that failed.  The finaliser stays, though nothing is left to finalise: to take it back
+-- leaves holes in LuaJIT's table of finalisers, and where that is full but for a hole each birth rehashes it all (20 us
+-- instead of 0.7 with 1,023 sockets open).
 local function release(sock, flag)
   local sd = sock.sd
   if sd < 0 then return nil end

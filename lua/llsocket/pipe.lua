@@ -78,4 +78,4 @@ end
 
 M.methods, M.arg = Pipe, arg
 
-return M
+return require("llsocket.later").add("llsocket.pipe", M)

@@ -54,7 +54,7 @@ end
 ---@param text string
 ---@return integer? namelen  nil when `text` is none of `family`
 function M.from_text(name, family, text)
-  if text:find "%z" then return nil end
+  if text:find("\0", 1, true) then return nil end -- a pattern would not compile
   name.any.ss_family = family
   if family == AF_INET then
     if C.llsocket1_inet_pton(family, text, name.in4.sin_addr) ~= 1 then return nil end
@@ -120,6 +120,14 @@ end
 function M.port(name, family)
   if family == AF_INET then return ntohs(name.in4.sin_port) end
   if family == AF_INET6 then return ntohs(name.in6.sin6_port) end
+end
+
+--- Writes the port of an IPv4 or IPv6 address.
+---@param name ffi.cdata*
+---@param family integer  AF_INET or AF_INET6
+---@param port integer  0 to 65535
+function M.set_port(name, family, port)
+  if family == AF_INET then name.in4.sin_port = ntohs(port) else name.in6.sin6_port = ntohs(port) end
 end
 
 --- Tells the IPv6 scope, an interface's index; 0 where there is none.

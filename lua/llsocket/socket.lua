@@ -22,6 +22,8 @@ local LATER = {
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
   recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
   sendtofrom = "llsocket.buffer",
+  sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
+  steer = "llsocket.steer",
   recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
   splice = "llsocket.splice",
   onclose = "llsocket.hook",

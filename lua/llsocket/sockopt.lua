@@ -178,12 +178,12 @@ function KIND.string.write(sd, level, opt, text, position, method)
   return KIND.bytes.write(sd, level, opt, text, position, method)
 end
 
--- What may be written signed or unsigned is read unsigned.
+-- What may be written signed or unsigned is read unsigned; not by `% 2^32`, which is -0 for 0 once compiled on PowerPC.
 KIND.word = {
   read = function(sd, level, opt)
     local n, err, e = read_int(sd, level, opt)
     if not n then return nil, err, e end
-    return n % 2^32
+    return n < 0 and n + 2^32 or n
   end,
   write = KIND.int.write,
 }

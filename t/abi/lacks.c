@@ -5,6 +5,7 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -124,6 +125,28 @@ static void small_rooms(void) {
     receives("8 descriptors into room for 2", pair[1], CMSG_LEN(2 * sizeof(int)));
 }
 
+/* Three segments, which come as one again. */
+static void segments(void) {
+    int udp = socket(AF_INET, SOCK_DGRAM, 0), to = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_in name = v4("127.0.0.1");
+    socklen_t size = sizeof name;
+    union { struct cmsghdr head; char bytes[64]; } control = { .bytes = "" };
+    static char data[2500], got[65536];
+    struct iovec bytes = { data, sizeof data }, room = { got, sizeof got };
+    struct msghdr msg = { .msg_name = &name, .msg_namelen = size, .msg_iov = &bytes, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = CMSG_SPACE(sizeof(uint16_t)) };
+    bind(to, (struct sockaddr *)&name, size);
+    getsockname(to, (struct sockaddr *)&name, &size);
+    setsockopt(to, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+    control.head = (struct cmsghdr){ .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) };
+    memcpy(CMSG_DATA(&control.head), &(uint16_t){ 1000 }, sizeof(uint16_t));
+    printf("sendmsg with UDP_SEGMENT: %s\n", name_of(sendmsg(udp, &msg, 0) < 0 ? errno : 0));
+    memset(&control, 0, sizeof control);
+    msg = (struct msghdr){ .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    memcpy(&on, recvmsg(to, &msg, MSG_DONTWAIT) < 0 ? data : (char *)CMSG_DATA(&control.head), sizeof on);
+    printf("recvmsg has UDP_GRO: %d\n", on);
+}
+
 static void interfaces(void) {
     struct ifaddrs *list, *i;
     char text[INET_ADDRSTRLEN];
@@ -143,6 +166,7 @@ int main(void) {
     groups(udp);
     messages(socket(AF_INET, SOCK_DGRAM, 0));
     small_rooms();
+    segments();
     interfaces();
     return 0;
 }

@@ -7,7 +7,8 @@ local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
 -- Rooms that are loaded by their first use.
-for _, name in ipairs { "sendmsg", "recvinto", "recvbatch", "splice", "onclose", "getfd" } do assert(handle.methods[name]) end
+local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd" }
+for _, name in ipairs(FIRST) do assert(handle.methods[name], name) end
 assert(L.socket.activated)
 
 local M = { huge = math.huge, nan = 0 / 0 }
@@ -64,6 +65,9 @@ local socket = {
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
+  udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
+  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "transfer" },
+  steer = { "plain", "steering", "sockets" },
 }
 
 local addrinfo = {
@@ -71,7 +75,8 @@ local addrinfo = {
   addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" }, bytes = { "never" },
 }
 
-local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" } }
+local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" },
+  segment = { "never" } }
 
 local batch = {
   count = { "object", "slot?" }, data = { "object", "slot", "string?" }, pointer = { "object", "slot" },
@@ -167,6 +172,7 @@ local function kinds(ai)
     offset = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1 } },
     seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
     linger = { { number = 1 }, "number", 1, over(2^31, -1) },
+    steering = { { string = 1 }, "string", "cpu" }, sockets = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     pid = { { number = 1 }, "number", 1, over(2^31, -1) },
@@ -184,6 +190,7 @@ local function kinds(ai)
     parts = { { table = 1 }, "array of strings", { "x" } },
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
     memory = { { string = 1 }, "string, array, pointer or string.buffer", ffi.new "uint8_t[64]" },
+    permanent = { { string = 1 }, "string, array or pointer", ffi.new "uint8_t[64]" },
     extent = { { number = 1 }, "number", 64, over(65, -1) },
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },

@@ -2,33 +2,12 @@
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local newcomer = require "newcomer"
 local nginx = require "nginx"
 local proc = require "proc"
 local source = os.getenv "LLSOCKET_SOURCE"
 local T = require("tap").plan(14)
 local before = leak.count()
-
--- The blocks of the page that is to be copied: its language, what it is to be, and its text.
-local function blocks()
-  local out, block = {}, nil
-  for line in nginx.read(source .. "/doc/openresty.md"):match "^(.-)\n## Phases\n":gmatch "([^\n]*)\n" do
-    if block and line == "```" then block = nil
-    elseif block then block.text = block.text .. line .. "\n"
-    elseif line:find "^```" then
-      local language, name = line:match "^```(%a+) ?(.*)$"
-      block = { language = language, name = name, text = "" }
-      out[#out + 1] = block
-    end
-  end
-  return out
-end
-
--- Two ports that nobody has.
-local function port(socktype)
-  local sock, ai = net.bound(L.AF_INET, socktype)
-  sock:close()
-  return ai:port()
-end
 
 -- What a program called nginx does: Debian's, unpacked.  Its configuration loads modules that are installed, if any.
 local NGINX = [[#!/bin/sh
@@ -38,26 +17,12 @@ exec 'PREFIX/usr/sbin/nginx' "$@" \
     load_module PREFIX/usr/lib/nginx/modules/ngx_http_lua_module.so;"
 ]]
 
--- The whole page as one script: what is to be saved is saved, the receiver has a terminal of its own.
-local function script(dir)
-  local out = { "set -e; unset LUA_PATH LUA_CPATH; cd " .. dir .. "/clone; export PATH=" .. dir .. "/bin:$PATH" }
-  for _, block in ipairs(blocks()) do
-    if block.name == "receiver" then
-      out[#out + 1] = ("( %s ) >%s/received 2>&1 &"):format(block.text, dir)
-      out[#out + 1] = "sleep 1" -- the reader takes longer to turn to the other terminal
-    elseif block.language == "sh" then out[#out + 1] = block.text
-    else out[#out + 1] = ("cat >%s <<'END-OF-BLOCK'\n%sEND-OF-BLOCK"):format(block.name, block.text) end
-  end
-  local ports = { ["8125"] = port(L.SOCK_DGRAM), ["8080"] = port(L.SOCK_STREAM) }
-  return (table.concat(out, "\n"):gsub("%f[%d]%d%d%d%d%f[%D]", ports))
-end
-
 local function follow()
   local dir = net.tmpdir()
   proc.run(("cd '%s' && mkdir clone bin && cp -r '%s/csrc' '%s/lua' clone && rm -f clone/lua/llsocket/shim.so")
     :format(dir, source, source))
   nginx.write(dir .. "/bin/nginx", (NGINX:gsub("PREFIX", (nginx.prefix))))
-  nginx.write(dir .. "/script", script(dir))
+  nginx.write(dir .. "/script", "export PATH=" .. dir .. "/bin:$PATH\n" .. newcomer.script(dir))
   local nobody = proc.run("id -u"):match "^0\n" and "setpriv --reuid=nobody --regid=nogroup --clear-groups" or ""
   if not select(2, proc.run(("%s test -r '%s'"):format(nobody, nginx.prefix))) then nobody = "" end
   proc.run(("chmod +x %s/bin/nginx; [ -z '%s' ] || chown -R nobody %s"):format(dir, nobody, dir))

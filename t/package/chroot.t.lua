@@ -3,8 +3,9 @@
 local install = require "install"
 local leak = require "leak"
 local net = require "net"
+local newcomer = require "newcomer"
 local proc = require "proc"
-local T = require("tap").plan(17)
+local T = require("tap").plan(22)
 local before = leak.count()
 
 local function codename() return install.read "/etc/os-release":match "VERSION_CODENAME=(%w+)" end
@@ -61,8 +62,26 @@ local function rock(root)
   T.ok(install.sh(command .. "remove llsocket") and left(root) == "", "luarocks remove, and nothing is left")
 end
 
+-- The page on OpenResty, with nginx as Debian installs it, by root and in a folder that nobody else may read.
+local function openresty(root)
+  local told = "nginx libnginx-mod-http-lua gcc curl"
+  local page = install.read(install.source .. "/doc/openresty.md")
+  T.ok(page:find("apt-get install " .. told, 1, true), "doc/openresty.md tells what follows")
+  install.write(root .. "/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n") -- nothing is started
+  install.sh(("chmod +x '%s/usr/sbin/policy-rc.d'"):format(root))
+  T.ok(apt(root, "install python3 " .. told), "apt-get installs nginx and its Lua")
+  install.sh(("cp -r '%s' '%s/root/clone' && rm -f '%s/root/clone/lua/llsocket/shim.so'"):format(install.copy(), root, root))
+  install.write(root .. "/root/script", newcomer.script "/root")
+  local ok, text = install.sh(("env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot '%s' sh /root/script"):format(root))
+  T.ok(ok and text:find("hello\n", 1, true), "what the page says can be copied into a shell")
+  net.await(function() return not install.read(root .. "/root/clone/hello/nginx.pid"):find "%d" end)
+  T.is(install.read(root .. "/root/received"), "hello:1|c\n", "and the datagram arrives from the log phase")
+  local errors = install.read(root .. "/root/clone/hello/error.log")
+  T.ok(not errors:find "%[error%]" and not errors:find "%[emerg%]", "no error is logged")
+end
+
 local root, why = bootstrap()
-if root then package(root); meson(root); rock(root) else T.skip(16, why) end
+if root then package(root); meson(root); rock(root); openresty(root) else T.skip(21, why) end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

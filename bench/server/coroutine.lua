@@ -1,4 +1,4 @@
--- echo-coroutine.lua -- the echo server with a coroutine for each connection.
+-- coroutine.lua -- the echo server with a coroutine for each connection.
 local L = require "llsocket"
 local co = require "llsocket.wait.coroutine"
 

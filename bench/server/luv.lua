@@ -1,4 +1,4 @@
--- echo-luv.lua -- the echo server over lua-luv.
+-- luv.lua -- the echo server over lua-luv.
 local uv = require "luv"
 
 local listener = uv.new_tcp()

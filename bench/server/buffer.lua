@@ -1,6 +1,8 @@
--- echo-string.lua -- the echo server over llsocket.poll, with a Lua string for each message.
+-- buffer.lua -- the echo server over llsocket.poll, with one buffer for all messages, as in C.
+local ffi = require "ffi"
 local L = require "llsocket"
 
+local buf = ffi.new "uint8_t[4096]"
 local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
 assert(not listener:bind())
 assert(not listener:listen())
@@ -21,8 +23,8 @@ local function take()
 end
 
 local function echo(sock)
-  local message = sock:recv()
-  if message and sock:send(message) == #message then return end
+  local n = sock:recvinto(buf)
+  if n and sock:sendfrom(buf, n) == n then return end
   sock:close()
   open = open - 1
 end

@@ -1,4 +1,4 @@
--- echo-cqueues.lua -- the echo server over lua-cqueues.
+-- cqueues.lua -- the echo server over lua-cqueues.
 local cqueues = require "cqueues"
 local socket = require "cqueues.socket"
 

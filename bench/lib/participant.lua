@@ -1,0 +1,126 @@
+-- participant.lua -- starts one participant for one question, in a process of its own, and reads what it measured.
+local M = {}
+
+-- Where things are; bench/all.lua fills it in: root, build, luajit.
+M.place = {}
+
+local function quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
+
+local function output_of(command)
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+function M.program(name) return M.place.build .. "/bench/" .. name end
+
+function M.has(tool) return output_of("command -v " .. tool) ~= "" end
+
+function M.present(row) return not row.needs or (pcall(require, row.needs)) end
+
+-- The file that sendfile sends, made when it is first asked for.
+local file
+local function file_of(size)
+  if file then return file end
+  file = M.program "sendfile.data"
+  local out = assert(io.open(file, "w"))
+  for _ = 1, size / 2^20 do out:write((("0123456789abcdef"):rep(2^16))) end
+  out:close()
+  return file
+end
+
+function M.cleanup()
+  if file then os.remove(file) end
+end
+
+local function environment()
+  local place = M.place
+  return ("LUA_PATH=%s LUA_CPATH=%s "):format(quote(place.root .. "/lua/?.lua;" .. place.root .. "/?.lua;;"),
+    quote(place.build .. "/csrc/?.so;;"))
+end
+
+-- The server of an echo, which load.c starts.
+local function echo(row, case, span, tool)
+  local name, luajit = row.server, M.place.luajit
+  local command = name:find "%.lua$" and luajit .. " " .. M.place.root .. "/bench/server/" .. name or M.program(name)
+  return ("%s %s %d %g %s %s"):format(M.program "load", case[1], case[2], span, tool, command)
+end
+
+-- The command by which a row of a question works for so many seconds, or as many operations as the negative says.
+local function command_of(question, row, case, span, tool)
+  if question.load then return echo(row, case, span, tool) end
+  local head = question.crowd and M.program "crowd" .. " " or ""
+  local work = row.work and ("%s %s"):format(M.program "work", row.work)
+    or ("%s %s/bench/one.lua %s %d"):format(M.place.luajit, M.place.root, question.name, row.index)
+  local words = { head .. tool, work, ("%g"):format(span) }
+  for _, word in ipairs(case) do words[#words + 1] = quote(word) end
+  if question.file then table.insert(words, ("%d %s"):format(question.file, file_of(question.file))) end
+  return table.concat(words, " ")
+end
+
+-- Nanoseconds (or bytes) that one operation takes, those on the CPU, and its garbage.
+function M.sample(question, row, case, span)
+  local said = output_of(environment() .. "timeout 60 " .. command_of(question, row, case, span, ""))
+  local n, wall, cpu, more = said:match "(%d+) (%d+) (%d+) ?([%d.]*)\n$"
+  if not n then error(("%s, %s: %s"):format(question.name, row.name, said), 0) end
+  return { wall = wall / n, cpu = cpu / n, more = tonumber(more) }
+end
+
+local CALLGRIND = "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file="
+
+local function run(question, row, case, operations, tool)
+  return assert(io.popen(environment() .. "timeout 120 " .. command_of(question, row, case, -operations, tool) .. " 2>&1"))
+end
+
+-- What one operation costs, from a short run and a longer one, so that starting and compiling drop out; nil where it
+-- cannot be told.  The two run at the same time: other processes do not change what is counted.
+local function difference(question, row, case, operations, tool, pattern)
+  local pipes, counts = {}, {}
+  for i = 1, 2 do pipes[i] = run(question, row, case, operations * i, tool) end
+  for i = 1, 2 do
+    counts[i] = tonumber(pipes[i]:read "*a":match(pattern))
+    pipes[i]:close()
+  end
+  return counts[1] and counts[2] and (counts[2] - counts[1]) / operations
+end
+
+-- What callgrind counted between the two marks of one run: that compiling differs from run to run does not show.
+local function between_marks(question, row, case, operations)
+  local out = M.program "callgrind"
+  run(question, row, case, operations, CALLGRIND .. out .. " --dump-before=getpgid"):close()
+  local second = io.open(out .. ".2")
+  local total = second and tonumber(second:read "*a":match "\ntotals: (%d+)")
+  if second then second:close() end
+  for _, part in ipairs { "", ".1", ".2", ".3" } do os.remove(out .. part) end
+  return total and total / (operations / 2)
+end
+
+local function operations_of(question) return (question.chunk or 100) * (question.chunks or 8) end
+
+-- User-space instructions of one operation.
+function M.instructions(question, row, case)
+  if not M.has "valgrind" then return nil end
+  if not question.load then return between_marks(question, row, case, operations_of(question)) end
+  return difference(question, row, case, operations_of(question), CALLGRIND .. "/dev/null", "Collected : (%d+)")
+end
+
+-- System calls of one operation.
+function M.calls(question, row, case)
+  if not M.has "strace" then return nil end
+  return difference(question, row, case, operations_of(question), "strace -c", "(%d+)%s+%d* total%s")
+end
+
+-- What the machine is.
+function M.machine()
+  local function first(command) return (output_of(command):match "[^\n]*") end
+  return {
+    cpu = first "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1", cpus = tonumber((first "nproc")),
+    kernel = first "uname -sr", luajit = first(M.place.luajit .. " -v"), compiler = first "cc --version",
+    date = os.date "!%Y-%m-%d", load = first "cut -d' ' -f1-3 /proc/loadavg",
+    peers = (output_of [[dpkg-query -W -f '${Package} ${Version}, ' lua-socket lua-posix lua-luv lua-cqueues lua-ljsyscall]]
+      :gsub("dpkg%-query[^\n]*\n", ""):gsub(", $", "")),
+  }
+end
+
+return M

@@ -1,0 +1,35 @@
+-- string.lua -- the echo server over llsocket.poll, with a Lua string for each message.
+local L = require "llsocket"
+
+local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
+assert(not listener:bind())
+assert(not listener:listen())
+print(listener:getsockname():port())
+io.stdout:flush()
+
+local p = assert(L.poll.new())
+assert(p:add(listener, "r", "listener"))
+local open = 0
+
+local function take()
+  local sock = listener:accept()
+  while sock do
+    assert(p:add(sock, "r"))
+    open = open + 1
+    sock = listener:accept()
+  end
+end
+
+local function echo(sock)
+  local message = sock:recv()
+  if message and sock:send(message) == #message then return end
+  sock:close()
+  open = open - 1
+end
+
+repeat
+  for i = 1, assert(p:wait()) do
+    local sock = p:event(i)
+    if sock == "listener" then take() else echo(sock) end
+  end
+until open == 0

@@ -1,0 +1,245 @@
+-- zerocopy.lua -- sends that leave the bytes where they are, and what keeps them there; see MSG_ZEROCOPY in the
+-- kernel's documentation.
+--
+-- The kernel reads the memory after the call has returned, and tells by the error queue when it is done.  It holds the
+-- pages, but not what is in them: memory that Lua collected and used again would go out with its new bytes.  So each
+-- buffer is kept until the kernel has told.  It numbers the sends of a socket that succeed, from 0, modulo 2^32.
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local check = require "llsocket.check"
+local report = require "llsocket.errno"
+local handle = require "llsocket.handle"
+local memory = require "llsocket.memory"
+local sockopt = require "llsocket.sockopt"
+local transfer = require "llsocket.transfer"
+
+ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
+
+local errno, min, bor = ffi.errno, math.min, bit.bor
+local is_self, has_empty, not_received, not_sent = handle.self, handle.has_empty, report.not_received, report.not_sent
+local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
+local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
+local MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0
+local SOL_SOCKET, SO_ZEROCOPY, MSG_ZEROCOPY = const.SOL_SOCKET, const.SO_ZEROCOPY, const.MSG_ZEROCOPY
+local ORIGIN, COPIED = const.SO_EE_ORIGIN_ZEROCOPY, const.SO_EE_CODE_ZEROCOPY_COPIED
+local KIND = sockopt.KIND
+
+local is_there = SO_ZEROCOPY and MSG_ZEROCOPY and ORIGIN and layout.sock_extended_err
+local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- whose completions is_error knows
+local WORD = 2^32
+
+-- Below this many bytes, as the kernel's documentation has it, holding the pages and telling costs more than a copy.
+local LEAST = 10240
+
+---@class llsocket.socket
+local Socket = {}
+
+-- By socket: `anchors` by number, how many those are, and the number of the next send.  `keeper` is the socket itself
+-- while there are any, since only its error queue tells when they may go.
+local states = setmetatable({}, { __mode = "k" })
+
+-- The anchors of sockets that were closed or given up before the kernel had told: nobody ever will.
+local kept = {}
+
+-- Sends that somebody else had counted would make every number wrong, so the option must be off until now.
+local function begin(sock)
+  if sock.sd < 0 then return nil, EBADF end
+  if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
+  local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
+  if not on or on ~= 0 then return nil, e or EBUSY end
+  states[sock] = { anchors = {}, outstanding = 0, next = 0 } -- first: with the option on and no memory it would be EBUSY
+  on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
+  if not on then
+    states[sock] = nil
+    return nil, e
+  end
+  sock.watched = true
+  return states[sock]
+end
+
+local function let_go(anchors, id)
+  if anchors[id] == nil then return 0 end
+  anchors[id] = nil
+  return 1
+end
+
+local function let_go_many(anchors, first, last)
+  local done = 0
+  for i = 0, (last - first) % WORD do done = done + let_go(anchors, (first + i) % WORD) end
+  return done
+end
+
+--- Lets go what the kernel is done with.  A number that was not expected was used by a send that failed half-way.
+---@param state { anchors: table<integer, any>, outstanding: integer, next: integer, keeper?: llsocket.socket }
+---@param first integer  number of a send, 0 to 2^32-1
+---@param last integer  likewise; smaller where the numbers wrap
+---@return integer done  how many were outstanding
+local function release(state, first, last)
+  local ahead = (last + 1 - state.next) % WORD
+  if ahead < WORD / 2 then state.next = (last + 1) % WORD end
+  local done = (first == last and let_go or let_go_many)(state.anchors, first, last)
+  state.outstanding = state.outstanding - done
+  if state.outstanding == 0 then state.keeper = nil end
+  return done
+end
+
+local ROOM = 512
+local reader_t = is_there and ffi.typeof([[
+  struct { $ header; $ err; int32_t cell[5]; uint8_t control[512] __attribute__((aligned(16))); }
+]], layout.msghdr, layout.sock_extended_err)
+local ERR_SIZE = is_there and ffi.sizeof(layout.sock_extended_err)
+
+-- What reads the queue is a call's own while it lasts; one is kept for the next.
+local spare
+
+local function is_error(level, kind)
+  return level == const.IPPROTO_IP and kind == const.IP_RECVERR
+    or level == const.IPPROTO_IPV6 and kind == const.IPV6_RECVERR
+end
+
+-- Reads one header at `at`; answers where the next is, and whether `r.err` is now what it carried.
+local function read_header(r, length, at)
+  if shim.llsocket1_cmsg_get(r.control, length, at, r.cell) ~= 1 then return nil end
+  local level, kind, offset, size, after = r.cell[0], r.cell[1], r.cell[2], r.cell[3], r.cell[4]
+  local found = is_error(level, kind) and size >= ERR_SIZE
+  if found then ffi.copy(r.err, r.control + offset, ERR_SIZE) end
+  return after, found
+end
+
+-- Whether a message of the queue has an error; mostly it is the first header.
+local function find(r, length)
+  local at, found = read_header(r, length, 0)
+  while at and not found do at, found = read_header(r, length, at) end
+  return found
+end
+
+-- Answers how many sends a message tells of, and whether they were copied.
+local function take(state, r, length)
+  local err = r.err
+  if not find(r, length) or err.ee_origin ~= ORIGIN or err.ee_errno ~= 0 then return 0, false end
+  return release(state, err.ee_info, err.ee_data), err.ee_code == COPIED
+end
+
+local function receive(sock, r)
+  local header = r.header
+  header.msg_control, header.msg_controllen = r.control, ROOM
+  local n, e = C.llsocket1_recvmsg(sock.sd, header, bor(const.MSG_ERRQUEUE, const.MSG_DONTWAIT)), errno()
+  if n < 0 then return nil, e end
+  return tonumber(header.msg_controllen)
+end
+
+local function take_more(sock, state, r, done, copied)
+  local length, e = receive(sock, r)
+  while length do
+    local more, some = take(state, r, length)
+    done, copied = done + more, copied or some
+    length, e = receive(sock, r)
+  end
+  if e ~= EAGAIN then return nil, e end
+  return done, copied
+end
+
+-- Reads the queue until nothing is outstanding, or it is empty; answers how many sends are done and whether one was
+-- copied, or nil and the errno.  The kernel joins what it tells, so that one message is the rule.
+local function drain(sock, state)
+  local r, done, copied = spare or reader_t(), 0, false
+  spare = nil
+  local length, e = receive(sock, r)
+  if length then done, copied = take(state, r, length) end
+  if length and (done == 0 or state.outstanding > 0) then done, copied = take_more(sock, state, r, done, copied) end
+  spare = r
+  if not length and e ~= EAGAIN then return nil, e end
+  return done, copied
+end
+
+handle.before_close(function(sock, given_up)
+  local state = states[sock]
+  if not state then return end
+  if not given_up then drain(sock, state) end
+  if state.outstanding > 0 then kept[#kept + 1] = state.anchors end
+  states[sock], state.keeper = nil, nil
+end)
+
+-- A datagram that failed may have used a number, when the network's queue refused it.  Mostly it has been told by now;
+-- where it may come later, counting ends, and with it the use of numbers.
+local function count_failed(sock, state, e)
+  if not has_empty(sock.kind) then return end
+  local was = state.next
+  drain(sock, state)
+  if e == ENOBUFS and state.next == was and sock:recverr() then state.copies = true end
+end
+
+-- The anchor is set first: once the kernel has the memory nothing may fail.
+local function send(sock, state, buf, start, len, flags)
+  local id = state.next
+  state.anchors[id], state.keeper = buf, sock
+  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_ZEROCOPY)), errno()
+  if n > 0 then
+    state.next, state.outstanding = (id + 1) % WORD, state.outstanding + 1
+    return n
+  end
+  state.anchors[id] = nil
+  if state.outstanding == 0 then state.keeper = nil end
+  count_failed(sock, state, e)
+  return n, e
+end
+
+local function send_copied(sock, start, len, flags)
+  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), flags), errno()
+  return n, e
+end
+
+--- Sends a message from memory that the kernel reads after the call has returned, until `completed` tells that it is
+--- done; see MSG_ZEROCOPY.  Until then the memory must not be changed.  Strings and arrays are kept alive for as long,
+--- what a pointer points to is the caller's to keep.  Less than 10,240 bytes are copied as ever.  Blocks on a blocking
+--- socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
+---@param buf string|ffi.cdata*  an array or pointer
+---@param size? integer  bytes; the default is what is left, but for a pointer
+---@param offset? integer  bytes, where to begin; the default is 0
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR; ENOBUFS: too much is outstanding, ask completed; EOPNOTSUPP: neither TCP nor
+---UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; EINVAL out of range; EBADF once closed
+function Socket:sendzerocopy(buf, size, offset, flag, ...)
+  is_self(self, "sendzerocopy")
+  local flags = check.flags(4, "sendzerocopy", flag, ...)
+  local start, len = memory.lasting(buf, size, offset, 3, "sendzerocopy")
+  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  local state, why = states[self], nil
+  if not state then state, why = begin(self) end
+  if not state then return not_sent(why) end
+  flags = bor(flags, MSG_NOSIGNAL)
+  local n, e
+  if len < LEAST or state.copies then
+    n, e = send_copied(self, start, len, flags)
+  else
+    n, e = send(self, state, buf, start, len, flags)
+  end
+  if n < 0 then return handle.not_sent(self, e) end
+  return handle.sent(self, n, n < len)
+end
+
+--- Reads from the error queue which sends of sendzerocopy the kernel is done with, and lets go their memory; see
+--- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is lost.
+---@return integer? outstanding  sends whose memory the kernel may still read
+---@return integer|string|nil done  how many this call let go; or err
+---@return boolean copied  whether the kernel has copied the bytes of one of them after all
+---@return integer? errno  EBADF once closed
+function Socket:completed()
+  is_self(self, "completed")
+  if self.sd < 0 then return not_received(EBADF) end
+  local state = states[self]
+  if not state then return 0, 0, false end
+  local done, copied = drain(self, state)
+  if not done then return not_received(copied) end
+  return state.outstanding, done, copied
+end
+
+return { methods = Socket, states = states, release = release, kept = kept }

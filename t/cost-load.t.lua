@@ -1,0 +1,104 @@
+-- cost-load: what loading the library takes in user-space instructions, and what an accepted socket takes in memory.
+local ffi = require "ffi"
+local L = require "llsocket"
+local leak = require "leak"
+local missing = require "missing"
+local net = require "net"
+local proc = require "proc"
+local before = leak.count()
+local T = require("tap").plan(4)
+
+local INSTRUCTIONS, BYTES = 20e6, 32
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+-- Instructions of a whole process.
+local function instructions(dir, source)
+  local script = write(dir .. "/script.lua", source)
+  local command = "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%s/out %s %s"
+  local text, ended = proc.run(command:format(dir, proc.luajit, script))
+  return ended and tonumber(text:match "Collected : (%d+)")
+end
+
+local function reason_not_to()
+  if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "counted in the default mode only" end
+  if not select(2, proc.run "command -v valgrind") then return "no valgrind on this machine" end
+  local said, runs = proc.run "valgrind --tool=none -q true"
+  if not runs then return "valgrind does not run here: " .. said:gsub("\n", " ") end
+end
+
+local why = reason_not_to()
+if why then T.skip(1, why) else
+  local dir = net.tmpdir()
+  local with, without = instructions(dir, 'require "llsocket"'), instructions(dir, "")
+  local cost = with and without and with - without
+  T.ok(cost and cost > 1e6 and cost <= INSTRUCTIONS, ("loading takes at most %d instructions"):format(INSTRUCTIONS))
+  print("# instructions: " .. tostring(cost))
+end
+
+-- What so many calls of fn add to the heap, one call's share; the least of some runs.
+local SIZE = ffi.sizeof(require("llsocket.handle").type)
+local COUNT, RUNS = 100, 6
+local keep = {}
+for i = 1, COUNT do keep[i] = false end
+
+local function clear()
+  for i = 1, COUNT do keep[i] = false end
+  for _ = 1, 3 do collectgarbage() end
+  return #keep
+end
+
+local function cost(fn)
+  assert(clear() == COUNT)
+  collectgarbage "stop"
+  local start = collectgarbage "count"
+  for i = 1, COUNT do keep[i] = fn() end
+  local used = (collectgarbage "count" - start) * 1024 / COUNT
+  collectgarbage "restart"
+  return used
+end
+
+local listener, ai = net.listener(L.AF_INET)
+listener:listen(COUNT)
+
+-- Any object of that size with any finaliser in C.
+ffi.cdef "size_t llsocket_t_strlen(const void *text) __asm__(\"strlen\");"
+local object_t = ffi.typeof("struct { uint8_t byte[$]; }", SIZE)
+local function object() return ffi.gc(object_t(), ffi.C.llsocket_t_strlen) end
+
+local function accept() return assert(listener:accept()) end
+
+-- The same, with a connection waiting for each call.
+local function cost_of_accept()
+  local clients = {}
+  for i = 1, COUNT do
+    clients[i] = assert(L.socket.new(ai))
+    assert(not clients[i]:connect())
+  end
+  local used = cost(accept)
+  for _, client in ipairs(clients) do client:close() end
+  return used
+end
+
+local function least(measure, ...)
+  local used = math.huge
+  for _ = 1, RUNS do used = math.min(used, measure(...)) end
+  return used
+end
+
+if why and not why:find "valgrind" then T.skip(2, why) elseif missing.flags then T.skip(2, missing.flags) else
+  local accepted, bare = least(cost_of_accept), least(cost, object)
+  T.ok(accepted - bare < 2, "an accepted socket is one allocation and a finaliser's slot: no more than any such object")
+  T.is(SIZE, BYTES, ("of %d bytes"):format(BYTES))
+  print(("# bytes: accepted %.1f, an object %.1f"):format(accepted, bare))
+end
+clear()
+listener:close()
+net.cleanup()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()

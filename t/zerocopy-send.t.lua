@@ -1,0 +1,291 @@
+-- zerocopy: sends from memory that is kept until the error queue tells that the kernel is done with it.
+local ffi = require "ffi"
+local L = require "llsocket"
+local leak = require "leak"
+local net = require "net"
+local missing = require "missing"
+local proc = require "proc"
+local trace = require "trace"
+local values = require "values"
+local show, text = values.show, require("llsocket.errno").text
+local before = leak.count()
+local N = 59
+local T = require("tap").plan(N)
+
+local function failed(e) return show(nil, text(e), false, e) end
+
+local probe = assert(L.socket.new(net.addr()))
+local _, _, _, lacks = probe:sendzerocopy "x"
+probe:close()
+if lacks == L.EOPNOTSUPP then return missing.skip_all(T, N, "no MSG_ZEROCOPY here") end
+
+local zerocopy = require "llsocket.zerocopy"
+local MIB = 2^20
+
+-- Bytes of which no two stretches are alike.
+local function pattern(n, seed)
+  local out = {}
+  for i = 0, math.ceil(n / 8) - 1 do out[i + 1] = ("%08x"):format(i + seed * 2^24) end
+  return table.concat(out):sub(1, n)
+end
+
+local function read_all(sock, total)
+  local parts, got = {}, 0
+  while got < total do
+    local msg = assert(sock:recv(65536))
+    got, parts[#parts + 1] = got + #msg, msg
+  end
+  return table.concat(parts)
+end
+
+-- Waits until the kernel is done with all; answers how many were told, and whether one was copied.
+local function settle(sock)
+  local sum, any = 0, false
+  net.await(function()
+    local outstanding, done, copied = sock:completed()
+    sum, any = sum + done, any or copied
+    return outstanding == 0
+  end)
+  return sum, any
+end
+
+local function connection()
+  local client, server = net.tcp()
+  client:nonblock(true)
+  server:rcvtimeo(5)
+  return client, server
+end
+
+-- One send after another, over TCP.
+local a, b = connection()
+T.is(show(a:completed()), "0, 0, false", "nothing is outstanding before the first send")
+local message = pattern(65536, 1)
+T.is(show(a:sendzerocopy(message)), "65536, nil, false", "a string is sent")
+T.ok(read_all(b, 65536) == message, "with the right bytes")
+T.is(show(settle(a)), "1, true", "it completes, and on the loopback the kernel has copied")
+T.is(show(a:completed()), "0, 0, false", "which is told once")
+T.is(show(a:sendzerocopy(message, 20000, 100)), "20000, nil, false", "a part of a string is sent")
+T.ok(read_all(b, 20000) == message:sub(101, 20100), "with the right bytes")
+local array = ffi.new "uint8_t[30000]"
+ffi.copy(array, message, 30000)
+T.is(show(a:sendzerocopy(array, nil, 10)), "29990, nil, false", "the rest of an array is sent")
+T.ok(read_all(b, 29990) == message:sub(11, 30000), "with the right bytes")
+T.is(show(a:sendzerocopy(ffi.cast("char *", array), 15000)), "15000, nil, false", "what a pointer points to is sent")
+T.ok(read_all(b, 15000) == message:sub(1, 15000), "with the right bytes")
+T.is((settle(a)), 3, "each of the three completes")
+T.is(show(a:sendzerocopy("little", nil, nil, L.MSG_DONTWAIT)), "6, nil, false", "a little is sent")
+T.is(show(read_all(b, 6), zerocopy.states[a].next), '"little", 4', "without a number of its own")
+T.is(show(a:sendzerocopy(pattern(10240, 3))), "10240, nil, false", "10,240 bytes are sent")
+T.is(show(zerocopy.states[a].next), "5", "with a number")
+read_all(b, 10240)
+
+-- Refusals use no number.
+T.is(show(a:sendzerocopy("")), failed(L.EINVAL), "nothing, on a stream, is EINVAL")
+T.is(show(a:sendzerocopy(array, 30001)), failed(L.EINVAL), "what does not fit is EINVAL")
+for _, buf in ipairs { {}, 5, ffi.new "struct { int x; }", io.stdout } do
+  T.ok(not pcall(a.sendzerocopy, a, buf, 1), type(buf) .. " is no memory, and raises")
+end
+local dup = assert(a:dup())
+T.is(show(dup:sendzerocopy(message)), failed(L.EBUSY), "a duplicate is EBUSY: it would count anew")
+dup:close()
+local other = assert(L.socket.new(net.addr()))
+other:setsockopt(L.SOL_SOCKET, L.SO_ZEROCOPY, "int", 1)
+T.is(show(other:sendzerocopy(message)), failed(L.EBUSY), "so is a socket on which somebody else set the option")
+other:close()
+T.is(show(other:sendzerocopy(message)), failed(L.EBADF), "a closed socket is EBADF")
+T.is(show(other:completed()), failed(L.EBADF), "for completed, too")
+local u1, u2 = net.pair()
+T.is(show(u1:sendzerocopy(message)), failed(L.EOPNOTSUPP), "a unix socket is EOPNOTSUPP")
+T.is(show(u1:completed()), "0, 0, false", "and has nothing outstanding")
+u1:close(); u2:close()
+settle(a)
+a:close(); b:close()
+
+-- A full connection: partial sends, and memory that only the library keeps.
+local function watch(anchors)
+  local count = 0
+  for _ in pairs(anchors) do count = count + 1 end
+  return count
+end
+
+local function sending_arrays(sock, weak)
+  local total = 0
+  for i = 1, 1000 do
+    local buf = ffi.new "uint8_t[262144]"
+    ffi.fill(buf, 262144, i % 251)
+    weak[i] = buf
+    local n, _, again = sock:sendzerocopy(buf)
+    total = total + n
+    if again then return total, i end
+  end
+end
+
+-- Whether what arrives is so many whole arrays, one after another, and a part of one.
+local function right(bytes)
+  for at = 1, #bytes, 262144 do
+    local value = (math.floor(at / 262144) + 1) % 251
+    if bytes:sub(at, at + 262143):find("[^" .. ("%%%c"):format(value) .. "]") then return false end
+  end
+  return true
+end
+
+local function alive(weak, n)
+  local count = 0
+  for i = 1, n do if weak[i] then count = count + 1 end end
+  return count
+end
+
+local function collect() for _ = 1, 3 do collectgarbage() end end
+
+a, b = connection()
+a:sndbuf(MIB)
+local weak = setmetatable({}, { __mode = "v" })
+local total, sends = sending_arrays(a, weak)
+local state = zerocopy.states[a]
+T.ok(total % 262144 ~= 0 or show(a:sendzerocopy(message)):find "^0, nil, true", "a full connection takes a part, or nothing")
+collect()
+local outstanding = a:completed()
+T.ok(outstanding > 0, "much is outstanding while nobody reads")
+T.ok(alive(weak, sends) >= outstanding and watch(state.anchors) == outstanding, "and is kept alive, by its number")
+for _ = 1, 200 do ffi.new("uint8_t[262144]", 255) end -- would take the memory, were it free
+T.ok(right(read_all(b, total)), "what arrives are the bytes that were there")
+settle(a)
+T.is(show(watch(state.anchors), state.keeper), "0, nil", "once read, nothing is kept")
+collect()
+T.is(alive(weak, sends), 0, "and all is collected")
+T.is(show(a:sendzerocopy(message)), "65536, nil, false", "the connection goes on")
+T.ok(read_all(b, 65536) == message, "with the right bytes")
+T.is((settle(a)), 1, "and the right number")
+T.is(show(a:recvable(0)), "false", "recvable finds nothing then")
+a:sendzerocopy(message)
+read_all(b, 65536)
+T.is(show(a:recvable(5), a:completed()), "true, 0, 1, true", "and wakes for what has completed")
+
+-- A socket that nobody names any more.
+local fd
+do
+  local c, d = connection()
+  local w = setmetatable({}, { __mode = "v" })
+  local much, count = sending_arrays(c, w)
+  fd, c = c:fd(), nil
+  collect()
+  T.ok(alive(w, count) > 0, "a socket without a name keeps what is outstanding")
+  T.ok(right(read_all(d, much)), "and sends the bytes that were there")
+  for sock in pairs(zerocopy.states) do
+    if sock:fd() == fd then
+      settle(sock)
+      c = sock
+    end
+  end
+  T.ok(c, "it is not collected as long as something is")
+  c:close(); d:close()
+end
+
+-- Closed, and given up.
+local function leave(how)
+  local c, d = connection()
+  local w = setmetatable({}, { __mode = "v" })
+  local much, count = sending_arrays(c, w)
+  local number = c:fd()
+  how(c)
+  collect()
+  local kept = alive(w, count)
+  local fine = right(read_all(d, much))
+  d:close()
+  return kept > 0 and fine and zerocopy.states[c] == nil and #zerocopy.kept, number
+end
+T.is(leave(function(c) c:close() end), 1, "what is outstanding at close is kept for good, and arrives as it was")
+local kept, number = leave(function(c) c:unwrap() end)
+T.is(kept, 2, "so at unwrap")
+assert(L.socket.wrap(number)):close()
+local c, d = connection()
+c:sendzerocopy(message)
+read_all(d, 65536)
+T.ok(c:recvable(5), "a completion waits")
+c:close()
+T.is(#zerocopy.kept, 2, "which close reads: nothing of it is kept")
+d:close()
+
+-- Datagrams.  One that the kernel refuses late has used a number.
+local to, name = net.bound(L.AF_INET, L.SOCK_DGRAM)
+local from = assert(L.socket.new(name))
+from:connect(name)
+local datagram = pattern(20000, 7)
+T.is(show(from:sendzerocopy(datagram)), "20000, nil, false", "a datagram is sent")
+T.ok(to:recv(65536) == datagram, "with the right bytes")
+settle(from)
+T.is(show(from:sendzerocopy(pattern(70000, 1))), failed(L.EMSGSIZE), "one too long is EMSGSIZE")
+if from:udpsegment(10) then
+  T.is(show(from:sendzerocopy(datagram)), failed(L.EINVAL), "one that the system will not cut is EINVAL")
+  from:udpsegment(0)
+else
+  T.skip(1, "no UDP_SEGMENT here")
+end
+from:sendzerocopy(datagram)
+local second = pattern(30000, 8)
+from:sendzerocopy(second)
+T.ok(to:recv(65536) == datagram and to:recv(65536) == second, "the next ones arrive")
+settle(from)
+T.is(show(from:completed()), "0, 0, false", "and complete: the numbers are right")
+
+-- In a loop.
+local into = ffi.new "uint8_t[16384]"
+local function rounds()
+  for _ = 1, 300 do
+    from:sendzerocopy(into)
+    to:recvinto(into)
+    from:completed()
+  end
+end
+trace.is(T, rounds, "a loop of sends, receives and completions compiles")
+if os.getenv "LLSOCKET_STRESS" or not jit.status() then T.skip(1, "garbage is counted in the default mode only") else
+  collectgarbage(); collectgarbage "stop"
+  local start = collectgarbage "count"
+  for _ = 1, 10 do rounds() end
+  local used = (collectgarbage "count" - start) * 1024 / 3000
+  collectgarbage "restart"
+  if not T.ok(used < 4, "and allocates nothing") then print("# bytes a round: " .. used) end
+end
+settle(from)
+
+-- Numbers wrap.
+local function ring(first, count)
+  local s = { anchors = {}, outstanding = count, next = (first + count) % 2^32 }
+  for i = 0, count - 1 do s.anchors[(first + i) % 2^32] = "x" end
+  return s
+end
+local s = ring(2^32 - 2, 4)
+T.is(show(zerocopy.release(s, 2^32 - 1, 0), s.outstanding, s.next), "2, 2, 2", "numbers wrap at 2^32")
+T.is(show(zerocopy.release(s, 1, 1), s.anchors[2^32 - 2], s.outstanding), '1, "x", 1', "each is let go by itself")
+T.is(show(zerocopy.release(s, 2, 2), s.next, s.outstanding), "0, 3, 1", "one that a failed send used is counted")
+
+-- No memory for telling, in a namespace of its own.
+local FULL = [[
+local L, net, netns = require "llsocket", require "net", require "netns"
+local ok, why = netns.enter()
+local path = "/proc/sys/net/core/optmem_max"
+local function limit(bytes)
+  local file = io.open(path, "w")
+  if file then file:write(bytes) file:close() end
+  return file
+end
+if not ok or not limit "1" then
+  io.write("skip ", why or "the limit of memory for options is not the namespace's own")
+  return
+end
+netns.ip "link set lo up"
+local to, name = net.bound(L.AF_INET, L.SOCK_DGRAM)
+local from = assert(L.socket.new(name))
+from:connect(name)
+local text = ("x"):rep(20000)
+print(select(4, from:sendzerocopy(text)) == L.ENOBUFS, from:completed())
+limit "131072"
+print(from:sendzerocopy(text))
+]]
+local told = proc.lua(FULL)
+if told:find "^skip " then T.skip(1, told:sub(6)) else
+  T.is(told, "true\t0\t0\tfalse\n20000\tnil\tfalse\n", "without memory for telling it is ENOBUFS, and later it is sent")
+end
+a:close(); b:close(); from:close(); to:close()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
