@@ -145,8 +145,8 @@ a:linger(false)
 -- The same as ss(8) reads over another way.
 local function ss()
   if not example.has "ss" then return nil, "ss(8) is missing" end
-  local port = a:getsockname():port()
-  local out, ok = proc.run(("ss -Htin sport = :%d"):format(port))
+  -- Another test's socket may have the same port, with another peer.
+  local out, ok = proc.run(("ss -Htin sport = :%d and dport = :%d"):format(a:getsockname():port(), a:getpeername():port()))
   if not (ok and out:find "cwnd:") then return nil, "ss(8) tells nothing about TCP here" end
   return out
 end

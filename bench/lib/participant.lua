@@ -102,8 +102,8 @@ local function operations_of(question) return (question.chunk or 100) * (questio
 function M.instructions(question, row, case)
   if not M.has "valgrind" then return nil end
   if not question.load then
-    local one, other = between_marks(question, row, case, operations_of(question)), nil
-    other = between_marks(question, row, case, operations_of(question))
+    local one = between_marks(question, row, case, operations_of(question))
+    local other = between_marks(question, row, case, operations_of(question))
     return one and other and math.min(one, other) -- a trace that is made in between counts as well
   end
   return difference(question, row, case, operations_of(question), CALLGRIND .. "/dev/null", "Collected : (%d+)")
