@@ -25,7 +25,7 @@ local turns = require "bench.lib.turns"
 local verdict = require "bench.lib.verdict"
 participant.place = { root = root, build = build, luajit = os.getenv "LLSOCKET_LUAJIT" or "luajit" }
 
-local TURNS, SECONDS = options["--quick"] and 3 or 15, options["--quick"] and 0.02 or 0.04
+local TURNS, SECONDS = options["--quick"] and 3 or 11, options["--quick"] and 0.02 or 0.04
 local QUESTIONS = { "round", "udp", "echo", "accept", "sendfile", "resolve", "loading", "memory" }
 
 local missing = {} -- who is not installed

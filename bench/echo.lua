@@ -17,10 +17,10 @@ return {
   rows = {
     { name = "C", server = "echo" },
     {
-      name = "llsocket, strings", server = "string.lua", to_c = 0.95, ahead = "strings",
+      name = "llsocket, strings", server = "string.lua", to_c = 0.95, judged = "wall", ahead = "strings",
       short = { to_c = "a string is made of each message" },
     },
-    { name = "llsocket, buffers", server = "buffer.lua", to_c = 0.95, ahead = "all" },
+    { name = "llsocket, buffers", server = "buffer.lua", to_c = 0.95, judged = "wall", ahead = "all" },
     { name = "llsocket, coroutines", server = "coroutine.lua", needs = "llsocket.wait.coroutine" },
     { name = "lua-socket", server = "luasocket.lua", needs = "socket" },
     { name = "lua-posix", server = "luaposix.lua", needs = "posix.sys.socket" },

@@ -105,7 +105,9 @@ end
 
 local function cqueues(how, size)
   local socket = require "cqueues.socket"
-  local a_fd, b_fd = ends.numbers(ends.pair(how))
+  local from, to = ends.pair(how)
+  from:sndbuf(2^20); to:rcvbuf(2^20) -- a write waits until all is taken, and nobody reads meanwhile
+  local a_fd, b_fd = ends.numbers(from, to)
   local a, b = assert(socket.fdopen(a_fd)), assert(socket.fdopen(b_fd))
   a:setmode("bn", "bn")
   b:setmode("bn", "bn")

@@ -175,11 +175,29 @@ local T = require("tap").plan(#ROWS * #KINDS + 1)
 local general = general_reason()
 write_script()
 
+local function is_over(costs, column)
+  for i, row in ipairs(ROWS) do
+    if (costs[i] or math.huge) > row[column] + 0.3 then return true end
+  end
+  return false
+end
+
+-- The least of at most three runs: where traces begin differs from run to run, and what costs more costs it always.
+local function least(measure, column)
+  local costs = measure()
+  for _ = 1, 2 do
+    if not is_over(costs, column) then break end
+    local again = measure()
+    for i = 1, #ROWS do costs[i] = math.min(costs[i] or math.huge, again[i] or math.huge) end
+  end
+  return costs
+end
+
 local function judge(kind)
   local column, unit, measure, tool, try = unpack(kind)
   local _, why = nil, general
   if not why and tool then _, why = runs_under(tool, try) end
-  local costs = not why and measure()
+  local costs = not why and least(measure, column)
   for i, row in ipairs(ROWS) do
     if why then T.skip(1, why) else
       local cost, most = costs[i], row[column]

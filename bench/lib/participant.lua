@@ -101,7 +101,11 @@ local function operations_of(question) return (question.chunk or 100) * (questio
 -- User-space instructions of one operation.
 function M.instructions(question, row, case)
   if not M.has "valgrind" then return nil end
-  if not question.load then return between_marks(question, row, case, operations_of(question)) end
+  if not question.load then
+    local one = between_marks(question, row, case, operations_of(question))
+    local other = between_marks(question, row, case, operations_of(question))
+    return one and other and math.min(one, other) -- a trace that is made in between counts as well
+  end
   return difference(question, row, case, operations_of(question), CALLGRIND .. "/dev/null", "Collected : (%d+)")
 end
 

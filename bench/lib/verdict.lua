@@ -21,8 +21,8 @@ local function peers_of(rows, which)
   return out
 end
 
--- How many operations a row does in the CPU time in which another does one.
-local function against(row, other) return turns.ratio(row.samples, other.samples, "cpu") end
+-- How many operations a row does in the time, the CPU's unless said, in which another does one.
+local function against(row, other, time) return turns.ratio(row.samples, other.samples, time or "cpu") end
 
 local function named(rows, name)
   for _, row in ipairs(rows) do
@@ -40,8 +40,9 @@ local GOALS = {}
 
 function GOALS.to_c(row, rows)
   local base = row.base or rows[1].name
-  return ("at least %g of %s in the same CPU time"):format(row.to_c, base), function(done)
-    local ratio = against(done(row.name), done(base))
+  local judged = row.judged == "wall" and "'s rate" or " in the same CPU time"
+  return ("at least %g of %s%s"):format(row.to_c, base, judged), function(done)
+    local ratio = against(done(row.name), done(base), row.judged)
     return ratio.median >= row.to_c, ("%.2f (%.2f to %.2f)"):format(ratio.median, ratio.low, ratio.high)
   end
 end

@@ -9,7 +9,6 @@ local ROOMS = {
   require "llsocket.endpoint",
   require "llsocket.transfer",
   require "llsocket.option",
-  require "llsocket.multicast",
 }
 
 for _, room in ipairs(ROOMS) do
@@ -26,6 +25,9 @@ local LATER = {
   steer = "llsocket.steer",
   recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
   splice = "llsocket.splice",
+  mcastloop = "llsocket.multicast", mcastttl = "llsocket.multicast", mcastif = "llsocket.multicast",
+  mcastjoin = "llsocket.multicast", mcastleave = "llsocket.multicast", mcastjoinsrc = "llsocket.multicast",
+  mcastleavesrc = "llsocket.multicast", mcastblocksrc = "llsocket.multicast", mcastunblocksrc = "llsocket.multicast",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",
