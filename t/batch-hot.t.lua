@@ -6,9 +6,6 @@ local net = require "net"
 local sys = require "sys"
 local trace = require "trace"
 local before = leak.count()
-local ROUNDS, LOOP = 2000, 300
-
-local function again(n, fn) return function() for _ = 1, n do fn() end end end
 
 local server, server_name = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
 local client, client_name = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
@@ -63,20 +60,7 @@ local CASES = {
 }
 local T = require("tap").plan(#CASES * 2 + 2)
 
-local function not_judged()
-  if os.getenv "LLSOCKET_STRESS" then return "traces come and go under these flags, and count as memory" end
-  if not jit.status() then return "interpreted, pointers and parts of structs are boxed" end
-end
-
-for _, case in ipairs(CASES) do
-  local name, body = unpack(case)
-  trace.is(T, again(LOOP, body), name .. ": a loop compiles")
-  local why = not_judged()
-  if why then T.skip(1, why) else
-    local bytes = trace.garbage(again(ROUNDS, body)) / ROUNDS
-    if not T.ok(bytes < 4, name .. ": a round allocates nothing") then print("# bytes a round: " .. bytes) end
-  end
-end
+trace.hot(T, CASES)
 while client:recvbatch(back) do end
 
 -- The memory is malloc's, and goes with the object.

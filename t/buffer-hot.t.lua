@@ -5,9 +5,6 @@ local leak = require "leak"
 local net = require "net"
 local trace = require "trace"
 local before = leak.count()
-local ROUNDS, LOOP = 2000, 300
-
-local function again(n, fn) return function() for _ = 1, n do fn() end end end
 
 local array, variable = ffi.new "uint8_t[64]", ffi.new("uint8_t[?]", 64)
 local pointer = ffi.cast("char *", array)
@@ -33,20 +30,7 @@ if has then
 end
 local T = require("tap").plan(#CASES * 2 + 1)
 
-local function not_judged()
-  if os.getenv "LLSOCKET_STRESS" then return "traces come and go under these flags, and count as memory" end
-  if not jit.status() then return "interpreted, pointers and ctypes are boxed" end
-end
-
-for _, case in ipairs(CASES) do
-  local name, body = unpack(case)
-  trace.is(T, again(LOOP, body), name .. ": a loop compiles")
-  local why = not_judged()
-  if why then T.skip(1, why) else
-    local bytes = trace.garbage(again(ROUNDS, body)) / ROUNDS
-    if not T.ok(bytes < 4, name .. ": a round allocates nothing") then print("# bytes a round: " .. bytes) end
-  end
-end
+trace.hot(T, CASES)
 a:close(); b:close(); one:close()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
