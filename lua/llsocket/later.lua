@@ -4,6 +4,8 @@
 
 local mine = {}
 
+jit.off(true, true) -- loops that run once would be compiled for nothing, which takes longer than they
+
 local function is_ours(name) return type(name) == "string" and name:sub(1, 8) == "llsocket" end
 
 -- Puts the modules of `from` in place of the library's that are loaded; answers those.
