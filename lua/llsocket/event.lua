@@ -103,9 +103,10 @@ function Event:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
-  handle.closing(self, false)
+  local _, err = handle.closing(self, false)
   self.sd = -1
   local e = fcntl.close(fd)
+  if err then return err end
   if e then return report.refused(e) end
 end
 

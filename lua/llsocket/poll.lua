@@ -297,8 +297,10 @@ function Poller:close()
   event.close_waker(self.waker)
   local owner = self.backend_state.owner
   if not owner or owner.sd < 0 then return end
-  handle.closing(self, false)
-  return owner:close()
+  local _, err = handle.closing(self, false)
+  if not err then return owner:close() end
+  owner:close()
+  return err
 end
 
 M.timer, M.signal, M.child = event.timer, event.signal, event.child
