@@ -222,6 +222,8 @@ function Poller:wait(sec, max)
   self.ready = 0
   local n, e = self.backend.wait(self.backend_state, milliseconds, min(max, 1024))
   if n < 0 then return failed(e) end
+  local rest = n == 0 and waiting.rest(sec)
+  if rest then return self:wait(rest, max) end
   local k = sift(self, n)
   self.ready = k
   return k
