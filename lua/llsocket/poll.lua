@@ -11,6 +11,7 @@ local descriptor = require "llsocket.descriptor"
 local event = require "llsocket.event"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
+local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
 
@@ -101,6 +102,21 @@ handle.before_close(function(object)
   end
 end)
 
+-- By word, the modules: the best at once, for a program that is out of descriptors could read no file.
+local backends = { [PREFERRED] = require(BACKENDS[PREFERRED]) }
+
+-- Answers the module, or nil and the errno.
+local function backend_of(word)
+  if not BACKENDS[word] then return nil, EINVAL end
+  if backends[word] then return backends[word] end
+  local loaded, module = pcall(later.load, BACKENDS[word])
+  local e = not loaded and later.shortage()
+  if e then return nil, e end
+  if not loaded then error(module, 0) end
+  backends[word] = module
+  return module
+end
+
 local M = {}
 
 --- Makes a poller; see epoll(7), kqueue(2), poll(2).
@@ -110,9 +126,8 @@ local M = {}
 ---@return integer? errno  EMFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
 function M.new(backend)
   check.optional_string(backend, 1, "new")
-  local name = BACKENDS[backend or PREFERRED]
-  if not name then return failed(EINVAL) end
-  local module = require(name)
+  local module, why_not = backend_of(backend or PREFERRED)
+  if not module then return failed(why_not) end
   if not module.available then return failed(const.ENOSYS) end
   local state, e = module.new()
   if not state then return failed(e) end
