@@ -92,20 +92,18 @@ end
 local before = {}
 local busy = setmetatable({}, { __mode = "k" })
 
---- Adds a function `fn(object, given_up)`; what it answers or raises is an error, of which close tells the text.
+--- Adds a function `fn(object, given_up)`; what it answers or raises is an error's text.
 ---@param fn fun(object: any, given_up: boolean): string?
 ---@param position? integer  1 to run before those that are there; the default is after them
 local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
 
---- Tells an error as text, which its object may fail to give.
----@param err any
----@return string text
+-- An error as text, which its object may fail to give.
 local function text_of(err)
   local ok, text = pcall(tostring, err)
   return ok and text or "an error without a text"
 end
 
--- Each by itself, so that one that fails, be it for want of memory, keeps none of the others from knowing.
+-- Each by itself: one that fails, be it for want of memory, keeps none of the others from knowing.
 local function tell(object, given_up)
   local first
   busy[object] = true
@@ -117,17 +115,16 @@ local function tell(object, given_up)
   return first
 end
 
---- Tells those who want to know that an object's descriptor is about to go.  Never raises once they are being told:
---- an object that stayed busy could not be closed any more.
+--- Tells those who want to know that an object's descriptor is about to go.  Raises nothing: an object that stayed busy
+--- could not be closed any more.
 ---@param object any  a socket, descriptor, event or poller
 ---@param given_up boolean  it will not be closed, but belongs to somebody else
 ---@return boolean go_on  false: one of them closes the object again, which is about to be closed anyway
 ---@return string? err  the first error
 local function closing(object, given_up)
   if busy[object] and not given_up then return false end
-  local ok, err = pcall(tell, object, given_up)
+  local _, err = pcall(tell, object, given_up)
   busy[object] = nil
-  if not ok then err = text_of(err) end
   return true, err
 end
 

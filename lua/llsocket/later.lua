@@ -36,30 +36,22 @@ function M.add(name, module)
   return module
 end
 
---- Tells why no file can be opened now, as EMFILE and ENFILE are.
----@return integer? errno  nil where one can be
----@return string? err
+--- Tells whether no file can be opened now: EMFILE, ENFILE or false.
 function M.shortage()
-  local file, err, e = io.open "/dev/null"
+  local file, _, e = io.open "/dev/null"
   if file then file:close() end
-  if e == const.EMFILE or e == const.ENFILE then return e, err:match ": (.*)$" end
+  return (e == const.EMFILE or e == const.ENFILE) and e
 end
 
--- What failed half-way has left a marker, which would turn the next require's message into "loop or previous error".  It is
--- neither a table nor, as the shim is, something with a metatable.
-local function forget_markers()
-  for name, module in pairs(package.loaded) do
-    if is_ours(name) and type(module) ~= "table" and not getmetatable(module) then package.loaded[name] = nil end
-  end
-end
-
--- Where no file can be opened, require says that there is no such module.
+-- What fails half-way leaves markers, neither tables nor with a metatable as the shim is: they would make the next error
+-- "loop or previous error".  Where no file can be opened, require says that there is no such module.
 local function load(name)
   local loaded, module = pcall(require, name)
   if loaded then return module end
-  forget_markers()
-  local e, why = M.shortage()
-  error(e and ("%s cannot be loaded: %s"):format(name, why) or module, 0)
+  for other, value in pairs(package.loaded) do
+    if is_ours(other) and type(value) ~= "table" and not getmetatable(value) then package.loaded[other] = nil end
+  end
+  error(M.shortage() and name .. " cannot be loaded: no descriptor is left" or module, 0)
 end
 
 --- Loads a module as require does, beside those that were remembered.

@@ -15,7 +15,7 @@ local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
 
-local band, min = bit.band, math.min
+local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
 local is_socket, is_event = check.is(handle.type), check.is(event.type)
 local is_descriptor = check.is(descriptor.type)
 local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
@@ -237,8 +237,7 @@ function Poller:wait(sec, max)
   self.ready = 0
   local n, e = self.backend.wait(self.backend_state, milliseconds, min(max, 1024))
   if n < 0 then return failed(e) end
-  local rest = n == 0 and waiting.rest(sec)
-  if rest then return self:wait(rest, max) end
+  if n == 0 and sec and sec * 1000 > LONGEST then return self:wait(sec - LONGEST / 1000, max) end
   local k = sift(self, n)
   self.ready = k
   return k

@@ -10,11 +10,11 @@ local failed = require("llsocket.errno").failed
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
 local EVENTS = { r = const.POLLIN, w = const.POLLOUT }
-local LONGEST = 2^31 - 1 -- milliseconds that poll(2) and epoll_wait(2) can wait at once, some 24 days
+local LONGEST = 2^31 - 1 -- milliseconds that can be waited at once, 24 days; then the rest
 
 local cell = layout.pollfd()
 
-local M = {}
+local M = { LONGEST = LONGEST }
 
 --- Turns seconds into what poll(2) and epoll_wait(2) take: rounded up, so that no wait ends early.
 ---@param sec? number  nil is for ever
@@ -25,13 +25,6 @@ function M.milliseconds(sec, position, method)
   if type(sec) == "nil" then return -1 end
   check.number(sec, position, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), LONGEST) end
-end
-
---- Tells what is left of a time when as much of it has run out as can be waited at once.
----@param sec? number  seconds
----@return number? rest  seconds; nil where it has all run out
-function M.rest(sec)
-  if sec and sec * 1000 > LONGEST then return sec - LONGEST / 1000 end
 end
 
 --- Waits with poll(2), which blocks the whole process.
@@ -49,8 +42,7 @@ function M.poll(fd, direction, sec)
   local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
   if n < 0 then return failed(e) end
   if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
-  local rest = n == 0 and M.rest(sec)
-  if rest then return M.poll(fd, direction, rest) end
+  if n == 0 and sec and sec * 1000 > LONGEST then return M.poll(fd, direction, sec - LONGEST / 1000) end
   return n > 0
 end
 
