@@ -8,7 +8,7 @@ local FLOOR = {
   device = 5, inet = 5, unix = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
   event = 5, epoll = 5, kqueue = 5, pollset = 5, poll = 6, hook = 4, guest = 4, steer = 4,
-  activation = 7, cmsghdr = 7, buffer = 7, zerocopy = 7, control = 8, msghdr = 9, message = 10,
+  activation = 7, cmsghdr = 7, buffer = 7, control = 8, msghdr = 9, message = 10, zerocopy = 9,
   batch = 9, burst = 10, pipe = 5, splice = 7,
   socket = 11,
   ["wait.coroutine"] = 7, ["wait.luv"] = 7, ["wait.cqueues"] = 7, ["wait.copas"] = 7, ["wait.nginx"] = 7,

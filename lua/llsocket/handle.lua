@@ -97,7 +97,9 @@ local busy = setmetatable({}, { __mode = "k" })
 ---@param position? integer  1 to run before those that are there; the default is after them
 local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
 
--- An error as text, which its object may fail to give.
+--- Tells an error as text, which its object may fail to give.
+---@param err any
+---@return string text
 local function text_of(err)
   local ok, text = pcall(tostring, err)
   return ok and text or "an error without a text"

@@ -36,7 +36,8 @@ function M.add(name, module)
   return module
 end
 
---- Tells whether no file can be opened now: EMFILE, ENFILE or false.
+--- Tells why no file can be opened now.
+---@return integer|false errno  EMFILE, ENFILE
 function M.shortage()
   local file, _, e = io.open "/dev/null"
   if file then file:close() end
