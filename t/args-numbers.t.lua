@@ -1,6 +1,6 @@
 -- args: a number that no call can mean answers EINVAL in the call's own shape, and changes nothing.
 local L = require "llsocket"
-local option = require "llsocket.option"
+local options = require("rooms").options
 local leak = require "leak"
 local net = require "net"
 local signature = require "signature"
@@ -22,7 +22,7 @@ local T = require("tap").plan(n * 2 + #WORDS + 12)
 -- All that a call could have changed.
 local function state(sock)
   local out = { sock:fd(), tostring(sock:cloexec()), tostring(sock:nonblock()), tostring(sock:getsockname()) }
-  for _, row in ipairs(option.OPTIONS) do
+  for _, row in ipairs(options) do
     if row[1] ~= "error" and row[1] ~= "peercred" then out[#out + 1] = row[1] .. "=" .. line(pack(sock[row[1]](sock))) end
   end
   for _, name in ipairs { "mcastloop", "mcastttl", "mcastif" } do out[#out + 1] = tostring(sock[name](sock)) end

@@ -1,16 +1,12 @@
 -- doc-coverage: doc/ has every public function and no other, as the code has it; the sources annotate each.
 local L = require "llsocket"
 local handle = require "llsocket.handle"
-local option, multicast = require "llsocket.option", require "llsocket.multicast"
+local multicast = require "llsocket.multicast"
+local options = require("rooms").options
 local cmsghdr, msghdr = require "llsocket.cmsghdr", require "llsocket.msghdr"
 local leak = require "leak"
 local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
-
--- The first use adds the methods of a room to the table.
-local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd" }
-for _, name in ipairs(FIRST) do assert(handle.methods[name], name) end
-assert(L.socket.activated)
 
 -- What a heading may name: `sock:send` is a method of sock, `inet.getaddrinfo` a function of inet.
 local METHODS = {
@@ -115,7 +111,7 @@ local function parameters(fn)
 end
 
 local ROWS = {}
-for _, row in ipairs(option.OPTIONS) do ROWS[row[1]] = true end
+for _, row in ipairs(options) do ROWS[row[1]] = true end
 for _, row in ipairs(multicast.OPTIONS) do ROWS[row[1]] = true end
 for _, row in ipairs(multicast.MEMBERSHIPS) do ROWS[row[1]] = true end
 
@@ -218,16 +214,16 @@ end
 
 local function rows()
   local out = {}
-  local options, groups = read "lua/llsocket/option.lua", read "lua/llsocket/multicast.lua"
+  local source_of, groups = read "lua/llsocket/option.lua", read "lua/llsocket/multicast.lua"
   local function add(name, ...) out[#out + 1] = { name = name, faults = row_faults(...) } end
-  for _, r in ipairs(option.OPTIONS) do add(r[1] .. " of " .. r[3], options, r[1], r[5], r[4], r[6]) end
+  for _, r in ipairs(options) do add(r[1] .. " of " .. r[3], source_of, r[1], r[6], r[4], r[5] == "ro") end
   for _, r in ipairs(multicast.OPTIONS) do add(r[1], groups, r[1], r[6], r[3]) end
   for _, r in ipairs(multicast.MEMBERSHIPS) do add(r[1], groups, r[1], r[4]) end
   local numbers = read "lua/llsocket/cmsghdr.lua"
   for _, r in ipairs(cmsghdr.NUMBERS) do
     out[#out + 1] = { name = r[1] .. " of cmsghdr", faults = number_faults(numbers, r[1], r[5]) }
   end
-  return out, options .. groups
+  return out, source_of .. groups
 end
 
 -- ----------------------------------------------------------------------------------------------------------

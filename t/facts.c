@@ -119,14 +119,13 @@ static void errors(void) {
 static void addresses(void) {
     STRUCT(in_addr) INT(in_addr, s_addr)
     STRUCT(in6_addr) OTHER(in6_addr, s6_addr)
-    STRUCT(sockaddr) INT(sockaddr, sa_family)
     STRUCT(sockaddr_in) INT(sockaddr_in, sin_family) INT(sockaddr_in, sin_port) OTHER(sockaddr_in, sin_addr)
     STRUCT(sockaddr_in6) INT(sockaddr_in6, sin6_family) INT(sockaddr_in6, sin6_port)
     INT(sockaddr_in6, sin6_flowinfo) OTHER(sockaddr_in6, sin6_addr) INT(sockaddr_in6, sin6_scope_id)
     STRUCT(sockaddr_un) INT(sockaddr_un, sun_family) OTHER(sockaddr_un, sun_path)
     STRUCT(sockaddr_storage) INT(sockaddr_storage, ss_family)
 #ifdef LLSOCKET_SA_LEN
-    INT(sockaddr, sa_len) INT(sockaddr_storage, ss_len)
+    INT(sockaddr_storage, ss_len)
 #endif
     STRUCT(addrinfo) INT(addrinfo, ai_flags) INT(addrinfo, ai_family) INT(addrinfo, ai_socktype)
     INT(addrinfo, ai_protocol) INT(addrinfo, ai_addrlen) OTHER(addrinfo, ai_addr)

@@ -2,7 +2,7 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local layout = require "llsocket.layout"
-local option = require "llsocket.option"
+local options = require("rooms").options
 local multicast = require "llsocket.multicast"
 local leak = require "leak"
 local net = require "net"
@@ -111,7 +111,7 @@ local EXPECT = {
 }
 
 local methods, seen = {}, {}
-for _, rows in ipairs { option.OPTIONS, multicast.OPTIONS } do
+for _, rows in ipairs { options, multicast.OPTIONS } do
   for _, row in ipairs(rows) do
     if not seen[row[1]] then methods[#methods + 1] = row[1] end
     seen[row[1]] = true
@@ -213,9 +213,8 @@ for name in ("%s"):gmatch "%%S+" do drop(name) end
 local L = require "llsocket"
 local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
 local function check(sock, want)
-  for _, row in ipairs(require("llsocket.option").OPTIONS) do
-    local name = row[1]
-    for _, args in ipairs { {}, { row[4] == "boolean" and true or 1 } } do
+  for name, _, _, kind in require("llsocket.option").rows(1) do
+    for _, args in ipairs { {}, { kind == "boolean" and true or 1 } } do
       local v, err, e = sock[name](sock, unpack(args))
       if v ~= nil or e ~= all[want] or type(err) ~= "string" then print(name, v, err, e) end
     end
@@ -226,7 +225,7 @@ sock:close()
 check(sock, "EBADF")
 ]]
 local names = {}
-for _, row in ipairs(option.OPTIONS) do names[#names + 1] = row[3] end
+for _, row in ipairs(options) do names[#names + 1] = row[3] end
 T.is(proc.lua(ABSENT:format(table.concat(names, " "))), "",
   "an option that the platform lacks is ENOPROTOOPT, and EBADF once closed")
 

@@ -189,15 +189,20 @@ local function closing(loop)
   T.is(answers.new .. answers.msg, "true nil nilx", loop.name .. ": it can be waited for")
 end
 
+-- Waits for a socket and lets it go; in a function of its own, for a compiled one may keep what its variables held.
+local function waited(go)
+  local a, b = net.pair(L.SOCK_STREAM, true)
+  local fd = a:fd()
+  a:recvable(0.01)
+  go(a)
+  return fd, b
+end
+
 -- A socket goes without a word between two waits of others: by the collector, or behind everybody's back.
 local function vanish(loop, how, go)
-  local fd, same, quiet, new
+  local same, quiet, new
   loop.spawn(function()
-    local a, b = net.pair(L.SOCK_STREAM, true)
-    fd = a:fd()
-    a:recvable(0.01)
-    go(a)
-    a = nil -- luacheck: ignore
+    local fd, b = waited(go)
     collectgarbage(); collectgarbage()
     local c, d = net.pair(L.SOCK_STREAM, true)
     same = c:fd() == fd

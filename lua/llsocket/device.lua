@@ -12,8 +12,7 @@ local interface = require "llsocket.interface"
 ffi.cdef "int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
 
 local errno, band = ffi.errno, bit.band
-local node_ptr = ffi.typeof("$ *", layout.ifaddrs)
-local sa_ptr = ffi.typeof("$ *", layout.sockaddr)
+local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family is read
 local NAMELEN = {
   [const.AF_INET] = ffi.sizeof(layout.sockaddr_in),
   [const.AF_INET6] = ffi.sizeof(layout.sockaddr_in6),
@@ -25,7 +24,7 @@ local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1
 -- The text of an internet address, and its family; nil for any other.
 local function address(name)
   if name == nil then return end
-  local family = ffi.cast(sa_ptr, name).sa_family
+  local family = ffi.cast(any_ptr, name).ss_family
   local namelen = NAMELEN[family]
   if not namelen then return end
   local ai = addrinfo.blank(family, 0, 0)
@@ -58,6 +57,7 @@ end
 
 -- Linux lets an IPv4 address have a label, such as "eth0:1", and tells that; no interface's name has a colon.
 local function each(list, fn, state)
+  local node_ptr = ffi.typeof("$ *", layout.ifaddrs) -- the same type each time
   local node = ffi.cast(node_ptr, list)
   while node ~= nil do
     fn(state, ffi.string(node.ifa_name):match "^[^:]*", node)

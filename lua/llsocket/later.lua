@@ -5,6 +5,8 @@ local const = require "llsocket.const"
 
 local mine = {}
 
+jit.off(true, true) -- loops that run once would be compiled for nothing, which takes longer than they
+
 local function is_ours(name) return type(name) == "string" and name:sub(1, 8) == "llsocket" end
 
 -- Puts the modules of `from` in place of the library's that are loaded; answers those.

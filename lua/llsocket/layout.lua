@@ -39,36 +39,44 @@ end
 
 -- A ctype that disagrees with the compiler would corrupt memory, so refuse to load.
 local function check(struct, ctype)
-  assert(ffi.sizeof(ctype) == struct.size, struct.name .. ": wrong size")
+  if ffi.sizeof(ctype) ~= struct.size then error(struct.name .. ": wrong size") end
   for _, f in ipairs(struct) do
-    local field = struct.name .. "." .. f.name
-    assert(ffi.offsetof(ctype, f.name) == f.offset, field .. ": wrong offset")
+    if ffi.offsetof(ctype, f.name) ~= f.offset then error(struct.name .. "." .. f.name .. ": wrong offset") end
   end
   return ctype
 end
 
--- Adds where each struct begins: at a row that names no field.
-local function index(starts, table_of)
-  local row = ffi.cast(row_t, table_of)
-  while row.owner ~= nil do
-    if row.name == nil then starts[ffi.string(row.owner)] = row end
-    row = row + 1
+-- The row of each struct that was come across, which names no field; where to go on, and in which table then.
+local starts, row, next_table = {}, ffi.cast(row_t, shim.llsocket1_fields), shim.llsocket1_tcpinfo
+
+-- Goes on to a struct; nil where there is none.  Those of the first use stand first: a row takes LuaJIT's interpreter
+-- 4,000 instructions.
+local function find(name)
+  while not starts[name] do
+    if row.owner ~= nil then
+      if row.name == nil then starts[ffi.string(row.owner)] = row end
+      row = row + 1
+    elseif next_table then
+      row, next_table = ffi.cast(row_t, next_table), nil
+    else
+      return nil
+    end
   end
+  return starts[name]
 end
 
 -- A struct and its fields, as the compiler reported them.
-local function read(row)
-  local struct = { name = ffi.string(row.owner), size = row.size, align = row.align }
-  row = row + 1
-  while row.owner ~= nil and row.name ~= nil do
-    struct[#struct + 1] = { name = ffi.string(row.name), type = ffi.string(row.type), offset = row.offset, size = row.size }
-    row = row + 1
+local function read(at)
+  local struct = { name = ffi.string(at.owner), size = at.size, align = at.align }
+  at = at + 1
+  local name = at.name
+  while name ~= nil do
+    struct[#struct + 1] = { name = ffi.string(name), type = ffi.string(at.type), offset = at.offset, size = at.size }
+    at = at + 1
+    name = at.name
   end
   return struct
 end
-
-local starts = {}
-index(starts, shim.llsocket1_fields)
 
 ---@type table<string, ffi.ctype*>
 local layout = {}
@@ -76,9 +84,9 @@ local fields = {} -- each struct's rows, in the order of their offsets
 
 -- A struct is built when it is first asked for: most programs need few, and each takes as long as reading a file.
 setmetatable(layout, { __index = function(_, name)
-  if name == "tcp_info" then index(starts, shim.llsocket1_tcpinfo) end
-  if not starts[name] then return nil end
-  local struct = read(starts[name])
+  local start = find(name)
+  if not start then return nil end
+  local struct = read(start)
   layout[name], fields[name] = check(struct, build(struct, layout)), struct
   return layout[name]
 end })

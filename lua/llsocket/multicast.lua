@@ -67,7 +67,7 @@ for _, row in ipairs(OPTIONS) do
   Socket[row[1]] = accessor(row[1], const[row[2]], KIND[row[3]], const[row[4]], KIND[row[5]])
 end
 
-local mreqn_cell, index_cell = layout.ip_mreqn(), ffi.new "uint32_t[1]" -- written just before the call
+local index_cell = ffi.new "uint32_t[1]" -- written just before the call
 local read_word = KIND.int.read
 local SIZE = sockaddr.SIZE
 
@@ -92,9 +92,9 @@ end
 
 local function set_ifindex(sock, level, index)
   if level == IPPROTO_IP then
-    ffi.fill(mreqn_cell, ffi.sizeof(mreqn_cell))
-    mreqn_cell.imr_ifindex = index
-    return set(sock.sd, level, const.IP_MULTICAST_IF, mreqn_cell, ffi.sizeof(mreqn_cell))
+    local req = layout.ip_mreqn()
+    req.imr_ifindex = index
+    return set(sock.sd, level, const.IP_MULTICAST_IF, req, ffi.sizeof(req))
   end
   index_cell[0] = index
   return set(sock.sd, level, const.IPV6_MULTICAST_IF, index_cell, 4)

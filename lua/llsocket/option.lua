@@ -1,4 +1,4 @@
--- option.lua -- socket options: one row each, one method made per row.
+-- option.lua -- socket options: one row each, and a method for each that is made when it is first called for.
 local const = require "llsocket.const"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
@@ -11,74 +11,76 @@ local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
 
 -- A platform may lack an option, or have it under another name: then two rows have one method, and the first that
 -- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept, and the socket's family tells
--- which is meant.
-local OPTIONS = {
-  -- method             level           option                  kind       what it does
-  { "acceptconn",         "SOL_SOCKET",   "SO_ACCEPTCONN",        "boolean", "Tells whether the socket listens.", "read only" },
-  { "bindtodevice",       "SOL_SOCKET",   "SO_BINDTODEVICE",      "ifname",  "Uses one interface only; \"\" for any." },
-  { "broadcast",          "SOL_SOCKET",   "SO_BROADCAST",         "boolean", "Allows datagrams to a broadcast address." },
-  { "busypoll",           "SOL_SOCKET",   "SO_BUSY_POLL",         "count",   "Polls the device while receiving, microseconds." },
-  { "debug",              "SOL_SOCKET",   "SO_DEBUG",             "boolean", "Records debugging information; needs CAP_NET_ADMIN." },
-  { "dontroute",          "SOL_SOCKET",   "SO_DONTROUTE",         "boolean", "Sends to directly connected hosts only." },
-  { "error",              "SOL_SOCKET",   "SO_ERROR",             "int",     "Tells and clears the pending error, 0 for none.", "read only" },
-  { "freebind",           "IPPROTO_IP",   "IP_FREEBIND",          "boolean", "Binds to an address that the machine does not have." },
-  { "freebind",           "IPPROTO_IPV6", "IPV6_FREEBIND",        "boolean", "Binds to an address that the machine does not have." },
-  { "hoplimit",           "IPPROTO_IPV6", "IPV6_UNICAST_HOPS",    "hops",    "How many hops an IPv6 packet may go, 0 to 255." },
-  { "incomingcpu",        "SOL_SOCKET",   "SO_INCOMING_CPU",      "int",     "The CPU that handles what arrives; -1 for none yet." },
-  { "keepalive",          "SOL_SOCKET",   "SO_KEEPALIVE",         "boolean", "Probes an idle connection." },
-  { "linger",             "SOL_SOCKET",   "SO_LINGER",            "linger",  "Waits in close for unsent data, seconds; 0 resets." },
-  { "mark",               "SOL_SOCKET",   "SO_MARK",              "word",    "Marks packets for routing; needs CAP_NET_ADMIN." },
-  { "mtudiscover",        "IPPROTO_IP",   "IP_MTU_DISCOVER",      "hops",    "How the path MTU is found: IP_PMTUDISC_*." },
-  { "mtudiscover",        "IPPROTO_IPV6", "IPV6_MTU_DISCOVER",    "hops",    "How the path MTU is found: IPV6_PMTUDISC_*." },
-  { "oobinline",          "SOL_SOCKET",   "SO_OOBINLINE",         "boolean", "Leaves out-of-band data in the stream." },
-  { "passcred",           "SOL_SOCKET",   "SO_PASSCRED",          "boolean", "Tells with each message who sent it." },
-  { "peercred",           "SOL_SOCKET",   "SO_PEERCRED",          "ucred",   "Tells who connected: pid, uid, gid.", "read only" },
-  { "pktinfo",            "IPPROTO_IP",   "IP_PKTINFO",           "boolean", "Tells with each datagram where it was sent to." },
-  { "pktinfo",            "IPPROTO_IPV6", "IPV6_RECVPKTINFO",     "boolean", "Tells with each datagram where it was sent to." },
-  { "priority",           "SOL_SOCKET",   "SO_PRIORITY",          "count",   "Queueing priority; above 6 needs CAP_NET_ADMIN." },
-  { "rcvbuf",             "SOL_SOCKET",   "SO_RCVBUF",            "count",   "Receive buffer, bytes; Linux doubles it." },
-  { "rcvlowat",           "SOL_SOCKET",   "SO_RCVLOWAT",          "count",   "Bytes that must wait before a receive returns." },
-  { "rcvtimeo",           "SOL_SOCKET",   "SO_RCVTIMEO",          "seconds", "Receive time-out, seconds; 0 is none." },
-  { "recverr",            "IPPROTO_IP",   "IP_RECVERR",           "boolean", "Keeps errors in a queue, read with MSG_ERRQUEUE." },
-  { "recverr",            "IPPROTO_IPV6", "IPV6_RECVERR",         "boolean", "Keeps errors in a queue, read with MSG_ERRQUEUE." },
-  { "recvtos",            "IPPROTO_IP",   "IP_RECVTOS",           "boolean", "Tells each datagram's type of service." },
-  { "recvtos",            "IPPROTO_IPV6", "IPV6_RECVTCLASS",      "boolean", "Tells each datagram's traffic class." },
-  { "recvttl",            "IPPROTO_IP",   "IP_RECVTTL",           "boolean", "Tells each datagram's time to live." },
-  { "recvttl",            "IPPROTO_IPV6", "IPV6_RECVHOPLIMIT",    "boolean", "Tells each datagram's hop limit." },
-  { "reuseaddr",          "SOL_SOCKET",   "SO_REUSEADDR",         "boolean", "Binds over an address in TIME_WAIT." },
-  { "reuseport",          "SOL_SOCKET",   "SO_REUSEPORT",         "boolean", "Shares an address among sockets." },
-  { "rxqovfl",            "SOL_SOCKET",   "SO_RXQ_OVFL",          "boolean", "Tells with each datagram how many were dropped." },
-  { "sndbuf",             "SOL_SOCKET",   "SO_SNDBUF",            "count",   "Send buffer, bytes; Linux doubles it." },
-  { "sndlowat",           "SOL_SOCKET",   "SO_SNDLOWAT",          "count",   "Free bytes that make it sendable; Linux only reads it." },
-  { "sndtimeo",           "SOL_SOCKET",   "SO_SNDTIMEO",          "seconds", "Send and connect time-out, seconds; 0 is none." },
-  { "tclass",             "IPPROTO_IPV6", "IPV6_TCLASS",          "hops",    "Traffic class of IPv6 packets, 0 to 255." },
-  { "tcpcongestion",      "IPPROTO_TCP",  "TCP_CONGESTION",       "string",  "Congestion control, by name." },
-  { "tcpcork",            "IPPROTO_TCP",  "TCP_CORK",             "boolean", "Holds back partial segments." },
-  { "tcpcork",            "IPPROTO_TCP",  "TCP_NOPUSH",           "boolean", "Holds back partial segments." },
-  { "tcpdeferaccept",     "IPPROTO_TCP",  "TCP_DEFER_ACCEPT",     "count",   "Accepts once data is there, or after seconds." },
-  { "tcpfastopen",        "IPPROTO_TCP",  "TCP_FASTOPEN",         "count",   "Fast-open requests that may wait on a listener." },
-  { "tcpfastopenconnect", "IPPROTO_TCP",  "TCP_FASTOPEN_CONNECT", "boolean", "Sends the first data with the SYN." },
-  { "tcpinfo",            "IPPROTO_TCP",  "TCP_INFO",             "tcpinfo", "Tells the state: rtt, total_retrans, ...", "read only" },
-  { "tcpkeepalive",       "IPPROTO_TCP",  "TCP_KEEPIDLE",         "count",   "Idle time before the first probe, whole seconds." },
-  { "tcpkeepalive",       "IPPROTO_TCP",  "TCP_KEEPALIVE",        "count",   "Idle time before the first probe, whole seconds." },
-  { "tcpkeepcnt",         "IPPROTO_TCP",  "TCP_KEEPCNT",          "count",   "Unanswered probes that end a connection." },
-  { "tcpkeepintvl",       "IPPROTO_TCP",  "TCP_KEEPINTVL",        "count",   "Time between two probes, whole seconds." },
-  { "tcpmaxseg",          "IPPROTO_TCP",  "TCP_MAXSEG",           "count",   "Largest segment to send, bytes." },
-  { "tcpnodelay",         "IPPROTO_TCP",  "TCP_NODELAY",          "boolean", "Sends small segments at once." },
-  { "tcpquickack",        "IPPROTO_TCP",  "TCP_QUICKACK",         "boolean", "Acknowledges at once, for a while." },
-  { "tcpusertimeout",     "IPPROTO_TCP",  "TCP_USER_TIMEOUT",     "count",   "How long data may go unacknowledged, milliseconds." },
-  { "timestamp",          "SOL_SOCKET",   "SO_TIMESTAMP",         "boolean", "Stamps received messages with their time." },
-  { "timestampns",        "SOL_SOCKET",   "SO_TIMESTAMPNS",       "boolean", "Stamps received messages, to the nanosecond." },
-  { "tos",                "IPPROTO_IP",   "IP_TOS",               "hops",    "Type of service of IPv4 packets, 0 to 255." },
-  { "transparent",        "IPPROTO_IP",   "IP_TRANSPARENT",       "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
-  { "transparent",        "IPPROTO_IPV6", "IPV6_TRANSPARENT",     "boolean", "Stands in for other addresses; CAP_NET_ADMIN." },
-  { "ttl",                "IPPROTO_IP",   "IP_TTL",               "hops",    "How many hops an IPv4 packet may go, 1 to 255." },
-  { "udpgro",             "IPPROTO_UDP",  "UDP_GRO",              "boolean", "Receives datagrams of one size and sender joined." },
-  { "udpsegment",         "IPPROTO_UDP",  "UDP_SEGMENT",          "count",   "Cuts each send into datagrams, bytes; 0 for not." },
-  { "unread",             "ioctl",        "FIONREAD",             "queue",   "Bytes that wait to be received.", "read only" },
-  { "unsent",             "ioctl",        "SIOCOUTQ",             "queue",   "Bytes that the peer has not acknowledged yet.", "read only" },
-  { "v6only",             "IPPROTO_IPV6", "IPV6_V6ONLY",          "boolean", "Keeps IPv4 off an IPv6 socket." },
-}
+-- which is meant.  The rows are a text, since as a table they would take a tenth of the loading time.
+--
+-- method          level        option               kind    access  what it does
+local OPTIONS = [[
+
+acceptconn         SOL_SOCKET   SO_ACCEPTCONN        boolean ro  Tells whether the socket listens.
+bindtodevice       SOL_SOCKET   SO_BINDTODEVICE      ifname  rw  Uses one interface only; "" for any.
+broadcast          SOL_SOCKET   SO_BROADCAST         boolean rw  Allows datagrams to a broadcast address.
+busypoll           SOL_SOCKET   SO_BUSY_POLL         count   rw  Polls the device while receiving, microseconds.
+debug              SOL_SOCKET   SO_DEBUG             boolean rw  Records debugging information; needs CAP_NET_ADMIN.
+dontroute          SOL_SOCKET   SO_DONTROUTE         boolean rw  Sends to directly connected hosts only.
+error              SOL_SOCKET   SO_ERROR             int     ro  Tells and clears the pending error, 0 for none.
+freebind           IPPROTO_IP   IP_FREEBIND          boolean rw  Binds to an address that the machine does not have.
+freebind           IPPROTO_IPV6 IPV6_FREEBIND        boolean rw  Binds to an address that the machine does not have.
+hoplimit           IPPROTO_IPV6 IPV6_UNICAST_HOPS    hops    rw  How many hops an IPv6 packet may go, 0 to 255.
+incomingcpu        SOL_SOCKET   SO_INCOMING_CPU      int     rw  The CPU that handles what arrives; -1 for none yet.
+keepalive          SOL_SOCKET   SO_KEEPALIVE         boolean rw  Probes an idle connection.
+linger             SOL_SOCKET   SO_LINGER            linger  rw  Waits in close for unsent data, seconds; 0 resets.
+mark               SOL_SOCKET   SO_MARK              word    rw  Marks packets for routing; needs CAP_NET_ADMIN.
+mtudiscover        IPPROTO_IP   IP_MTU_DISCOVER      hops    rw  How the path MTU is found: IP_PMTUDISC_*.
+mtudiscover        IPPROTO_IPV6 IPV6_MTU_DISCOVER    hops    rw  How the path MTU is found: IPV6_PMTUDISC_*.
+oobinline          SOL_SOCKET   SO_OOBINLINE         boolean rw  Leaves out-of-band data in the stream.
+passcred           SOL_SOCKET   SO_PASSCRED          boolean rw  Tells with each message who sent it.
+peercred           SOL_SOCKET   SO_PEERCRED          ucred   ro  Tells who connected: pid, uid, gid.
+pktinfo            IPPROTO_IP   IP_PKTINFO           boolean rw  Tells with each datagram where it was sent to.
+pktinfo            IPPROTO_IPV6 IPV6_RECVPKTINFO     boolean rw  Tells with each datagram where it was sent to.
+priority           SOL_SOCKET   SO_PRIORITY          count   rw  Queueing priority; above 6 needs CAP_NET_ADMIN.
+rcvbuf             SOL_SOCKET   SO_RCVBUF            count   rw  Receive buffer, bytes; Linux doubles it.
+rcvlowat           SOL_SOCKET   SO_RCVLOWAT          count   rw  Bytes that must wait before a receive returns.
+rcvtimeo           SOL_SOCKET   SO_RCVTIMEO          seconds rw  Receive time-out, seconds; 0 is none.
+recverr            IPPROTO_IP   IP_RECVERR           boolean rw  Keeps errors in a queue, read with MSG_ERRQUEUE.
+recverr            IPPROTO_IPV6 IPV6_RECVERR         boolean rw  Keeps errors in a queue, read with MSG_ERRQUEUE.
+recvtos            IPPROTO_IP   IP_RECVTOS           boolean rw  Tells each datagram's type of service.
+recvtos            IPPROTO_IPV6 IPV6_RECVTCLASS      boolean rw  Tells each datagram's traffic class.
+recvttl            IPPROTO_IP   IP_RECVTTL           boolean rw  Tells each datagram's time to live.
+recvttl            IPPROTO_IPV6 IPV6_RECVHOPLIMIT    boolean rw  Tells each datagram's hop limit.
+reuseaddr          SOL_SOCKET   SO_REUSEADDR         boolean rw  Binds over an address in TIME_WAIT.
+reuseport          SOL_SOCKET   SO_REUSEPORT         boolean rw  Shares an address among sockets.
+rxqovfl            SOL_SOCKET   SO_RXQ_OVFL          boolean rw  Tells with each datagram how many were dropped.
+sndbuf             SOL_SOCKET   SO_SNDBUF            count   rw  Send buffer, bytes; Linux doubles it.
+sndlowat           SOL_SOCKET   SO_SNDLOWAT          count   rw  Free bytes that make it sendable; Linux only reads it.
+sndtimeo           SOL_SOCKET   SO_SNDTIMEO          seconds rw  Send and connect time-out, seconds; 0 is none.
+tclass             IPPROTO_IPV6 IPV6_TCLASS          hops    rw  Traffic class of IPv6 packets, 0 to 255.
+tcpcongestion      IPPROTO_TCP  TCP_CONGESTION       string  rw  Congestion control, by name.
+tcpcork            IPPROTO_TCP  TCP_CORK             boolean rw  Holds back partial segments.
+tcpcork            IPPROTO_TCP  TCP_NOPUSH           boolean rw  Holds back partial segments.
+tcpdeferaccept     IPPROTO_TCP  TCP_DEFER_ACCEPT     count   rw  Accepts once data is there, or after seconds.
+tcpfastopen        IPPROTO_TCP  TCP_FASTOPEN         count   rw  Fast-open requests that may wait on a listener.
+tcpfastopenconnect IPPROTO_TCP  TCP_FASTOPEN_CONNECT boolean rw  Sends the first data with the SYN.
+tcpinfo            IPPROTO_TCP  TCP_INFO             tcpinfo ro  Tells the state: rtt, total_retrans, ...
+tcpkeepalive       IPPROTO_TCP  TCP_KEEPIDLE         count   rw  Idle time before the first probe, whole seconds.
+tcpkeepalive       IPPROTO_TCP  TCP_KEEPALIVE        count   rw  Idle time before the first probe, whole seconds.
+tcpkeepcnt         IPPROTO_TCP  TCP_KEEPCNT          count   rw  Unanswered probes that end a connection.
+tcpkeepintvl       IPPROTO_TCP  TCP_KEEPINTVL        count   rw  Time between two probes, whole seconds.
+tcpmaxseg          IPPROTO_TCP  TCP_MAXSEG           count   rw  Largest segment to send, bytes.
+tcpnodelay         IPPROTO_TCP  TCP_NODELAY          boolean rw  Sends small segments at once.
+tcpquickack        IPPROTO_TCP  TCP_QUICKACK         boolean rw  Acknowledges at once, for a while.
+tcpusertimeout     IPPROTO_TCP  TCP_USER_TIMEOUT     count   rw  How long data may go unacknowledged, milliseconds.
+timestamp          SOL_SOCKET   SO_TIMESTAMP         boolean rw  Stamps received messages with their time.
+timestampns        SOL_SOCKET   SO_TIMESTAMPNS       boolean rw  Stamps received messages, to the nanosecond.
+tos                IPPROTO_IP   IP_TOS               hops    rw  Type of service of IPv4 packets, 0 to 255.
+transparent        IPPROTO_IP   IP_TRANSPARENT       boolean rw  Stands in for other addresses; CAP_NET_ADMIN.
+transparent        IPPROTO_IPV6 IPV6_TRANSPARENT     boolean rw  Stands in for other addresses; CAP_NET_ADMIN.
+ttl                IPPROTO_IP   IP_TTL               hops    rw  How many hops an IPv4 packet may go, 1 to 255.
+udpgro             IPPROTO_UDP  UDP_GRO              boolean rw  Receives datagrams of one size and sender joined.
+udpsegment         IPPROTO_UDP  UDP_SEGMENT          count   rw  Cuts each send into datagrams, bytes; 0 for not.
+unread             ioctl        FIONREAD             queue   ro  Bytes that wait to be received.
+unsent             ioctl        SIOCOUTQ             queue   ro  Bytes that the peer has not acknowledged yet.
+v6only             IPPROTO_IPV6 IPV6_V6ONLY          boolean rw  Keeps IPv4 off an IPv6 socket.
+]]
 
 local function accessor(name, level, opt, kind, read_only)
   local read, write = kind.read, kind.write
@@ -165,22 +167,38 @@ local function either(name, method4, method6)
   end
 end
 
-local made_at = {} -- the level of the row that made a method
-
-local function add(name, level, opt, kind, read_only)
-  if not opt then return end
-  local method = accessor(name, const[level], opt, kind, read_only)
-  local first = made_at[name]
-  made_at[name] = first or level
-  if not first then
-    Socket[name] = method
-  elseif first == "IPPROTO_IP" and level == "IPPROTO_IPV6" then
-    Socket[name] = either(name, Socket[name], method)
+--- Walks the rows.
+---@param at integer  where to begin in the text, 1 for the first row
+---@param only? string  a method: as far as its rows go; the default is all
+---@return fun(): string?, string, string, string, string, string rows  method, level, option, kind, access, what it does
+local function rows(at, only)
+  return function()
+    local name, level, opt, kind, access, what, after = OPTIONS:match("^\n(%w+) +(%S+) +(%S+) +(%S+) +(%S+) +([^\n]+)()", at)
+    at = after
+    if not only or name == only then return name, level, opt, kind, access, what end
   end
 end
 
-for _, row in ipairs(OPTIONS) do add(row[1], row[2], const[row[3]], KIND[row[4]], row[6]) end
-for _, row in ipairs(OPTIONS) do Socket[row[1]] = Socket[row[1]] or absent(row[1]) end
+-- Where an option's rows begin; nil or false for another name, and programs may ask for any.
+local function place(name) return type(name) == "string" and not name:find "%W" and OPTIONS:find("\n" .. name .. " ", 1, true) end
+
+--- Makes an option's method.
+---@param name any
+---@return (fun(sock: llsocket.socket, value?: any): any, string?, integer?)? method  nil for another name
+local function make(name)
+  local at = place(name)
+  if not at then return nil end
+  local method, first -- and the level of the row that made it
+  for _, level, opt, kind, access in rows(at, name) do
+    local known = const[opt] and accessor(name, const[level], const[opt], KIND[kind], access == "ro")
+    if not first then
+      method, first = known or absent(name), known and level
+    elseif known and first == "IPPROTO_IP" and level == "IPPROTO_IPV6" then
+      method = either(name, method, known)
+    end
+  end
+  return method
+end
 
 local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
 local PUBLIC = { int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes }
@@ -225,4 +243,4 @@ function Socket:setsockopt(level, name, kind, value)
   return k.write(self.sd, level, name, value, 4, "setsockopt")
 end
 
-return { methods = Socket, OPTIONS = OPTIONS }
+return { methods = Socket, make = make, rows = rows }

@@ -1,6 +1,7 @@
 -- socket.lua -- the class: gathers the methods of the rooms below.
 local handle = require "llsocket.handle"
 local later = require "llsocket.later"
+local option = require "llsocket.option"
 local owner = require "llsocket.owner"
 
 local ROOMS = {
@@ -8,7 +9,8 @@ local ROOMS = {
   require "llsocket.fcntl",
   require "llsocket.endpoint",
   require "llsocket.transfer",
-  require "llsocket.option",
+  option,
+  require "llsocket.multicast",
 }
 
 for _, room in ipairs(ROOMS) do
@@ -25,9 +27,6 @@ local LATER = {
   steer = "llsocket.steer",
   recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
   splice = "llsocket.splice",
-  mcastloop = "llsocket.multicast", mcastttl = "llsocket.multicast", mcastif = "llsocket.multicast",
-  mcastjoin = "llsocket.multicast", mcastleave = "llsocket.multicast", mcastjoinsrc = "llsocket.multicast",
-  mcastleavesrc = "llsocket.multicast", mcastblocksrc = "llsocket.multicast", mcastunblocksrc = "llsocket.multicast",
   onclose = "llsocket.hook",
   getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
   timeout = "llsocket.guest",
@@ -35,7 +34,11 @@ local LATER = {
 
 setmetatable(handle.methods, { __index = function(methods, name)
   local room = LATER[name]
-  if not room then return nil end
+  if not room then
+    local method = option.make(name)
+    if method then rawset(methods, name, method) end
+    return method
+  end
   for other, method in pairs(later.load(room).methods) do rawset(methods, other, method) end
   return rawget(methods, name)
 end })

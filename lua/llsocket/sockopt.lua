@@ -18,8 +18,12 @@ local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
 -- Scratch cells.  What a call wrote is read in its own statement: after a branch, or once something was boxed, a
 -- finaliser may have used the cell for another socket.
 local size_cell = ffi.new "uint32_t[1]"
-local linger_cell = layout.linger()
-local TIME_SIZE, LINGER_SIZE = ffi.sizeof(layout.timeval), ffi.sizeof(linger_cell)
+
+-- Structs as such, each made when it is first used: few programs need them.
+local cells = setmetatable({}, { __index = function(cells, name)
+  cells[name] = layout[name]()
+  return cells[name]
+end })
 
 --- Sets an option from a cell or a string; see setsockopt(2).
 ---@param sd integer
@@ -102,7 +106,7 @@ end
 
 function KIND.seconds.read(sd, level, opt)
   local time = spare_time or layout.timeval()
-  spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, TIME_SIZE, 0, 0 -- an option may be shorter
+  spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, ffi.sizeof(time), 0, 0 -- an option may be shorter
   local rc, e = C.llsocket1_getsockopt(sd, level, opt, time, size_cell), errno()
   local sec = tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6
   spare_time = time
@@ -117,24 +121,25 @@ function KIND.seconds.write(sd, level, opt, sec, position, method)
   if sec > 0 and usec == 0 then usec = 1 end -- 0 would mean no limit
   local whole, time = floor(usec / 1e6), spare_time or layout.timeval()
   spare_time, time.tv_sec, time.tv_usec = nil, whole, usec - whole * 1e6
-  local e = set(sd, level, opt, time, TIME_SIZE)
+  local e = set(sd, level, opt, time, ffi.sizeof(time))
   spare_time = time
   if e then return failed(e) end
   return sec
 end
 
 function KIND.linger.read(sd, level, opt)
-  size_cell[0] = LINGER_SIZE
-  local rc, e, on, sec = C.llsocket1_getsockopt(sd, level, opt, linger_cell, size_cell), errno(),
-    linger_cell.l_onoff, linger_cell.l_linger
+  local cell = cells.linger
+  size_cell[0] = ffi.sizeof(cell)
+  local rc, e, on, sec = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.l_onoff, cell.l_linger
   if rc ~= 0 then return failed(e) end
   return on ~= 0 and sec
 end
 
 function KIND.linger.write(sd, level, opt, sec, position, method)
   if sec and not check.int(sec, position, method) or sec and sec < 0 then return failed(EINVAL) end
-  linger_cell.l_onoff, linger_cell.l_linger = sec and 1 or 0, sec or 0
-  local e = set(sd, level, opt, linger_cell, LINGER_SIZE)
+  local cell = cells.linger
+  cell.l_onoff, cell.l_linger = sec and 1 or 0, sec or 0
+  local e = set(sd, level, opt, cell, ffi.sizeof(cell))
   if e then return failed(e) end
   return sec
 end
@@ -207,14 +212,11 @@ KIND.queue = {
   end,
 }
 
-local ucred_cell = layout.ucred and layout.ucred()
-local UCRED_SIZE = ucred_cell and ffi.sizeof(ucred_cell)
-
 KIND.ucred = {
   read = function(sd, level, opt)
-    size_cell[0] = UCRED_SIZE
-    local rc, e, pid, uid, gid = C.llsocket1_getsockopt(sd, level, opt, ucred_cell, size_cell), errno(),
-      ucred_cell.pid, ucred_cell.uid, ucred_cell.gid
+    local cell = cells.ucred
+    size_cell[0] = ffi.sizeof(cell)
+    local rc, e, pid, uid, gid = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.pid, cell.uid, cell.gid
     if rc ~= 0 then return failed(e) end
     return { pid = pid, uid = uid, gid = gid }
   end,

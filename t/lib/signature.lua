@@ -6,10 +6,7 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local handle = require "llsocket.handle"
--- Rooms that are loaded by their first use.
-local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd" }
-for _, name in ipairs(FIRST) do assert(handle.methods[name], name) end
-assert(L.socket.activated)
+require "rooms" -- all methods
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
