@@ -8,7 +8,7 @@ local before = leak.count()
 
 local METHODS = {
   sendmsg = "message", recvinto = "buffer", sendzerocopy = "zerocopy", steer = "steer", recvbatch = "burst",
-  splice = "splice", mcastjoin = "multicast", onclose = "hook", getfd = "guest",
+  splice = "splice", onclose = "hook", getfd = "guest",
 }
 local MODULES = { "msghdr", "batch", "pipe" }
 local names = {}
