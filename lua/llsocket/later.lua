@@ -46,31 +46,25 @@ function M.shortage()
   return (e == const.EMFILE or e == const.ENFILE) and e
 end
 
--- What fails half-way leaves markers, neither tables nor with a metatable as the shim is: they would make the next error
--- "loop or previous error".  Where no file can be opened, require says that there is no such module.
+-- Answers the module, or nil and why.  What fails half-way leaves markers, neither tables nor with a metatable as the shim is:
+-- they would make the next error "loop or previous error".  Where no file can be opened, require says that there is none.
 local function load(name)
   local loaded, module = pcall(require, name)
   if loaded then return module end
   for other, value in pairs(package.loaded) do
     if is_ours(other) and type(value) ~= "table" and not getmetatable(value) then package.loaded[other] = nil end
   end
-  error(M.shortage() and name .. " cannot be loaded: no descriptor is left" or module, 0)
+  return nil, M.shortage() and name .. " cannot be loaded: no descriptor is left" or module
 end
 
 --- Loads a module as require does, beside those that were remembered.
 ---@param name string
 ---@return table module
 function M.load(name)
-  if package.loaded["llsocket.later"] == M then
-    local module = load(name)
-    M.keep()
-    return module
-  end
-  local theirs = exchange(mine)
-  local loaded, module = pcall(load, name)
-  mine = exchange(theirs)
-  if not loaded then error(module, 0) end
-  return module
+  local theirs = package.loaded["llsocket.later"] ~= M and exchange(mine)
+  local module, why = load(name)
+  if theirs then mine = exchange(theirs) else M.keep() end
+  return module or error(why, 0)
 end
 
 return M
