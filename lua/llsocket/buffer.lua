@@ -14,7 +14,7 @@ local sockaddr = require "llsocket.sockaddr"
 local transfer = require "llsocket.transfer"
 
 local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
-local is_self, has_empty, is_blind = handle.self, handle.has_empty, transfer.is_blind
+local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local c_send, c_sendto, sender = transfer.send, transfer.sendto, transfer.sender
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
@@ -64,7 +64,7 @@ end
 ---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ENOBUFS; EINVAL out of range; EBADF once closed
 function Socket:sendfrom(buf, size, offset, flag, ...)
   is_self(self, "sendfrom")
-  local flags = check.flags(4, "sendfrom", flag, ...)
+  local flags = send_flags(4, "sendfrom", flag, ...)
   local start, len = memory.source(buf, size, offset, 3, "sendfrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
@@ -129,7 +129,7 @@ end
 ---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, EISCONN, ENOENT, ENOBUFS; EINVAL out of range; EBADF once closed
 function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
   is_self(self, "sendtofrom")
-  local flags = check.flags(5, "sendtofrom", flag, ...)
+  local flags = send_flags(5, "sendtofrom", flag, ...)
   local start, len = memory.source(buf, size, offset, 4, "sendtofrom")
   addrinfo.arg(ai, 3, "sendtofrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end

@@ -13,7 +13,7 @@ local transfer = require "llsocket.transfer"
 ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
 
 local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
-local is_self, has_empty, is_blind = handle.self, handle.has_empty, transfer.is_blind
+local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
@@ -135,7 +135,7 @@ function Socket:sendbatch(batch, n, first, flag, ...)
   if type(first) == "nil" then first = 1 end
   check.number(first, 3, "sendbatch")
   if type(n) == "nil" then n = batch.filled - first + 1 end
-  return sendbatch(self, batch, n, first, check.flags(4, "sendbatch", flag, ...))
+  return sendbatch(self, batch, n, first, send_flags(4, "sendbatch", flag, ...))
 end
 
 return { methods = Socket }

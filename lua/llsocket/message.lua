@@ -16,7 +16,8 @@ ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
-local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
+local is_self, send_flags = handle.self, handle.send_flags
+local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
 local AF_UNIX, SOCK_STREAM = const.AF_UNIX, const.SOCK_STREAM
@@ -64,7 +65,7 @@ end
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
-  local flags = check.flags(2, "sendmsg", flag, ...)
+  local flags = send_flags(2, "sendmsg", flag, ...)
   if not flags then return not_sent(EINVAL) end
   return sendmsg(self, mh, flags)
 end
@@ -135,7 +136,7 @@ end
 function Socket:writev(parts, flag, ...)
   is_self(self, "writev")
   if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
-  return writev(self, parts, check.flags(2, "writev", flag, ...))
+  return writev(self, parts, send_flags(2, "writev", flag, ...))
 end
 
 -- Answers the parts that readv received in place of their length.  The buffer is not left to the collector, which

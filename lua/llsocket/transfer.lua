@@ -17,7 +17,7 @@ int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, con
 ]]
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
-local is_self, has_empty = handle.self, handle.has_empty
+local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM = const.SOCK_STREAM
@@ -149,7 +149,7 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 function Socket:send(msg, flag, ...)
   is_self(self, "send")
   check.string(msg, 1, "send")
-  local flags = check.flags(2, "send", flag, ...)
+  local flags = send_flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return handle.not_sent(self, e) end
@@ -170,7 +170,7 @@ function Socket:sendto(msg, ai, flag, ...)
   is_self(self, "sendto")
   check.string(msg, 1, "sendto")
   addrinfo.arg(ai, 2, "sendto")
-  local flags = check.flags(3, "sendto", flag, ...)
+  local flags = send_flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return handle.not_sent(self, e) end
