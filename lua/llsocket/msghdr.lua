@@ -253,10 +253,12 @@ function Msghdr:segment()
   return control.integer(self.receiving, IPPROTO_UDP, UDP_GRO)
 end
 
---- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
+--- Readies what is to be sent.  The numbers of descriptors are read anew, for one may have been closed meanwhile, and
+--- so is the address's length, for recvfrominto may have written another into the object.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_send(mh)
+  if mh.ai then mh.out.msg_namelen = mh.ai.namelen end
   local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
   return e or nil
 end
