@@ -139,14 +139,14 @@ end
 if not ok then T.skip(9, why) else test_scope() end
 
 -- An address that recvfrominto overwrites is another for all that hold it, of whatever length.
-local function bound(name)
-  local sock = assert(L.socket.new(L.unix.getaddrinfo(("\0llsocket-%d-%s"):format(proc.getpid(), name), L.SOCK_DGRAM)[1], true))
+local function at(tag)
+  local sock = assert(L.socket.new(L.unix.getaddrinfo(("\0llsocket-%d-%s"):format(proc.getpid(), tag), L.SOCK_DGRAM)[1], true))
   assert(not sock:bind())
   return sock, sock:getsockname()
 end
-local me, my_name = bound "me"
-local short, short_name = bound "ab"
-local long = bound "abc"
+local me, my_name = at "me"
+local short, short_name = at "ab"
+local long = at "abc"
 local to = assert(L.unix.getaddrinfo(short_name:addr(), L.SOCK_DGRAM))[1]
 local answer = assert(L.msghdr.new { name = to, data = "answer" })
 local batch = assert(L.batch.new { count = 1, size = 16, name = to })
@@ -156,7 +156,8 @@ long:sendto("question", my_name)
 T.ok(select(2, me:recvfrominto(ffi.new "char[16]", nil, to)) == long:getsockname(), "a longer address is written into another")
 T.is(show(me:sendmsg(answer), long:recv()), '6, "answer", nil, false', "a message that has it goes to the longer one")
 T.is(show(me:sendbatch(batch), short:recv()), '1, "batch", nil, false', "a batch that has copied it goes to the old one")
-T.is(show(plain:connect(), plain:send "plain", long:recv()), 'nil, 5, "plain", nil, false', "a socket made with it connects there")
+T.is(show(plain:connect(), plain:send "plain", long:recv()),
+  'nil, 5, "plain", nil, false', "a socket made with it connects there")
 short:sendto("question", my_name)
 me:recvfrominto(ffi.new "char[16]", nil, to)
 T.is(show(me:sendmsg(answer), short:recv()), '6, "answer", nil, false', "a shorter one written into it is as exact")

@@ -13,9 +13,9 @@ local M = {}
 --- Tells an interface's index; see if_nametoindex(3).
 ---@param ifname string
 ---@return integer? index
----@return integer? errno  ENODEV, also for a name that the kernel would cut
+---@return integer? errno  ENODEV, also for a name that the kernel would cut: at a NUL, and at the colon of an alias
 function M.index(ifname)
-  if #ifname >= IFNAMSIZ or ifname:find "%z" then return nil, ENODEV end
+  if #ifname >= IFNAMSIZ or ifname:find "[%z:]" then return nil, ENODEV end
   local index, e = C.llsocket1_if_nametoindex(ifname), errno()
   if index == 0 then return nil, e end
   return index

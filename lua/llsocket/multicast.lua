@@ -23,7 +23,7 @@ local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
 -- Answers the level of the socket's options, or nil and why there are none.
 local function level_of(sock)
   if sock.sd < 0 then return nil, EBADF end
-  local level = TYPES[sock.type] and LEVEL[sock.domain]
+  local level = TYPES[sock.kind] and LEVEL[sock.home] -- dup's address may say otherwise
   if not level then return nil, EOPNOTSUPP end
   return level
 end
@@ -144,9 +144,9 @@ end
 local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
   if not level then return nil, why end
-  local e, scope = parse(group, sock.domain, mcaddr)
+  local e, scope = parse(group, sock.home, mcaddr)
   local e2, source_scope
-  if srcaddr then e2, source_scope = parse(source, sock.domain, srcaddr) end
+  if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
   if e or e2 then return nil, e or e2 end
   ifname = ifname or scope or source_scope
   if not ifname then return level, 0 end
