@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -178,6 +179,9 @@ static void waiting(void) {
     printf("field epoll_event fd %zu 4 0\n", offsetof(struct epoll_event, data));
     printf("field epoll_event generation %zu 4 0\n", offsetof(struct epoll_event, data) + 4);
     STRUCT(signalfd_siginfo) INT(signalfd_siginfo, ssi_signo) INT(signalfd_siginfo, ssi_pid)
+#ifdef SIOCGIFNAME
+    STRUCT(ifreq) OTHER(ifreq, ifr_name) INT(ifreq, ifr_ifindex)
+#endif
 #elif defined(EV_ADD)
     STRUCT(kevent) INT(kevent, ident) INT(kevent, filter) INT(kevent, flags) INT(kevent, fflags) INT(kevent, data)
     OTHER(kevent, udata)
