@@ -6,7 +6,7 @@ local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(#loops.names * 37 + 1)
+local T = require("tap").plan(#loops.names * 38 + 1)
 loops.settle()
 local before = leak.count()
 
@@ -268,6 +268,7 @@ local function arguments(loop)
     got[5] = show(loop.wait(a:fd(), "r", 0))
     got[6] = tostring(select(2, pcall(loop.wait, "1", "r", 1)))
     got[7] = tostring(select(2, pcall(loop.wait, a:fd(), "r", "1")))
+    got[8] = tostring(select(2, pcall(loop.wait, a:fd())))
   end)
   loop.run()
   local inval = show(nil, "Invalid argument", L.EINVAL)
@@ -276,7 +277,13 @@ local function arguments(loop)
   T.is(got[3], inval, loop.name .. ": a negative time is refused")
   T.is(got[4], inval, loop.name .. ": NaN is no descriptor")
   T.is(got[5], "false nil nil", loop.name .. ": no time at all is answered at once")
-  T.ok(got[6]:find("bad argument #1", 1, true) and got[7]:find("bad argument #3", 1, true), loop.name .. ": wrong types raise")
+  local right = true
+  for i, position in ipairs { 1, 3, 2 } do
+    right = right and got[5 + i]:find(("bad argument #%d to 'wait'"):format(position), 1, true)
+  end
+  T.ok(right, loop.name .. ": wrong types raise")
+  local outside = select(2, pcall(loop.wait, "1", "r", 1)) .. select(2, pcall(loop.wait, 0))
+  T.ok(outside:find "#1 to 'wait'.*#2 to 'wait'", loop.name .. ": outside a coroutine, too")
   a:close(); b:close()
 end
 
@@ -344,7 +351,7 @@ for _, name in ipairs(loops.names) do
     waited_for_alone(loop)
     ending(loop)
     L.wait.set()
-  else T.skip(37, why) end
+  else T.skip(38, why) end
 end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

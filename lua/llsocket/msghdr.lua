@@ -59,7 +59,9 @@ end
 -- Raises unless `into` is memory to receive into; answers the sizes, their sum and where it begins; or nil and the
 -- errno.
 local function check_into(into, size)
-  if type(into) ~= "cdata" then check.bad(1, "new", "writable array or pointer", into) end
+  local room = memory.writable(into)
+  if not room then check.bad(1, "new", "writable array or pointer", into) end
+  if type(size) == "nil" and room == memory.UNKNOWN then check.bad(1, "new", "size of what the pointer points to", size) end
   local sizes, total
   if type(size) ~= "nil" then
     sizes, total = check_size(size, 1, "new")

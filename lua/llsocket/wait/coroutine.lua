@@ -6,7 +6,6 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
-local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
@@ -143,9 +142,7 @@ end
 function M.wait(fd, direction, sec)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
-  local answer = sleep(co, fd, direction, sec)
-  if type(answer) == "number" then return failed(answer) end
-  return answer
+  return waiting.answer(sleep(co, fd, direction, sec))
 end
 
 handle.before_close(function(sock)
