@@ -291,13 +291,19 @@ local function make_room(mh)
   mh.receiving = receiving -- last: an error before leaves no half of it
 end
 
---- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed.
+local function forget_control(mh)
+  control.close(mh.receiving)
+  if mh.arrived then mh.arrived = true end -- what was asked for has an owner, and is no more of this message
+end
+
+--- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed, and its ancillary data is told
+--- no more, should this one fail.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_receive(mh)
   local e = not mh.receiving and make_room(mh)
   if e then return e end
-  if mh.receiving.head.len > 0 then control.close(mh.receiving) end
+  if mh.receiving.head.len > 0 then forget_control(mh) end
   if mh.buffer_given or not mh.buffer then mh.buffer, mh.buffer_given = addrinfo.blank(0, 0, 0), false end
   local into = mh.into
   into.msg_name, into.msg_namelen, into.msg_controllen, into.msg_flags = mh.buffer, sockaddr.SIZE, mh.controlsize, 0
