@@ -111,8 +111,8 @@ function Addrinfo:canonname()
   return canonnames[self]
 end
 
---- Tells the address: numeric, with `%scope` where there is one, in the form that getaddrinfo takes, or the path of a unix socket, where an
---- abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
+--- Tells the address: numeric, with `%scope` where there is one, in the form that getaddrinfo takes, or the path of a
+--- unix socket, where an abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
 ---@return string? addr  nil for other families
 function Addrinfo:addr()
   is_self(self, "addr")
