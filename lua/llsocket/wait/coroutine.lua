@@ -206,6 +206,15 @@ local function tell(fd, readable, writable)
   end
 end
 
+-- poll(2) tells of numbers that are open no more; what the kernel keeps for a better poller has forgotten them.
+local function tell_closed(fds)
+  for _, fd in ipairs(fds) do
+    for _, direction in ipairs { "r", "w" } do
+      if is_waiting(direction, fd) then wake(slots[direction][fd], EBADF) end
+    end
+  end
+end
+
 local function wait_for_events()
   local n, err, e = poller:wait(patience())
   if not n then return e == EINTR or error("llsocket.wait.coroutine: " .. err, 0) end
@@ -213,6 +222,8 @@ local function wait_for_events()
     local fd, read, write, hangup, half, failure = poller:event(i)
     if fd then tell(fd, read or hangup or half or failure, write or hangup or failure) end
   end
+  local dropped = poller.backend_state.dropped
+  if dropped then tell_closed(dropped) end
 end
 
 local function loop()
