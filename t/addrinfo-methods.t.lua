@@ -5,7 +5,7 @@ local leak = require "leak"
 local net = require "net"
 local sys = require "sys"
 local show = require("show").show
-local T = require("tap").plan(41)
+local T = require("tap").plan(42)
 local before = leak.count()
 
 ffi.cdef 'int llsocket_t_socket(int domain, int type, int protocol) __asm__("socket");'
@@ -113,8 +113,16 @@ if lo then
   local scoped = inet("fe80::1%" .. lo, "80")
   T.is(scoped:addr(), "fe80::1%" .. lo, "the address has its scope")
   T.is(tostring(scoped), ("[fe80::1%%%s]:80"):format(lo), "the text has its scope")
+  local lost = {}
+  for _, text in ipairs { "::1%1", "2001:db8::1%1", "fe80::1%1", "febf::1%1", "fec0::1%1", "ff01::1%1", "ff02::1%1", "ff12::1%1",
+    "ff05::1%1" } do
+    local once = inet(text, "80")
+    local again = L.inet.getaddrinfo(once:addr(), "80")
+    if not again or again[1] ~= once then lost[#lost + 1] = text .. " became " .. once:addr() end
+  end
+  T.is(table.concat(lost, "; "), "", "the resolver takes the address of every scope back")
 else
-  T.skip(2, "no interface has 127.0.0.1")
+  T.skip(3, "no interface has 127.0.0.1")
 end
 
 T.is(leak.count(), before, "no descriptor is left")

@@ -15,7 +15,8 @@ local n = 0
 for _ in pairs(walked) do n = n + 1 end
 
 -- Words of 32 bits that are good flags, signed or unsigned, and what they are.
-local WORDS = { { 2^32 - L.MSG_DONTWAIT, "unsigned" }, { -L.MSG_DONTWAIT, "signed" } }
+local MANY = L.MSG_DONTWAIT + (L.MSG_ZEROCOPY or 0)
+local WORDS = { { 2^32 - MANY, "unsigned" }, { -MANY, "signed" } }
 
 local T = require("tap").plan(n * 2 + #WORDS + 12)
 

@@ -1,7 +1,9 @@
 -- args: a wrong type, at any position of any function, raises at the caller's line and names what it wanted.
+local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local proc = require "proc"
 local signature = require "signature"
 local pack = signature.pack
 
@@ -10,7 +12,7 @@ local functions = signature.all()
 local VALUES = signature.values()
 local methods = 0
 for _, f in ipairs(functions) do methods = methods + (f.class and 1 or 0) end
-local T = require("tap").plan(#functions * 2 + methods + 8)
+local T = require("tap").plan(#functions * 2 + methods + 13)
 
 local HERE = debug.getinfo(1, "S").short_src
 local LINE = debug.getinfo(1, "l").currentline + 2
@@ -146,6 +148,46 @@ T.is(wrong(wrap, { n = 2, sock:fd(), { nonblock = "yes" } }, "bad argument #2 to
   nil, "wrap raises on nonblock of a wrong type")
 T.is(wrong(sock.send, { n = 4, sock, "x", nil, "1" }, "bad argument #3 to 'send' (number expected, got string)"), nil,
   "a flag after a nil flag is checked")
+
+-- What waits, by a descriptor's number.
+local WRONG = {
+  { 2, "string", "nil", { n = 1, 0 } }, { 2, "string", "number", { n = 2, 0, 5 } },
+  { 1, "number", "string", { n = 2, "x", "r" } }, { 3, "number", "string", { n = 3, 0, "r", "x" } },
+}
+for _, name in ipairs { "poll", "wait" } do
+  local faults = ""
+  for _, row in ipairs(WRONG) do
+    local want = ("bad argument #%d to '%s' (%s expected, got %s)"):format(row[1], name, row[2], row[3])
+    faults = faults .. (wrong(L.wait[name], row[4], want) or "")
+  end
+  T.is(faults, "", "wait." .. name .. " raises in its own name on wrong types")
+end
+
+-- Memory to receive a message into is a field of the argument.
+local pointer, new = ffi.new "char *", L.msghdr.new
+T.is(wrong(new, { n = 1, { into = pointer } }, "bad argument #1 to 'new' (size of what the pointer points to expected, got nil)"),
+  nil, "msghdr.new raises on a pointer without a size")
+T.is(wrong(new, { n = 1, { into = ffi.cast("const char *", pointer), size = 1 } },
+  "bad argument #1 to 'new' (writable array or pointer expected, got cdata)"), nil, "msghdr.new raises on const memory")
+
+-- Linked into a program, the library is bytecode without lines, named by its modules.
+local LINKED = [[
+table.insert(package.loaders, 2, function(name)
+  local path = name:find "^llsocket" and package.searchpath(name, package.path)
+  return path and loadstring(string.dump(assert(loadfile(path)), true), name) or nil
+end)
+local L = require "llsocket"
+local sock = L.socket.pair(L.SOCK_STREAM)[1]
+print(pcall(function()
+  sock:send(5)
+end))
+print(pcall(function()
+  sock.send(5)
+end))
+]]
+local told = proc.lua(LINKED)
+T.ok(told:find ":8: bad argument #1 to 'send'.*:11: calling 'send' on bad self",
+  "a library of bytecode raises at the caller's line")
 
 -- Errors found by compiled code carry the same line.
 local function many()

@@ -166,6 +166,51 @@ local function named_datagrams()
   return near, far, far:getsockname()
 end
 
+-- The memory is used again as soon as the kernel is done with it, and what is less than it takes goes between.
+local function uncopied(source, sink)
+  local buf = ffi.new "uint8_t[65536]"
+  each(source, function() return source:recvinto(buf, 65000) end, function(size)
+    send_all(sink, size, function(sent) return sink:sendzerocopy(buf, size - sent, sent, L.MSG_ZEROCOPY) end)
+    while sink:completed() > 0 do sink:recvable(60) end
+    ffi.fill(buf, 65536, 255)
+  end)
+end
+
+-- By way of two UDP sockets, cut into datagrams of 1,000 bytes and received joined; one at a time, for UDP drops.
+local function segments(source, sink)
+  local to, name = net.bound(L.AF_INET, L.SOCK_DGRAM)
+  local from = assert(L.socket.new(name))
+  assert(not from:connect(name) and from:udpsegment(1000) and to:udpgro(true))
+  local mh, batch = assert(L.msghdr.new { size = 65536 }), assert(L.batch.new { count = 4, size = 65536, controlsize = 64 })
+  local turn = false
+  local function relay()
+    turn = not turn
+    if turn then
+      local size = assert(to:recvmsg(mh))
+      send_all(sink, size, function(sent) return sink:send(sent > 0 and mh:data():sub(sent + 1) or mh:data()) end)
+      return size
+    end
+    local count, size = assert(to:recvbatch(batch)), 0
+    for i = 1, count do size = size + batch:length(i) end
+    batch:to()
+    send_all(sink, count, function(sent) return sink:sendbatch(batch, count - sent, sent + 1) end)
+    return size
+  end
+  each(source, function() return source:recv(50500) end, function(msg)
+    assert(from:send(msg) == #msg)
+    local left = #msg
+    while left > 0 do left = left - relay() end
+  end)
+  from:close(); to:close()
+end
+
+local probe = assert(L.socket.new(net.addr()))
+local no_zerocopy = select(4, probe:sendzerocopy "x") == L.EOPNOTSUPP and "there is no MSG_ZEROCOPY" or nil
+probe:close()
+probe = assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))
+local no_segments = not (probe:udpsegment(1000) and probe:udpgro(true)) and "UDP cuts and joins nothing here" or nil
+probe:close()
+
 local PATHS = {
   { "recv and send, over TCP", strings, tcp, tcp },
   { "recvinto and sendfrom with arrays, over TCP", arrays, tcp, tcp },
@@ -177,6 +222,8 @@ local PATHS = {
   { "recvbatch and sendbatch, over unix datagrams", datagrams, unix_datagrams, unix_datagrams },
   { "recvfrom and sendto, over unix datagrams", addressed, named_datagrams, named_datagrams },
   { "recvfrominto and sendtofrom, over unix datagrams", addressed_arrays, named_datagrams, named_datagrams },
+  { "sendzerocopy from memory that is used again, over TCP", uncopied, tcp, tcp, no_zerocopy },
+  { "UDP segments, joined and told by recvmsg and recvbatch", segments, tcp, tcp, no_segments },
   { "splice, from TCP to TCP", spliced, tcp, tcp, missing.splice },
   { "splice, from a unix stream to TCP", spliced, unix, tcp, missing.splice },
   { "splice, from TCP to a unix stream", spliced, tcp, unix, missing.splice },

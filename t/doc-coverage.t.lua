@@ -34,7 +34,7 @@ local INNER = set [[
   addrinfo.blank addrinfo.arg cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
   msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
   msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive batch.before_end batch.has
-  batch.has_empty batch.after_partial_send wait.milliseconds wait.sleeper
+  batch.has_empty batch.after_partial_send wait.milliseconds wait.sleeper wait.answer
 ]]
 
 -- What cannot fail, and so answers no errno.

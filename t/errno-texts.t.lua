@@ -6,7 +6,7 @@ local errno = require "llsocket.errno"
 local gai = require "llsocket.gai"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(29)
+local T = require("tap").plan(30)
 local before = leak.count()
 
 ffi.cdef [[
@@ -51,6 +51,14 @@ T.is(errno.text(99999), strerror(99999), "an unknown number has strerror's text"
 T.is(errno.text(0), strerror(0), "so has 0")
 T.is(errno.text(-1), strerror(-1), "so has -1")
 T.is(gai.text(99999), gai_strerror(99999), "an unknown EAI has gai_strerror's text")
+local function kept()
+  collectgarbage(); collectgarbage()
+  local start = collectgarbage "count"
+  for n = 100000, 120000 do gai.text(n); errno.text(n) end
+  collectgarbage(); collectgarbage()
+  return collectgarbage "count" - start
+end
+T.ok(kept() < 100, "nothing is kept of numbers that are none")
 local text = errno.text(L.ENOENT)
 errno.text(99998); errno.text(99997); collectgarbage()
 T.is(text, "No such file or directory", "a text holds when others are made")

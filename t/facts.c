@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -74,9 +75,12 @@ static void families(void) {
     SPOT(AF_PACKET) SPOT(AF_NETLINK) SPOT(SOL_PACKET) SPOT(SOL_UDP)
     SPOT(SO_MARK) SPOT(SO_PEERCRED) SPOT(SO_BINDTODEVICE) SPOT(SO_REUSEPORT) SPOT(SO_TIMESTAMP) SPOT(SCM_CREDENTIALS)
     SPOT(TCP_CORK) SPOT(TCP_CONGESTION) SPOT(TCP_INFO) SPOT(TCP_KEEPIDLE) SPOT(TCP_USER_TIMEOUT)
+#ifdef EPOLLIN
     SPOT(EPOLLIN) SPOT(EPOLLOUT) SPOT(EPOLLHUP) SPOT(EPOLLERR) SPOT(EPOLLRDHUP) SPOT(EPOLLONESHOT)
     SPOT(EPOLLET) SPOT(EPOLL_CTL_ADD) SPOT(EPOLL_CTL_MOD) SPOT(EPOLL_CTL_DEL) SPOT(EPOLL_CLOEXEC)
-    SPOT(EFD_CLOEXEC) SPOT(EFD_NONBLOCK) SPOT(TFD_CLOEXEC) SPOT(TFD_NONBLOCK) SPOT(CLOCK_MONOTONIC)
+    SPOT(EFD_CLOEXEC) SPOT(EFD_NONBLOCK)
+#endif
+    SPOT(TFD_CLOEXEC) SPOT(TFD_NONBLOCK) SPOT(CLOCK_MONOTONIC)
     SPOT(SIGINT) SPOT(SIGTERM) SPOT(SIGCHLD) SPOT(SIGUSR1) SPOT(WNOHANG)
     SPOT(UDP_CORK) SPOT(IP_PKTINFO) SPOT(IP_RECVERR) SPOT(IPV6_RECVPKTINFO) SPOT(IPV6_RECVERR)
     SPOT(F_SETPIPE_SZ) SPOT(O_CLOEXEC)
@@ -173,11 +177,16 @@ static void messages(void) {
 static void waiting(void) {
     STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
 #ifdef __linux__
+#ifdef EPOLLIN
     STRUCT(epoll_event) INT(epoll_event, events)
     /* Ours are the two halves of what the kernel only keeps. */
     printf("field epoll_event fd %zu 4 0\n", offsetof(struct epoll_event, data));
     printf("field epoll_event generation %zu 4 0\n", offsetof(struct epoll_event, data) + 4);
+#endif
     STRUCT(signalfd_siginfo) INT(signalfd_siginfo, ssi_signo) INT(signalfd_siginfo, ssi_pid)
+#ifdef SIOCGIFNAME
+    STRUCT(ifreq) OTHER(ifreq, ifr_name) INT(ifreq, ifr_ifindex)
+#endif
 #elif defined(EV_ADD)
     STRUCT(kevent) INT(kevent, ident) INT(kevent, filter) INT(kevent, flags) INT(kevent, fflags) INT(kevent, data)
     OTHER(kevent, udata)

@@ -12,10 +12,10 @@ local before = leak.count()
 
 local NAMES = {
   "SOCK_CLOEXEC", "SOCK_NONBLOCK", "F_DUPFD_CLOEXEC", "MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC", "MSG_WAITFORONE",
-  "SPLICE_F_MOVE",
+  "SPLICE_F_MOVE", "EPOLLIN", "EFD_CLOEXEC", "SIOCGIFNAME",
 }
 local NEVER = { "accept4", "SOCK_CLOEXEC", "SOCK_NONBLOCK", "F_DUPFD_CLOEXEC", "MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC", "recvmmsg",
-  "sendmmsg", "sendfile", "splice(" }
+  "sendmmsg", "sendfile", "splice(", "epoll", "eventfd", "SIOCGIFNAME" }
 local T = require("tap").plan(#NAMES + #NEVER + 1 + 12 + 6 + 1)
 local forced = os.getenv "LLSOCKET_FALLBACKS"
 
@@ -40,6 +40,9 @@ a:sendfd(client); b:recvfd():close()
 local batch = L.batch.new { count = 2 }
 batch:data(1, "x"); batch:data(2, "y")
 assert(a:sendbatch(batch) == 2 and b:recvbatch(batch) == 2)
+local poller = L.poll.new()
+assert(poller:add(server, "w") and poller:wait(5) == 1 and poller:wake() and poller:fd() == -1)
+poller:close()
 assert(select(4, client:splice(server, L.pipe.new())) == L.ENOSYS)
 print(select(4, a:sendfile(0, 1)))
 ]]

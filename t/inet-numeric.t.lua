@@ -15,6 +15,7 @@ local PORTS = {
   { "99999999999999999999", INVALID }, { ("9"):rep(400), INVALID },
   { "+80", INVALID }, { "-1", INVALID }, { "-0", INVALID }, { "+-80", INVALID }, { " 80", INVALID }, { "80 ", INVALID },
   { "\t80", INVALID }, { "80\n", INVALID }, { "- 80", INVALID },
+  { "", INVALID }, { "*", INVALID }, { "**", SERVICE },
   { "80\0", INVALID }, { "\00080", INVALID }, { "80\0evil", INVALID }, { "http\0", INVALID }, { "\0", INVALID },
   { "0x50", SERVICE }, { "80a", SERVICE }, { "8.0", SERVICE }, { "1e1", SERVICE },
 }
@@ -26,7 +27,7 @@ local HOSTS = {
   { "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80" }, { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:80" },
   { "127.0.0.1\0.evil", INVALID }, { "\0", INVALID }, { "\000127.0.0.1", INVALID }, { "localhost\0", INVALID },
-  { "::1\0", INVALID },
+  { "::1\0", INVALID }, { "*", INVALID },
   { "256.1.1.1", NONAME }, { "1.2.3.4.5", NONAME }, { "[::1]", NONAME }, { ":::", NONAME }, { "127.0.0.1%lo", NONAME },
 }
 

@@ -1,4 +1,5 @@
 -- message: the error queue: refused datagrams and datagrams too long, with who reported them.
+local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -6,7 +7,7 @@ local netns = require "netns"
 local values = require "values"
 local show, again = values.show, values.again
 local before = leak.count()
-local T = require("tap").plan(46)
+local T = require("tap").plan(51)
 
 local LOCAL, ICMP, ICMP6 = L.SO_EE_ORIGIN_LOCAL, L.SO_EE_ORIGIN_ICMP, L.SO_EE_ORIGIN_ICMP6
 
@@ -98,6 +99,29 @@ if not LOCAL then T.skip(1, "this system has no error queue") else
   T.is(show(a:recvmsg(assert(L.msghdr.new()), L.MSG_ERRQUEUE)), again(L.EAGAIN), "the empty queue of a connection says try again")
   a:close(); b:close()
 end
+
+-- On a stream a report without bytes is not the peer's end: the kernel tells of a zerocopy send.
+local client, server = net.tcp()
+local TAKE = {
+  recv = { function() return client:recv(1, L.MSG_ERRQUEUE) end, '"", nil, false' },
+  recvfrom = { function() return client:recvfrom(1, L.MSG_ERRQUEUE) end, '"", nil, nil, false' },
+  recvinto = { function() return client:recvinto(ffi.new "char[1]", nil, nil, L.MSG_ERRQUEUE) end, "0, nil, false" },
+  recvfrominto = { function()
+    return client:recvfrominto(ffi.new "char[1]", nil, nil, nil, L.MSG_ERRQUEUE)
+  end, "0, nil, nil, false" },
+  recvmsg = { function() return client:recvmsg(assert(L.msghdr.new()), L.MSG_ERRQUEUE) end, "0, nil, false" },
+}
+local text = ("x"):rep(20000)
+local function report()
+  local n = client:sendzerocopy(text)
+  while n and n > 0 do n = n - #server:recv(65536) end
+  return n and client:recvable(5)
+end
+for name, row in pairs(TAKE) do
+  if report() then T.is(show(row[1]()), row[2], "on a stream " .. name .. " tells a report without bytes from the end")
+  else T.skip(1, "no MSG_ZEROCOPY here") end
+end
+client:close(); server:close()
 
 -- The path MTU, in a namespace of its own.
 local function too_long(family, host, mtu_name)

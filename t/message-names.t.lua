@@ -5,9 +5,10 @@ local layout = require "llsocket.layout"
 local leak = require "leak"
 local net = require "net"
 local netns = require "netns"
+local proc = require "proc"
 local show = require("values").show
 local before = leak.count()
-local T = require("tap").plan(61)
+local T = require("tap").plan(66)
 
 local function collect() for _ = 1, 2 do collectgarbage() end end
 
@@ -136,5 +137,30 @@ if ok then
   ok, why = net.has(net.places[2]), "no IPv6 here"
 end
 if not ok then T.skip(9, why) else test_scope() end
+
+-- An address that recvfrominto overwrites is another for all that hold it, of whatever length.
+local function at(tag)
+  local sock = assert(L.socket.new(L.unix.getaddrinfo(("\0llsocket-%d-%s"):format(proc.getpid(), tag), L.SOCK_DGRAM)[1], true))
+  assert(not sock:bind())
+  return sock, sock:getsockname()
+end
+local me, my_name = at "me"
+local short, short_name = at "ab"
+local long = at "abc"
+local to = assert(L.unix.getaddrinfo(short_name:addr(), L.SOCK_DGRAM))[1]
+local answer = assert(L.msghdr.new { name = to, data = "answer" })
+local batch = assert(L.batch.new { count = 1, size = 16, name = to })
+local plain = assert(L.socket.new(to, true))
+batch:data(1, "batch")
+long:sendto("question", my_name)
+T.ok(select(2, me:recvfrominto(ffi.new "char[16]", nil, to)) == long:getsockname(), "a longer address is written into another")
+T.is(show(me:sendmsg(answer), long:recv()), '6, "answer", nil, false', "a message that has it goes to the longer one")
+T.is(show(me:sendbatch(batch), short:recv()), '1, "batch", nil, false', "a batch that has copied it goes to the old one")
+T.is(show(plain:connect(), plain:send "plain", long:recv()),
+  'nil, 5, "plain", nil, false', "a socket made with it connects there")
+short:sendto("question", my_name)
+me:recvfrominto(ffi.new "char[16]", nil, to)
+T.is(show(me:sendmsg(answer), short:recv()), '6, "answer", nil, false', "a shorter one written into it is as exact")
+me:close(); short:close(); long:close(); plain:close()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -7,7 +7,7 @@ local sys = require "sys"
 local values = require "values"
 local show, failed, again, sent_again = values.show, values.failed, values.again, values.sent_again
 local before = leak.count()
-local T = require("tap").plan(99)
+local T = require("tap").plan(102)
 
 local function msg(data, name) return assert(L.msghdr.new { data = data, name = name }) end
 
@@ -176,6 +176,20 @@ copy:sendto("x", abstract_name)
 copy:recvmsg(into)
 T.ok(into:name() == L.addrinfo.new(abstract_name:bytes(), udp_name:socktype()), "and a sender's name is what the kernel says")
 abstract:close(); copy:close(); a:close(); b:close()
+
+-- A receive that fails.
+a, b = net.pair(L.SOCK_DGRAM, true)
+local held = assert(L.msghdr.new())
+a:sendfd(a)
+b:recvmsg(held)
+local object = held:control()[1]:rights()[1]
+T.is(show(b:recvmsg(held), #held:control(), held:data()), show(nil, 0, "\0"),
+  "a receive that fails empties ancillary data that was asked for, too")
+T.ok(object:fd() >= 0, "what was taken of it stays open")
+held:control { assert(L.cmsghdr.rights(a)) }
+b:recvmsg(held)
+T.is(#held:control(), 1, "what is to be sent stays")
+object:close(); a:close(); b:close()
 
 -- Once closed.
 T.is(show(a:sendmsg(msg "x")), failed(L.EBADF), "sendmsg on a closed socket: EBADF")

@@ -4,11 +4,12 @@ local leak = require "leak"
 local net = require "net"
 local netns = require "netns"
 local show = require("show").show
+local sys = require "sys"
 local text = require("llsocket.errno").text
 local MEMBERSHIPS = require("llsocket.multicast").MEMBERSHIPS
 
 local OPTIONS = { { "mcastloop", true }, { "mcastttl", 1 }, { "mcastif", "" } }
-local PLAN = #MEMBERSHIPS * 9 + #OPTIONS * 2 + 20
+local PLAN = #MEMBERSHIPS * 9 + #OPTIONS * 2 + 29
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
@@ -32,7 +33,7 @@ local NO_GROUP = {
     "localhost", "lo", "1::2::3" },
 }
 local NO_DEVICE = { "nosuchdevice", "nosuchdevice.15", "nosuchdevice..16", ("x"):rep(100), ("x"):rep(5000), "lo\0", "lo\0x",
-  "\0", "127.0.0.1", "::1", "lo " }
+  "\0", "127.0.0.1", "::1", "lo ", "lo:", "lo:1", "lo:nosuch" }
 
 local function is(want, name, ...) T.is(show(...), show(text(want), want), name) end
 
@@ -103,6 +104,36 @@ end
 T.is(device(sock4), "", "mcastif of an interface that there is not is ENODEV")
 T.is(device(sock6), "", "so it is for IPv6")
 T.is(sock4:mcastif(), "", "after which nothing is set")
+
+-- A duplicate is judged by what it is, not by the address that it was made with.
+local stream_ai, ai6 = net.addr(L.AF_INET), net.addr(L.AF_INET6, L.SOCK_DGRAM)
+local as_stream, as_6, as_udp = sock4:dup(stream_ai), sock4:dup(ai6), tcp4:dup(net.addr(L.AF_INET, L.SOCK_DGRAM))
+T.is(show(as_stream:mcastjoin(G4, "lo"), as_stream:mcastleave(G4, "lo")), "nil",
+  "a duplicate with a stream's address joins and leaves")
+T.is(show(as_6:mcastjoin(G4, "lo"), as_6:mcastif "lo", as_6:mcastif()), "nil, lo, lo",
+  "one of an IPv4 socket with an IPv6 address joins an IPv4 group")
+as_6:mcastleave(G4, "lo")
+is(L.EAFNOSUPPORT, "and no IPv6 group", as_6:mcastjoin(G6, "lo"))
+is(L.EOPNOTSUPP, "one of a stream with a datagram's address is a stream", as_udp:mcastjoin(G4, "lo"))
+as_stream:close(); as_6:close(); as_udp:close()
+
+-- With no descriptor left the socket itself is asked.
+local function without_descriptors(fn)
+  local limit = sys.limit_descriptors(3)
+  local got = show(fn())
+  sys.limit_descriptors(limit)
+  return got
+end
+local pktinfo = L.cmsghdr.pktinfo -- loads the module
+if not L.SIOCGIFNAME then T.skip(4, "interfaces are found by a socket of libc's") else
+  T.is(without_descriptors(function() return sock4:mcastjoin(G4, "lo") end), "", "an interface is found with no descriptor left")
+  T.is(without_descriptors(function() return sock4:mcastif "lo", sock4:mcastif() end), "lo, lo", "and set and told")
+  T.is(without_descriptors(function() return sock6:mcastif "lo", sock6:mcastif() end), "lo, lo", "so it is for IPv6")
+  T.is(without_descriptors(function() return sock4:mcastif "nosuch" end), show(nil, text(L.ENODEV), L.ENODEV),
+    "one that there is not is told from none left to ask by")
+end
+T.is(without_descriptors(function() return pktinfo("127.0.0.1", "lo") end), show(nil, text(L.EMFILE), L.EMFILE),
+  "without a socket to ask it is EMFILE")
 
 -- An interface's name is never cut: 15 bytes are one, 16 are none though the first 15 are.
 local FIFTEEN = "abcdefghijklmno"

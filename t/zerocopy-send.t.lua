@@ -79,6 +79,37 @@ T.is(show(a:sendzerocopy(pattern(10240, 3))), "10240, nil, false", "10,240 bytes
 T.is(show(zerocopy.states[a].next), "5", "with a number")
 read_all(b, 10240)
 
+-- A flag of the caller's: what is copied uses no number, and nothing else is sent in this way.
+local ZEROCOPY = L.MSG_ZEROCOPY
+settle(a)
+T.is(show(a:sendzerocopy("little", nil, nil, ZEROCOPY), zerocopy.states[a].next), "6, 5",
+  "with MSG_ZEROCOPY a little uses no number")
+local slow, reader = connection()
+slow:sndbuf(4 * MIB)
+local long = ffi.new "uint8_t[4000000]"
+slow:sendzerocopy("little", nil, nil, ZEROCOPY)
+local taken = slow:sendzerocopy(long, nil, nil, L.MSG_DONTWAIT, ZEROCOPY)
+T.ok(taken > 100000, "with it a long array is sent")
+slow:recvable(0.2)
+T.is(show(slow:completed()), "1, 0, false", "and outstanding, though the little would have completed")
+T.ok(read_all(reader, 6 + taken) == "little" .. ("\0"):rep(taken), "with the right bytes")
+T.is((settle(slow)), 1, "then it completes")
+slow:close(); reader:close()
+local ai, batch = net.addr(), assert(L.batch.new { count = 1, size = 10 })
+batch:data(1, "abc")
+local OTHERS = {
+  send = { "abc" }, sendto = { "abc", ai }, sendfrom = { "abc", 3, 0 }, sendtofrom = { "abc", 3, ai, 0 },
+  sendmsg = { assert(L.msghdr.new { data = "abc" }) }, writev = { { "abc" } }, sendbatch = { batch, 1, 1 },
+}
+for name, arguments in pairs(OTHERS) do
+  local n = #arguments
+  arguments[n + 1], arguments[n + 2] = L.MSG_DONTWAIT, ZEROCOPY
+  local several = show(a[name](a, unpack(arguments)))
+  arguments[n + 1], arguments[n + 2] = ZEROCOPY, nil
+  T.is(several .. " " .. show(a[name](a, unpack(arguments))), failed(L.EINVAL) .. " " .. failed(L.EINVAL),
+    name .. " refuses MSG_ZEROCOPY, among others and alone: EINVAL")
+end
+
 -- Refusals use no number.
 T.is(show(a:sendzerocopy("")), failed(L.EINVAL), "nothing, on a stream, is EINVAL")
 T.is(show(a:sendzerocopy(array, 30001)), failed(L.EINVAL), "what does not fit is EINVAL")

@@ -111,15 +111,15 @@ function Addrinfo:canonname()
   return canonnames[self]
 end
 
---- Tells the address: numeric, with `%scope` where there is one, or the path of a unix socket, where an
---- abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
+--- Tells the address: numeric, with `%scope` where there is one, in the form that getaddrinfo takes, or the path of a
+--- unix socket, where an abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
 ---@return string? addr  nil for other families
 function Addrinfo:addr()
   is_self(self, "addr")
   local text = sockaddr.text(self.name, self.namelen, self.domain)
   local scope = sockaddr.scope(self.name, self.domain)
   if scope == 0 then return text end
-  return text .. "%" .. (interface.name(scope) or scope)
+  return text .. "%" .. (sockaddr.is_of_link(self.name) and interface.name(scope) or scope)
 end
 
 --- Tells the port; see ip(7), ipv6(7).

@@ -305,9 +305,10 @@ local function take_control(batch, n)
   batch.segmented = true
 end
 
-local function forget_segments(batch)
-  for i = 1, batch.capacity do set_segment(batch, i, 0) end
-  batch.segmented = false
+-- Of the messages behind those that arrived all stays as it was.
+local function forget_segments(batch, n)
+  for i = 1, n do set_segment(batch, i, 0) end
+  batch.segmented = n < batch.capacity
 end
 
 -- One of the error queue may be empty and is no end.
@@ -331,7 +332,7 @@ function M.after_receive(batch, sock, n)
     name.namelen, name.domain, name.type, name.proto = namelen, family, socktype, proto
   end
   batch.filled = n
-  if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch) end
+  if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end
 end
 
 -- Gives the kernel its room again where nothing is kept of what it wrote.

@@ -14,7 +14,8 @@ local sockaddr = require "llsocket.sockaddr"
 local transfer = require "llsocket.transfer"
 
 local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
-local is_self, has_empty, is_blind = handle.self, handle.has_empty, transfer.is_blind
+local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.send_flags
+local is_blind, is_message = transfer.is_blind, transfer.is_message
 local not_received, not_sent = report.not_received, report.not_sent
 local c_send, c_sendto, sender = transfer.send, transfer.sendto, transfer.sender
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
@@ -48,7 +49,7 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local n, e = C.llsocket1_recv(self.sd, start, min(len, MAX_LENGTH), flags), errno()
   if n < 0 then return handle.not_received(self, e) end
   commit(buf, n, len)
-  if n > 0 or has_empty(self.kind) then return n, nil, false end
+  if n > 0 or is_message(self, flags) then return n, nil, false end
 end
 
 --- Sends a message from memory of the caller's; see send(2).  Blocks on a blocking socket, for as long as sndtimeo
@@ -64,7 +65,7 @@ end
 ---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ENOBUFS; EINVAL out of range; EBADF once closed
 function Socket:sendfrom(buf, size, offset, flag, ...)
   is_self(self, "sendfrom")
-  local flags = check.flags(4, "sendfrom", flag, ...)
+  local flags = send_flags(4, "sendfrom", flag, ...)
   local start, len = memory.source(buf, size, offset, 3, "sendfrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
@@ -112,7 +113,7 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   if mine and not named then spare = mine end
   if n < 0 then return nil, handle.not_received(self, e) end
   commit(buf, n, len)
-  if n > 0 or has_empty(self.kind) then return n, named and sender(self, to, namelen) or nil, nil, false end
+  if n > 0 or is_message(self, flags) then return n, named and sender(self, to, namelen) or nil, nil, false end
 end
 
 --- Sends a message from memory of the caller's to an address; see sendto(2).  Blocks on a blocking socket, for as long
@@ -129,7 +130,7 @@ end
 ---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, EISCONN, ENOENT, ENOBUFS; EINVAL out of range; EBADF once closed
 function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
   is_self(self, "sendtofrom")
-  local flags = check.flags(5, "sendtofrom", flag, ...)
+  local flags = send_flags(5, "sendtofrom", flag, ...)
   local start, len = memory.source(buf, size, offset, 4, "sendtofrom")
   addrinfo.arg(ai, 3, "sendtofrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end

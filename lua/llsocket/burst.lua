@@ -2,7 +2,6 @@
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"
-local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
@@ -10,18 +9,13 @@ local batches = require "llsocket.batch"
 local handle = require "llsocket.handle"
 local transfer = require "llsocket.transfer"
 
-ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
-
 local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
-local is_self, has_empty, is_blind = handle.self, handle.has_empty, transfer.is_blind
+local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
+local c_sendmsg, quiet = transfer.sendmsg, transfer.quiet
 local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
-
--- As in transfer: where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around each message.
-local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
-local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 -- Whether a receive is over with what is there once the first message came.
 local function waits_for_one(flags) return band(flags, MSG_WAITALL) == 0 end
@@ -135,7 +129,7 @@ function Socket:sendbatch(batch, n, first, flag, ...)
   if type(first) == "nil" then first = 1 end
   check.number(first, 3, "sendbatch")
   if type(n) == "nil" then n = batch.filled - first + 1 end
-  return sendbatch(self, batch, n, first, check.flags(4, "sendbatch", flag, ...))
+  return sendbatch(self, batch, n, first, send_flags(4, "sendbatch", flag, ...))
 end
 
 return { methods = Socket }

@@ -10,7 +10,9 @@ local type, select, tobit, bor, istype = type, select, bit.tobit, bit.bor, ffi.i
 
 local M = {}
 
-local here = debug.getinfo(1, "S").source:match "^(.*)check%.lua$" or "\0"
+-- What the library's sources begin with; those that are linked into a program have their modules' names.
+local source = debug.getinfo(1, "S").source
+local here = source:match "^(.*)check%.lua$" or source:match "^(.*llsocket%.)check$" or "\0"
 
 -- The level, for an error() in the function that calls this one, of the first function outside the library.
 local function outside()

@@ -118,12 +118,17 @@ function Socket:atmark()
   return rc == 1
 end
 
+local function answer(_, ...) return ... end
+
+-- The socket is an argument of what comes after the wait, and so stays on the stack meanwhile: after a tail call only its
+-- number would, and the collector could close it under a loop that watches that.
+--
 -- The time is checked here, so that a wrong one raises in the method's name whatever the program waits with.
 local function wait(sock, direction, sec, method)
   if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
   sock.watched = sock.watched or waiting.is_set() -- its loop may want to know of the end
-  return waiting.wait(sock.sd, direction, sec)
+  return answer(sock, waiting.wait(sock.sd, direction, sec))
 end
 
 --- Waits until a receive or accept would not block: there is data, a connection, the end or an error; see poll(2).

@@ -7,9 +7,12 @@ local errno = require "llsocket.errno"
 
 local EAI_SYSTEM = const.EAI_SYSTEM
 
+local NONE = 2^31 - 1 -- no system's
+
+-- What is no error's number is not kept.
 local texts = setmetatable({}, { __index = function(self, code)
   local text = ffi.string(C.llsocket1_gai_strerror(code))
-  self[code] = text
+  if text ~= ffi.string(C.llsocket1_gai_strerror(NONE)) then self[code] = text end
   return text
 end })
 

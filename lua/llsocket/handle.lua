@@ -2,6 +2,7 @@
 --
 -- It stands below the rooms that add methods, so that each can check its self without knowing the others.
 local ffi = require "ffi"
+local bit = require "bit"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"
 local const = require "llsocket.const"
@@ -10,6 +11,8 @@ local report = require "llsocket.errno"
 ffi.cdef "void llsocket1_finalize(void *owner);"
 
 local READ, WRITE = 1, 2
+local band = bit.band
+local MSG_ZEROCOPY = const.MSG_ZEROCOPY or 0
 local finalize = shim.llsocket1_finalize
 
 ---@class llsocket.socket
@@ -88,6 +91,19 @@ local function sent(sock, n, again)
   return n, nil, again
 end
 
+--- Combines `[flag, ...]` of a send as check.flags does; nil for MSG_ZEROCOPY, too: the kernel would read the memory
+--- after the call, and only sendzerocopy keeps it.
+---@param position integer  of `flag`, self not counted
+---@param method string  the caller's name, for the message
+---@param flag any
+---@param ... any
+---@return integer? bits
+local function send_flags(position, method, flag, ...)
+  if select("#", ...) == 0 and type(flag) == "nil" then return 0 end
+  local bits = check.flags(position, method, flag, ...)
+  if bits and band(bits, MSG_ZEROCOPY) == 0 then return bits end
+end
+
 -- What the rooms above do before a watched descriptor goes, and which objects they are busy with.
 local before = {}
 local busy = setmetatable({}, { __mode = "k" })
@@ -135,5 +151,5 @@ local self, arg = check.class(handle_t, "llsocket.socket")
 return {
   type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty,
   before_close = before_close, closing = closing, text_of = text_of,
-  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent,
+  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent, send_flags = send_flags,
 }

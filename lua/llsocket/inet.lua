@@ -18,11 +18,12 @@ local node_ptr = ffi.typeof("$ *", layout.addrinfo)
 -- Scratch cells: filled and read inside one call.
 local hints, list_cell = layout.addrinfo(), ffi.new "void *[1]"
 
--- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port.
+-- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port; glibc takes "*" for
+-- the loopback or no port, and "" for port 0.
 local function misread(host, port)
-  if host and host:find "%z" then return true end
+  if host and (host:find "%z" or host == "*") then return true end
   if not port then return false end
-  if port:find "%z" then return true end
+  if port:find "%z" or port == "*" or port == "" then return true end
   if port:find "^%d+$" then return tonumber(port) > 65535 end
   return port:find "^[%s+-]*%d+%s*$" ~= nil
 end

@@ -44,7 +44,7 @@ end })
 
 local function is_buffer(buf) return type(buf) == "userdata" and buffers[buf] end
 
-local M = {}
+local M = { UNKNOWN = UNKNOWN }
 
 -- Answers whether `offset` and `size` are counts, and lie within `total` bytes.
 local function fits(size, offset, total)
@@ -101,6 +101,15 @@ function M.target(buf, size, offset, position, method)
     return nil
   end
   check.bad(1, method, "writable array, pointer or string.buffer", buf)
+end
+
+--- Tells how many bytes of memory to receive into there are: an array or a pointer that is not const.
+---@param buf any
+---@return integer? size  UNKNOWN behind a pointer; nil where C may not write
+function M.writable(buf)
+  if type(buf) ~= "cdata" then return nil end
+  local total, id = total_of(buf)
+  return total >= 0 and writable[id] and total or nil
 end
 
 -- The part of a string, an array or a pointer; raises for anything else.

@@ -10,23 +10,18 @@ local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local msghdr = require "llsocket.msghdr"
-local shim = require "llsocket.shim"
-
-ffi.cdef "int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);"
+local transfer = require "llsocket.transfer"
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
-local is_self, not_received, not_sent = handle.self, report.not_received, report.not_sent
+local is_self, send_flags = handle.self, handle.send_flags
+local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
-local AF_UNIX, SOCK_STREAM = const.AF_UNIX, const.SOCK_STREAM
-local MSG_NOSIGNAL, MSG_TRUNC, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_CTRUNC
-local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
+local AF_UNIX = const.AF_UNIX
+local c_sendmsg, is_blind, is_message = transfer.sendmsg, transfer.is_blind, transfer.is_message
+local MSG_NOSIGNAL, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_CTRUNC
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
-
--- As in transfer: where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
-local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
-local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 ---@class llsocket.socket
 local Socket = {}
@@ -64,14 +59,13 @@ end
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
-  local flags = check.flags(2, "sendmsg", flag, ...)
+  local flags = send_flags(2, "sendmsg", flag, ...)
   if not flags then return not_sent(EINVAL) end
   return sendmsg(self, mh, flags)
 end
 
--- On a stream the kernel counts the bytes of MSG_TRUNC but writes none.
 local function recvmsg(sock, mh, flags)
-  if band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM then return not_received(EINVAL) end
+  if is_blind(sock, flags) then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
@@ -80,7 +74,7 @@ local function recvmsg(sock, mh, flags)
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return handle.not_received(sock, why) end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or handle.has_empty(sock.kind) or band(mh.message_flags, MSG_ERRQUEUE) ~= 0 then return mh.received, nil, false end
+  if n > 0 or is_message(sock, mh.message_flags) then return mh.received, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
@@ -135,7 +129,7 @@ end
 function Socket:writev(parts, flag, ...)
   is_self(self, "writev")
   if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
-  return writev(self, parts, check.flags(2, "writev", flag, ...))
+  return writev(self, parts, send_flags(2, "writev", flag, ...))
 end
 
 -- Answers the parts that readv received in place of their length.  The buffer is not left to the collector, which

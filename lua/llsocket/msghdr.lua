@@ -59,7 +59,9 @@ end
 -- Raises unless `into` is memory to receive into; answers the sizes, their sum and where it begins; or nil and the
 -- errno.
 local function check_into(into, size)
-  if type(into) ~= "cdata" then check.bad(1, "new", "writable array or pointer", into) end
+  local room = memory.writable(into)
+  if not room then check.bad(1, "new", "writable array or pointer", into) end
+  if type(size) == "nil" and room == memory.UNKNOWN then check.bad(1, "new", "size of what the pointer points to", size) end
   local sizes, total
   if type(size) ~= "nil" then
     sizes, total = check_size(size, 1, "new")
@@ -253,10 +255,12 @@ function Msghdr:segment()
   return control.integer(self.receiving, IPPROTO_UDP, UDP_GRO)
 end
 
---- Readies what is to be sent.  The numbers of descriptors are read anew: one may have been closed meanwhile.
+--- Readies what is to be sent.  The numbers of descriptors are read anew, for one may have been closed meanwhile, and
+--- so is the address's length, for recvfrominto may have written another into the object.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_send(mh)
+  if mh.ai then mh.out.msg_namelen = mh.ai.namelen end
   local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
   return e or nil
 end
@@ -287,13 +291,19 @@ local function make_room(mh)
   mh.receiving = receiving -- last: an error before leaves no half of it
 end
 
---- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed.
+local function forget_control(mh)
+  control.close(mh.receiving)
+  if mh.arrived then mh.arrived = true end -- what was asked for has an owner, and is no more of this message
+end
+
+--- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed, and its ancillary data is told
+--- no more, should this one fail.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_receive(mh)
   local e = not mh.receiving and make_room(mh)
   if e then return e end
-  if mh.receiving.head.len > 0 then control.close(mh.receiving) end
+  if mh.receiving.head.len > 0 then forget_control(mh) end
   if mh.buffer_given or not mh.buffer then mh.buffer, mh.buffer_given = addrinfo.blank(0, 0, 0), false end
   local into = mh.into
   into.msg_name, into.msg_namelen, into.msg_controllen, into.msg_flags = mh.buffer, sockaddr.SIZE, mh.controlsize, 0

@@ -23,14 +23,14 @@ local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
 -- Answers the level of the socket's options, or nil and why there are none.
 local function level_of(sock)
   if sock.sd < 0 then return nil, EBADF end
-  local level = TYPES[sock.type] and LEVEL[sock.domain]
+  local level = TYPES[sock.kind] and LEVEL[sock.home] -- dup's address may say otherwise
   if not level then return nil, EOPNOTSUPP end
   return level
 end
 
 -- The methods that the rows make; see ip(7), ipv6(7).  The options answer the value, or nil, err and errno; the
 -- memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL, EAFNOSUPPORT.  All
--- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks or allocates.
+-- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks.
 ---@class llsocket.socket
 ---@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 ---@field mcastttl fun(self: llsocket.socket, ttl?: integer): integer?, string?, integer?
@@ -76,7 +76,7 @@ local SIZE = sockaddr.SIZE
 local function ifname4(sock)
   local addr, _, e = read_word(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF) -- an in_addr is 32 bits
   if not addr then return nil, e end
-  if addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex) end
+  if addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex, sock.sd) end
   if addr == 0 then return "" end
   local name = sockaddr.type()
   name.in4.sin_addr.s_addr = addr % 2^32
@@ -87,7 +87,7 @@ local function ifname6(sock)
   local index, _, e = read_word(sock.sd, IPPROTO_IPV6, const.IPV6_MULTICAST_IF)
   if not index then return nil, e end
   if index == 0 then return "" end
-  return interface.name(index)
+  return interface.name(index, sock.sd)
 end
 
 local function set_ifindex(sock, level, index)
@@ -116,7 +116,7 @@ function Socket:mcastif(ifname)
     if e then return failed(e) end
     return ifname
   end
-  if ifname ~= "" then index, e = interface.index(ifname) end
+  if ifname ~= "" then index, e = interface.index(ifname, self.sd) end
   e = e or set_ifindex(self, level, index)
   if e then return failed(e) end
   self.ifindex = index
@@ -144,13 +144,13 @@ end
 local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
   if not level then return nil, why end
-  local e, scope = parse(group, sock.domain, mcaddr)
+  local e, scope = parse(group, sock.home, mcaddr)
   local e2, source_scope
-  if srcaddr then e2, source_scope = parse(source, sock.domain, srcaddr) end
+  if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
   if e or e2 then return nil, e or e2 end
   ifname = ifname or scope or source_scope
   if not ifname then return level, 0 end
-  local index, absent = interface.index(ifname)
+  local index, absent = interface.index(ifname, sock.sd)
   if not index then return nil, absent end
   return level, index
 end

@@ -92,11 +92,15 @@ local function found(state, one, count)
   return count + 1
 end
 
--- Descriptors that were closed behind our back go, as the kernel does it for epoll.
+-- Descriptors that were closed behind our back go, as the kernel does it for epoll.  `dropped` tells which.
 local function drop_closed(state)
+  state.dropped = {}
   for slot = state.n - 1, 0, -1 do
     local one = state.slots[slot]
-    if band(one.revents, NVAL) ~= 0 then M.remove(state, one.fd) end
+    if band(one.revents, NVAL) ~= 0 then
+      table.insert(state.dropped, one.fd)
+      M.remove(state, one.fd)
+    end
   end
 end
 
@@ -109,6 +113,7 @@ end
 ---@return integer errno
 function M.wait(state, milliseconds, max)
   local left, e = C.llsocket1_poll(state.slots, state.n, milliseconds), errno()
+  state.dropped = nil
   if left < 0 then return left, e end
   local count, closed, slot = 0, false, state.first
   while left > 0 and count < max do

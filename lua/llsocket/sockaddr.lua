@@ -138,4 +138,13 @@ function M.scope(name, family)
   return family == AF_INET6 and name.in6.sin6_scope_id or 0
 end
 
+--- Tells whether an IPv6 address is of one link, fe80::/10 or a group of that scope: of others the resolver takes no name
+--- of an interface as scope, only its number.
+---@param name ffi.cdata*
+---@return boolean
+function M.is_of_link(name)
+  local bytes = name.in6.sin6_addr.s6_addr
+  return bytes[0] == 0xfe and bit.band(bytes[1], 0xc0) == 0x80 or bytes[0] == 0xff and bit.band(bytes[1], 0x0f) == 2
+end
+
 return M

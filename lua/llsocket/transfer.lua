@@ -14,20 +14,22 @@ ffi.cdef [[
 int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
 int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags);
 int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);
 ]]
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
-local is_self, has_empty = handle.self, handle.has_empty
+local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM = const.SOCK_STREAM
-local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
+local MSG_NOSIGNAL, MSG_TRUNC, MSG_ERRQUEUE = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_ERRQUEUE or 0
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
 
 -- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
 local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
 local c_send = quiet and C.llsocket1_send or shim.llsocket1_guarded_send
 local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
+local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 ---@class llsocket.socket
 local Socket = {}
@@ -78,6 +80,13 @@ end
 ---@return boolean
 local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
+--- Tells whether 0 bytes are a message and not the end: so it is on datagram sockets, and in the error queue, where a
+--- report need not bring the bytes that it is about.
+---@param sock llsocket.socket
+---@param flags integer  MSG_*
+---@return boolean
+local function is_message(sock, flags) return has_empty(sock.kind) or band(flags, MSG_ERRQUEUE) ~= 0 end
+
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
@@ -95,7 +104,7 @@ function Socket:recv(bufsize, flag, ...)
   local msg, n, e = read(self.sd, size, flags, nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then return handle.not_received(self, e) end
-  if has_empty(self.kind) then return "", nil, false end
+  if is_message(self, flags) then return "", nil, false end
 end
 
 -- An address is made before the call that fills it, and kept for the next when that gave none.
@@ -137,7 +146,7 @@ function Socket:recvfrom(bufsize, flag, ...)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then return nil, handle.not_received(self, e) end
-  if has_empty(self.kind) then return "", ai, nil, false end
+  if is_message(self, flags) then return "", ai, nil, false end
 end
 
 -- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
@@ -155,7 +164,7 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 function Socket:send(msg, flag, ...)
   is_self(self, "send")
   check.string(msg, 1, "send")
-  local flags = check.flags(2, "send", flag, ...)
+  local flags = send_flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return handle.not_sent(self, e) end
@@ -176,7 +185,7 @@ function Socket:sendto(msg, ai, flag, ...)
   is_self(self, "sendto")
   check.string(msg, 1, "sendto")
   addrinfo.arg(ai, 2, "sendto")
-  local flags = check.flags(3, "sendto", flag, ...)
+  local flags = send_flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return handle.not_sent(self, e) end
@@ -222,5 +231,6 @@ function Socket:sendfile(fd, bytes, offset)
 end
 
 return {
-  methods = Socket, send = c_send, sendto = c_sendto, is_blind = is_blind, sender = sender, MAX_LENGTH = MAX_LENGTH,
+  methods = Socket, send = c_send, sendto = c_sendto, sendmsg = c_sendmsg, quiet = quiet,
+  is_blind = is_blind, is_message = is_message, sender = sender, MAX_LENGTH = MAX_LENGTH,
 }

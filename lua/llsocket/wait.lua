@@ -27,6 +27,14 @@ function M.milliseconds(sec, position, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), LONGEST) end
 end
 
+-- Raises for wrong types; answers the milliseconds, or nil for what is no descriptor, direction or time.
+local function check_arguments(fd, direction, sec, method)
+  local fd_ok = check.int(fd, 1, method)
+  check.string(direction, 2, method)
+  local ms = M.milliseconds(sec, 3, method)
+  return fd_ok and EVENTS[direction] and ms or nil
+end
+
 --- Waits with poll(2), which blocks the whole process.
 ---@param fd integer
 ---@param direction "r"|"w"
@@ -35,8 +43,8 @@ end
 ---@return string? err
 ---@return integer? errno  EINTR, EBADF, EINVAL
 function M.poll(fd, direction, sec)
-  local fd_ok, ms = check.int(fd, 1, "poll"), M.milliseconds(sec, 3, "poll")
-  if not (fd_ok and EVENTS[direction] and ms) then return failed(EINVAL) end
+  local ms = check_arguments(fd, direction, sec, "poll")
+  if not ms then return failed(EINVAL) end
   if fd < 0 then return failed(EBADF) end -- poll(2) would pass over it, and wait for nothing
   cell.fd, cell.events, cell.revents = fd, EVENTS[direction], 0
   local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
@@ -52,10 +60,20 @@ end
 ---@param sec? number  seconds
 ---@return thread? co  nil where M.poll has the answer: outside a coroutine, for no time at all, for what it refuses
 function M.sleeper(fd, direction, sec)
-  local fd_ok, ms = check.int(fd, 1, "wait") and fd >= 0, M.milliseconds(sec, 3, "wait")
-  if not (fd_ok and EVENTS[direction] and ms) or ms == 0 then return nil end
+  local ms = check_arguments(fd, direction, sec, "wait")
+  if not ms or ms == 0 or fd < 0 then return nil end
   local co, is_main = coroutine.running()
   if not is_main then return co end -- is_main: LuaJIT made with the ways of Lua 5.2
+end
+
+--- What a way of waiting answers.
+---@param answer boolean|integer  true when ready, false when the time ran out, or the errno
+---@return boolean? ready
+---@return string? err
+---@return integer? errno
+function M.answer(answer)
+  if type(answer) == "number" then return failed(answer) end
+  return answer
 end
 
 local current = M.poll
@@ -82,6 +100,9 @@ function M.is_set() return current ~= M.poll end
 ---@return boolean? ready
 ---@return string? err
 ---@return integer? errno
-function M.wait(fd, direction, sec) return current(fd, direction, sec) end
+function M.wait(fd, direction, sec)
+  check_arguments(fd, direction, sec, "wait")
+  return current(fd, direction, sec)
+end
 
 return M

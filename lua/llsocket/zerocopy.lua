@@ -22,7 +22,7 @@ local transfer = require "llsocket.transfer"
 
 ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
-local errno, min, bor = ffi.errno, math.min, bit.bor
+local errno, min, bor, band = ffi.errno, math.min, bit.bor, bit.band
 local is_self, has_empty, not_sent = handle.self, handle.has_empty, report.not_sent
 local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
 local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
@@ -32,6 +32,7 @@ local ORIGIN, COPIED = const.SO_EE_ORIGIN_ZEROCOPY, const.SO_EE_CODE_ZEROCOPY_CO
 local KIND = sockopt.KIND
 
 local is_there = SO_ZEROCOPY and MSG_ZEROCOPY and ORIGIN and layout.sock_extended_err
+local ORDINARY = bit.bnot(MSG_ZEROCOPY or 0) -- what the caller may ask for: a send that we do not count would be counted
 local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- whose completions is_error knows
 local WORD = 2^32
 
@@ -254,7 +255,7 @@ function Socket:sendzerocopy(buf, size, offset, flag, ...)
   local state, why = states[self], nil
   if not state then state, why = begin(self) end
   if not state then return not_sent(why) end
-  flags = bor(flags, MSG_NOSIGNAL)
+  flags = band(bor(flags, MSG_NOSIGNAL), ORDINARY)
   local n, e
   if len < LEAST or state.copies then
     n, e = send_copied(self, start, len, flags)

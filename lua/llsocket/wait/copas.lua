@@ -8,7 +8,6 @@ local luasocket = require "socket"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local event = require "llsocket.event"
-local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local owner = require "llsocket.owner"
 local waiting = require "llsocket.wait"
@@ -123,9 +122,7 @@ local M = {}
 ---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL: a descriptor above select's; EMFILE
 function M.wait(fd, direction, sec)
   if not waiting.sleeper(fd, direction, sec) then return waiting.poll(fd, direction, sec) end
-  local answer = sleep(fd, direction, sec)
-  if type(answer) == "number" then return failed(answer) end
-  return answer
+  return waiting.answer(sleep(fd, direction, sec))
 end
 
 handle.before_close(function(object)

@@ -6,7 +6,6 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local check = require "llsocket.check"
-local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
@@ -143,9 +142,7 @@ end
 function M.wait(fd, direction, sec)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
-  local answer = sleep(co, fd, direction, sec)
-  if type(answer) == "number" then return failed(answer) end
-  return answer
+  return waiting.answer(sleep(co, fd, direction, sec))
 end
 
 handle.before_close(function(sock)
@@ -209,6 +206,15 @@ local function tell(fd, readable, writable)
   end
 end
 
+-- poll(2) tells of numbers that are open no more; what the kernel keeps for a better poller has forgotten them.
+local function tell_closed(fds)
+  for _, fd in ipairs(fds) do
+    for _, direction in ipairs { "r", "w" } do
+      if is_waiting(direction, fd) then wake(slots[direction][fd], EBADF) end
+    end
+  end
+end
+
 local function wait_for_events()
   local n, err, e = poller:wait(patience())
   if not n then return e == EINTR or error("llsocket.wait.coroutine: " .. err, 0) end
@@ -216,6 +222,8 @@ local function wait_for_events()
     local fd, read, write, hangup, half, failure = poller:event(i)
     if fd then tell(fd, read or hangup or half or failure, write or hangup or failure) end
   end
+  local dropped = poller.backend_state.dropped
+  if dropped then tell_closed(dropped) end
 end
 
 local function loop()

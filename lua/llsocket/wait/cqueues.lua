@@ -1,7 +1,6 @@
 -- cqueues.lua -- waits in the coroutines of a cqueues controller.
 local cqueues = require "cqueues"
 local const = require "llsocket.const"
-local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local waiting = require "llsocket.wait"
 
@@ -62,11 +61,9 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
 function M.wait(fd, direction, sec)
-  local _, is_ours = cqueues.running()
-  if not (is_ours and waiting.sleeper(fd, direction, sec)) then return waiting.poll(fd, direction, sec) end
-  local answer = sleep(fd, direction, sec)
-  if type(answer) == "number" then return failed(answer) end
-  return answer
+  local co, _, is_ours = waiting.sleeper(fd, direction, sec), cqueues.running()
+  if not (co and is_ours) then return waiting.poll(fd, direction, sec) end
+  return waiting.answer(sleep(fd, direction, sec))
 end
 
 handle.before_close(function(sock)

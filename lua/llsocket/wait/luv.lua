@@ -1,7 +1,6 @@
 -- luv.lua -- waits in coroutines over libuv's loop, which uv.run drives.
 local uv = require "luv"
 local const = require "llsocket.const"
-local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local waiting = require "llsocket.wait"
 
@@ -98,9 +97,7 @@ local M = {}
 function M.wait(fd, direction, sec)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
-  local answer = sleep(co, fd, direction, sec)
-  if type(answer) == "number" then return failed(answer) end
-  return answer
+  return waiting.answer(sleep(co, fd, direction, sec))
 end
 
 -- The coroutines run from the loop, not from within somebody's close.

@@ -53,7 +53,7 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
 function M.wait(fd, direction, sec)
-  if not (YIELDS[ngx.get_phase()] and waiting.sleeper(fd, direction, sec)) then return waiting.poll(fd, direction, sec) end
+  if not (waiting.sleeper(fd, direction, sec) and YIELDS[ngx.get_phase()]) then return waiting.poll(fd, direction, sec) end
   waits[fd] = (waits[fd] or 0) + 1
   return leave(fd, watch(fd, direction, sec))
 end
