@@ -1,5 +1,6 @@
 -- cmsghdr: ancillary data as the kernel makes it: TTL, TOS, packet info, timestamps, drops, credentials, segments.
 local L = require "llsocket"
+local emulator = require "emulator"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -194,7 +195,8 @@ a:close(); b:close()
 -- Too little room.
 b, a = net.bound(L.AF_INET, L.SOCK_DGRAM)
 b:pktinfo(true)
-for _, room in ipairs { 0, 8, 15, 16, 20 } do
+if emulator.room then T.skip(5, emulator.room) end
+for _, room in ipairs(emulator.room and {} or { 0, 8, 15, 16, 20 }) do
   local small = assert(L.msghdr.new { controlsize = room })
   b:sendto("x", a)
   local answer = show(b:recvmsg(small))
