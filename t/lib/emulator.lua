@@ -1,5 +1,5 @@
 -- emulator.lua -- what the kernel of an emulated machine does not do as the real one: asked by plain calls, before a test
--- relies on it.  Each name is the reason to skip, or false: emulator.groups, emulator.room, emulator.order, emulator.calls.
+-- relies on it.  Each name is the reason to skip, or false: emulator.room, and the others of PROBES.
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local L = require "llsocket"
@@ -48,16 +48,22 @@ local function refuses_ttl()
   return kept and n < 0
 end
 
--- Whether MCAST_JOIN_GROUP is no option at all, be the request never so wrong.
-local function knows_no_groups()
-  local sock, request = echo(), layout.group_req()
-  local n, e = C.llsocket1_setsockopt(sock:fd(), L.IPPROTO_IP, L.MCAST_JOIN_GROUP, request, ffi.sizeof(request)), ffi.errno()
+-- Whether an option is none at all, be its value never so wrong.
+local function is_unknown(sock, level, opt, value)
+  local n, e = C.llsocket1_setsockopt(sock:fd(), level, opt, value, ffi.sizeof(value)), ffi.errno()
   sock:close()
   return n ~= 0 and e == L.ENOPROTOOPT
 end
 
+local function knows_no_groups() return is_unknown(echo(), L.IPPROTO_IP, L.MCAST_JOIN_GROUP, layout.group_req()) end
+
+local function knows_no_zerocopy()
+  return is_unknown(assert(L.socket.pair(L.SOCK_STREAM))[1], L.SOL_SOCKET, L.SO_ZEROCOPY, ffi.new("int[1]", 1))
+end
+
 local PROBES = {
   groups = function() return L.MCAST_JOIN_GROUP and knows_no_groups() and "no MCAST_JOIN_GROUP here, nor its kin" end,
+  zerocopy = function() return L.SO_ZEROCOPY and knows_no_zerocopy() and "no SO_ZEROCOPY here" end,
   room = function() return L.IP_PKTINFO and writes_behind() and "recvmsg(2) writes behind the room for ancillary data here" end,
   order = function() return L.IP_TTL and refuses_ttl() and "sendmsg(2) takes no IP_TTL here" end,
   -- A program of this machine that starts only with the emulator's help has the emulator's calls beside its own.
