@@ -172,8 +172,8 @@ static void messages(void) {
 }
 
 static void waiting(void) {
-    STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
 #ifdef __linux__
+    STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
     STRUCT(epoll_event) INT(epoll_event, events)
     /* Ours are the two halves of what the kernel only keeps. */
     printf("field epoll_event fd %zu 4 0\n", offsetof(struct epoll_event, data));
