@@ -150,6 +150,7 @@ to:rxqovfl(false)
 to:rcvbuf(100000)
 local function segment()
   if not (L.UDP_SEGMENT and L.UDP_GRO) then return nil, "this system has neither UDP_SEGMENT nor UDP_GRO" end
+  if emulator.order then return nil, emulator.order end
   local out = assert(L.msghdr.new { name = to_name, data = { ("a"):rep(700), ("b"):rep(550) },
     control = { assert(L.cmsghdr.segment(500)) } })
   local n, err, _, e = from:sendmsg(out)

@@ -19,7 +19,7 @@ local function through()
   assert(not client:connect())
   assert(listener:recvable(10))
   local server = assert(listener:accept())
-  client:rcvtimeo(10); server:rcvtimeo(10)
+  for _, sock in ipairs { client, server } do sock:rcvtimeo(10); sock:sndtimeo(10) end
   return client, server
 end
 

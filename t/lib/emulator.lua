@@ -65,7 +65,7 @@ local PROBES = {
   groups = function() return L.MCAST_JOIN_GROUP and knows_no_groups() and "no MCAST_JOIN_GROUP here, nor its kin" end,
   zerocopy = function() return L.SO_ZEROCOPY and knows_no_zerocopy() and "no SO_ZEROCOPY here" end,
   room = function() return L.IP_PKTINFO and writes_behind() and "recvmsg(2) writes behind the room for ancillary data here" end,
-  order = function() return L.IP_TTL and refuses_ttl() and "sendmsg(2) takes no IP_TTL here" end,
+  order = function() return L.IP_TTL and refuses_ttl() and "sendmsg(2) does not turn the bytes of ancillary data here" end,
   -- A program of this machine that starts only with the emulator's help has the emulator's calls beside its own.
   calls = function()
     local run = os.getenv "LLSOCKET_RUN"
