@@ -190,9 +190,9 @@ local function test()
       not emulator.order and { L.cmsghdr.hoplimit(34), L.cmsghdr.tclass(8) })
   end
 
-  local function says(want, title, why_not)
+  local function says(want, title, lacks)
     local line = python:read "*l"
-    if why_not then T.skip(1, why_not) else T.is(line, want, title) end
+    if lacks then T.skip(1, lacks) else T.is(line, want, title) end
   end
   says(("b'abcdef' [] [] %s/lua"):format(dir), "Python gets gathered data and the name of a unix socket")
   says("b'' [] [] None", "Python gets an empty datagram of an unnamed socket")
