@@ -180,7 +180,7 @@ static void refused(void) {
     printf("the error queue has ECONNREFUSED: %d\n", error.ee_errno == ECONNREFUSED);
 }
 
-/* The interface's index, in both directions. */
+/* The interface's index, in both directions, and the traffic class. */
 static void packet_info(void) {
     int udp = socket(AF_INET6, SOCK_DGRAM, 0), on = 1;
     struct sockaddr_in6 name = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
@@ -195,6 +195,13 @@ static void packet_info(void) {
     sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
     if (recvmsg(udp, &msg, MSG_DONTWAIT) >= 0) memcpy(&info, CMSG_DATA(&control.head), sizeof info);
     printf("recvmsg has ipi6_ifindex: %u\n", info.ipi6_ifindex);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_RECVPKTINFO, &(int){ 0 }, sizeof on);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_TCLASS, &(int){ 64 }, sizeof on);
+    sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
+    msg.msg_controllen = sizeof control;
+    if (recvmsg(udp, &msg, MSG_DONTWAIT) >= 0) memcpy(&on, CMSG_DATA(&control.head), sizeof on);
+    printf("recvmsg has IPV6_TCLASS: %d\n", on);
     udp = socket(AF_INET, SOCK_DGRAM, 0);
     bind(udp, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = v4("127.0.0.1").sin_addr },
         sizeof(struct sockaddr_in));
