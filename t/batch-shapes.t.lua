@@ -202,7 +202,7 @@ local function segments()
     "and arrives as one, which knows their size")
   T.is(show(clients[3]:sendbatch(joined)), "1, nil, false", "it is answered in segments")
   T.is(show(server:recvbatch(r)), "3, nil, false", "which arrive each for itself")
-  local cut = batch { count = 1, size = 5000, controlsize = 17 }
+  local cut = batch { count = 1, size = 5000, controlsize = require("rights").cmsg_len(1) }
   server:sendbatch(out, 1); clients[3]:recvbatch(cut)
   T.is(show(cut:segment(1), cut:flags(1)), show(0, L.MSG_CTRUNC), "a size of which a part came is none")
   out:segment(2, 7)

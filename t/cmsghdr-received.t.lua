@@ -1,5 +1,6 @@
 -- cmsghdr: ancillary data as the kernel makes it: TTL, TOS, packet info, timestamps, drops, credentials, segments.
 local L = require "llsocket"
+local emulator = require "emulator"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -32,6 +33,11 @@ local function exchange(from, to, name, control)
   return decoded(mh), mh
 end
 
+-- As T.is, of a message that sets something for itself.
+local function is_set(got, want, name)
+  if emulator.order then T.skip(1, emulator.order) else T.is(got, want, name) end
+end
+
 -- Each option brings its kind; a message can set each for itself.
 local FAMILIES = {
   { L.AF_INET, "IPv4", { L.cmsghdr.ttl, L.cmsghdr.tos }, "to 127.0.0.1 at lo 1 127.0.0.1", "0.0.0.0" },
@@ -45,19 +51,19 @@ for _, family in ipairs(FAMILIES) do
     T.is(exchange(from, to, name), "", title .. ": without options nothing comes along")
     assert(to:recvttl(true))
     T.is(exchange(from, to, name), "64", title .. ": recvttl brings the default")
-    T.is(exchange(from, to, name, { make[1](5) }), "5", title .. ": or what one message set")
+    is_set(exchange(from, to, name, { make[1](5) }), "5", title .. ": or what one message set")
     T.is(exchange(from, to, name), "64", title .. ": for itself alone")
     assert(to:recvttl(false) == false and to:recvtos(true))
     T.is(exchange(from, to, name), "0", title .. ": recvtos brings the default")
-    T.is(exchange(from, to, name, { make[2](184) }), "184", title .. ": or what one message set")
+    is_set(exchange(from, to, name, { make[2](184) }), "184", title .. ": or what one message set")
     assert(to:recvtos(false) == false and to:pktinfo(true))
     T.is(exchange(from, to, name), info, title .. ": pktinfo brings destination and interface")
     to:recvttl(true); to:recvtos(true)
-    local all, mh = exchange(from, to, name, { make[1](9), make[2](8) })
+    local all, mh = exchange(from, to, name, not emulator.order and { make[1](9), make[2](8) } or nil)
     local kinds = {}
     for kind in (all .. "; "):gmatch "(.-); " do kinds[#kinds + 1] = kind end
     table.sort(kinds)
-    T.is(table.concat(kinds, "; "), "8; 9; " .. info, title .. ": all of them come together")
+    is_set(table.concat(kinds, "; "), "8; 9; " .. info, title .. ": all of them come together")
     to:recvttl(false); to:recvtos(false)
 
     -- Answering from the address that was asked.
@@ -65,8 +71,8 @@ for _, family in ipairs(FAMILIES) do
     local asked
     for _, cmsg in ipairs(seen) do asked = asked or cmsg:pktinfo() end
     local answer = assert(L.msghdr.new { name = mh:name(), data = "answer",
-      control = { assert(L.cmsghdr.pktinfo(asked.specdst or asked.addr, asked.ifname)) } })
-    T.is(show(to:sendmsg(answer)), "6, nil, false", title .. ": an answer leaves from the address that was asked")
+      control = not emulator.order and { assert(L.cmsghdr.pktinfo(asked.specdst or asked.addr, asked.ifname)) } or nil })
+    is_set(show(to:sendmsg(answer)), "6, nil, false", title .. ": an answer leaves from the address that was asked")
     local back, sender = from:recvfrom()
     T.is(show(back, sender:addr()), show("answer", name:addr()), title .. ": and arrives from there")
     T.ok(mh:name() == from_name, title .. ": while the question's sender is known")
@@ -144,6 +150,7 @@ to:rxqovfl(false)
 to:rcvbuf(100000)
 local function segment()
   if not (L.UDP_SEGMENT and L.UDP_GRO) then return nil, "this system has neither UDP_SEGMENT nor UDP_GRO" end
+  if emulator.order then return nil, emulator.order end
   local out = assert(L.msghdr.new { name = to_name, data = { ("a"):rep(700), ("b"):rep(550) },
     control = { assert(L.cmsghdr.segment(500)) } })
   local n, err, _, e = from:sendmsg(out)
@@ -194,7 +201,8 @@ a:close(); b:close()
 -- Too little room.
 b, a = net.bound(L.AF_INET, L.SOCK_DGRAM)
 b:pktinfo(true)
-for _, room in ipairs { 0, 8, 15, 16, 20 } do
+if emulator.room then T.skip(5, emulator.room) end
+for _, room in ipairs(emulator.room and {} or { 0, 8, 15, 16, 20 }) do
   local small = assert(L.msghdr.new { controlsize = room })
   b:sendto("x", a)
   local answer = show(b:recvmsg(small))

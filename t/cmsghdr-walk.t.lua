@@ -16,7 +16,7 @@ int llsocket_t_pagesize(void) __asm__("getpagesize");
 local C = ffi.C
 local PAGE = C.llsocket_t_pagesize()
 local PROT_READ_WRITE, PROT_NONE, MAP_PRIVATE = 3, 0, 2
-local MAP_ANONYMOUS = ffi.os == "Linux" and 0x20 or 0x1000
+local MAP_ANONYMOUS = ffi.os ~= "Linux" and 0x1000 or ffi.arch:find "mips" and 0x800 or 0x20
 local pages = ffi.cast("uint8_t *", C.llsocket_t_mmap(nil, 2 * PAGE, PROT_READ_WRITE, MAP_PRIVATE + MAP_ANONYMOUS, -1, 0))
 assert(C.llsocket_t_mprotect(pages + PAGE, PAGE, PROT_NONE) == 0)
 

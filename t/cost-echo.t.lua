@@ -1,4 +1,5 @@
 -- cost-echo: a round of the echo server over llsocket.poll makes the system calls that the same server in C makes.
+local emulator = require "emulator"
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
@@ -57,6 +58,7 @@ end
 local function reason_not_to()
   if require("missing").nosignal then return require("missing").nosignal end
   if not require("llsocket").EPOLLIN then return "no epoll on this system" end
+  if emulator.calls then return emulator.calls end
   if not example.has "cc" then return "this machine has no cc" end
   if not example.has "strace" then return "no strace on this machine" end
   local said, traces = proc.run "strace -o /dev/null true"

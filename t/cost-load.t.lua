@@ -1,4 +1,5 @@
 -- cost-load: what loading the library takes in user-space instructions, and what an accepted socket takes in memory.
+local emulator = require "emulator"
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -17,16 +18,17 @@ local function write(path, text)
   return path
 end
 
--- Instructions of a whole process.
+-- Instructions of a whole process, which a script may start.
 local function instructions(dir, source)
   local script = write(dir .. "/script.lua", source)
-  local command = "valgrind --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%s/out %s %s"
+  local command = "valgrind --trace-children=yes --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%s/out %s %s"
   local text, ended = proc.run(command:format(dir, proc.luajit, script))
   return ended and tonumber(text:match "Collected : (%d+)")
 end
 
 local function reason_not_to()
   if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "counted in the default mode only" end
+  if emulator.calls then return "valgrind counts the emulator's instructions" end
   if not select(2, proc.run "command -v valgrind") then return "no valgrind on this machine" end
   local said, runs = proc.run "valgrind --tool=none -q true"
   if not runs then return "valgrind does not run here: " .. said:gsub("\n", " ") end

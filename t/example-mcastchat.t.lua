@@ -1,10 +1,12 @@
 -- mcastchat: what is typed goes to the group, what the group says is shown, and the end of the input ends it.
 local L = require "llsocket"
+local emulator = require "emulator"
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
 local T = require("tap").plan(10)
 local before = leak.count()
+if emulator.groups then require("missing").skip_all(T, 10, emulator.groups) end
 
 -- The test is a member, too: it takes a free port, which then is the chat's.
 local function member(group)

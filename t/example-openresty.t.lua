@@ -169,10 +169,10 @@ local function test_health()
   two = peer("two", 8082, 1)
   T.ok(shows(second .. "up"), "when it is there again it is up")
   T.ok(requests(20).two, "and is asked again")
-  proc.kill(two, sys.linux and 19 or 17) -- SIGSTOP: its queue of connections fills
+  proc.kill(two, L.SIGSTOP) -- its queue of connections fills
   T.ok(shows(second .. "no answer"), "one that does not answer in time is down")
   T.is(requests(20).one, 20, "and nobody waits for it")
-  proc.kill(two, sys.linux and 18 or 19) -- SIGCONT
+  proc.kill(two, L.SIGCONT)
   T.ok(shows(second .. "up"), "until it answers")
 end
 
@@ -383,14 +383,14 @@ local function accounted(id)
 end
 
 local function test_drops()
-  proc.kill(rsyslog.pid, sys.linux and 19 or 17)
+  proc.kill(rsyslog.pid, L.SIGSTOP)
   local began = sys.clock()
   local answers = requests(2000)
   T.is(answers.one + answers.two, 2000,
     ("while rsyslog stands still 2,000 requests are answered, in %.1f s"):format(sys.clock() - began))
   local dropped = counted "slow dropped"
   T.ok(dropped > 0, "what its socket did not take is dropped: " .. dropped)
-  proc.kill(rsyslog.pid, sys.linux and 18 or 19)
+  proc.kill(rsyslog.pid, L.SIGCONT)
   T.ok(accounted "slow", "when it goes on, what was sent arrives and the rest was counted")
 end
 

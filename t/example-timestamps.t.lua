@@ -7,7 +7,6 @@ local proc = require "proc"
 local T = require("tap").plan(9)
 local before = leak.count()
 
-local SIGSTOP, SIGCONT = 19, 18 -- Linux, but for three old architectures
 local LINE = "^(%d%d:%d%d:%d%d)%.(%d%d%d%d%d%d%d%d%d) %+(%d+%.%d%d%d%d%d%d%d%d%d) s: (%d+) bytes from ([%d.:]+)$"
 
 local child, line = example.start("timestamps", "0")
@@ -38,12 +37,12 @@ T.is(who, tostring(name), "and the sender")
 
 -- Sends two datagrams, 60 ms apart, to the stopped program; answers the gap that it tells when it goes on.
 local function told_gap()
-  proc.kill(child.pid, SIGSTOP)
+  proc.kill(child.pid, L.SIGSTOP)
   net.await(is_stopped)
   sock:sendto("a", ai)
   pause(0.06)
   sock:sendto("bb", ai)
-  proc.kill(child.pid, SIGCONT)
+  proc.kill(child.pid, L.SIGCONT)
   next_line()
   return tonumber((select(3, next_line():match(LINE))))
 end
@@ -63,7 +62,7 @@ if not is_stopped() and io.open "/proc/self/stat" then
 else
   T.skip(1, "this system has no /proc to see that a process is stopped")
 end
-proc.kill(child.pid, SIGCONT)
+proc.kill(child.pid, L.SIGCONT)
 T.is(example.stop(child), "", "nothing more is told")
 
 local text, ok = example.run("timestamps", "70000")

@@ -175,8 +175,10 @@ static void messages(void) {
 }
 
 static void waiting(void) {
-    STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
 #ifdef __linux__
+#ifdef TFD_CLOEXEC
+    STRUCT(itimerspec) OTHER(itimerspec, it_interval) OTHER(itimerspec, it_value)
+#endif
 #ifdef EPOLLIN
     STRUCT(epoll_event) INT(epoll_event, events)
     /* Ours are the two halves of what the kernel only keeps. */

@@ -63,16 +63,16 @@ for _, case in ipairs(CASES) do
 
     -- Several errors, a message without data, and one cut short.
     for i = 1, 5 do sock:sendto(("x"):rep(i), nobody) end
-    local count, lengths = 0, {}
+    local count, lengths, refused = 0, {}, true
     net.await(function()
       while true do
         local n = sock:recvmsg(mh, L.MSG_ERRQUEUE)
         if not n then return count >= 1 and #lengths >= 1 end
         count, lengths[#lengths + 1] = count + 1, n
-        assert(exterr(mh).errno == L.ECONNREFUSED)
+        refused = refused and exterr(mh).errno == L.ECONNREFUSED
       end
     end)
-    T.ok(count >= 1 and lengths[1] <= 5, title .. ": several errors come one by one")
+    T.ok(count >= 1 and lengths[1] <= 5 and refused, title .. ": several errors come one by one")
     sock:error()
     while sock:recvmsg(mh, L.MSG_ERRQUEUE) do end
     local function send_empty()

@@ -1,6 +1,6 @@
 -- message: understood in both directions by another implementation, Python's socket module, in another process.
-local ffi = require "ffi"
 local L = require "llsocket"
+local emulator = require "emulator"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -9,7 +9,7 @@ local before = leak.count()
 local T = require("tap").plan(26)
 
 -- The constants that Python's module lacks come from here; the others are Python's, for a machine that is emulated may have
--- other numbers.
+-- other numbers, and another byte order: so Python names and decodes what it got.
 local NAMES = { "IP_TTL", "IP_TOS", "IP_PKTINFO", "IP_RECVTTL", "IP_RECVTOS", "IPV6_HOPLIMIT", "IPV6_TCLASS", "IPV6_PKTINFO",
   "IPV6_RECVHOPLIMIT", "IPV6_RECVTCLASS", "IPV6_RECVPKTINFO", "SCM_CREDENTIALS", "SO_PASSCRED", "MSG_CTRUNC", "MSG_TRUNC" }
 
@@ -21,11 +21,25 @@ folder, port4, port6 = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 def say(*words):
     print(*words, flush=True)
 
+KINDS = {
+    (SOL_SOCKET, SCM_CREDENTIALS): ("credentials", "iII"),
+    (IPPROTO_IP, IP_TTL): ("ttl", "i"), (IPPROTO_IP, IP_TOS): ("tos", "B"),
+    (IPPROTO_IP, IP_PKTINFO): ("pktinfo", "i4B4B"),
+    (IPPROTO_IPV6, IPV6_HOPLIMIT): ("hoplimit", "i"), (IPPROTO_IPV6, IPV6_TCLASS): ("tclass", "i"),
+    (IPPROTO_IPV6, IPV6_PKTINFO): ("pktinfo", "15xBi"),
+}
+
+def decoded(level, kind, data):
+    name, form = KINDS[level, kind]
+    if len(data) < struct.calcsize(form):
+        return name
+    return " ".join(map(str, (name, *struct.unpack(form, data))))
+
 def told(answer):
     data, ancillary, flags, name = answer
-    kinds = sorted("%d/%d/%s" % (level, kind, bytes.hex()) for level, kind, bytes in ancillary)
+    kinds = sorted(decoded(*cmsg) for cmsg in ancillary)
     cut = [word for word, flag in (("MSG_CTRUNC", MSG_CTRUNC), ("MSG_TRUNC", MSG_TRUNC)) if flags & flag]
-    return "%s [%s] [%s] %s" % (data, " ".join(kinds), " ".join(cut), name)
+    return "%s [%s] [%s] %s" % (data, ", ".join(kinds), " ".join(cut), name)
 
 def bound(family, where, *options):
     sock = socket.socket(family, SOCK_DGRAM)
@@ -104,8 +118,6 @@ local function why_not()
   for _, name in ipairs(NAMES) do if not L[name] then return "this system has no " .. name end end
 end
 
-local function hex(bytes) return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
-local function int(n) return hex(ffi.string(ffi.new("int32_t[1]", n), 4)) end
 local function unix(path) return assert(L.unix.getaddrinfo(path, L.SOCK_DGRAM))[1] end
 
 local function bound(ai)
@@ -157,7 +169,7 @@ local function test()
 
   -- To Python.
   local function send(sock, to, data, control)
-    local mh = assert(L.msghdr.new { name = to, data = data, control = control })
+    local mh = assert(L.msghdr.new { name = to, data = data, control = control or nil })
     local n, err = sock:sendmsg(mh)
     assert(n, err)
   end
@@ -172,33 +184,29 @@ local function test()
   send(lua, cred, "me", { own })
   send(lua, cred, "cut", { own })
   send(udp, net.addr(L.AF_INET, L.SOCK_DGRAM, port4), { "u", "dp" },
-    { L.cmsghdr.ttl(33), L.cmsghdr.tos(16), L.cmsghdr.pktinfo "127.0.0.1" })
+    not emulator.order and { L.cmsghdr.ttl(33), L.cmsghdr.tos(16), L.cmsghdr.pktinfo "127.0.0.1" })
   if udp6 then
-    send(udp6, net.addr(L.AF_INET6, L.SOCK_DGRAM, port6), "udp6", { L.cmsghdr.hoplimit(34), L.cmsghdr.tclass(8) })
+    send(udp6, net.addr(L.AF_INET6, L.SOCK_DGRAM, port6), "udp6",
+      not emulator.order and { L.cmsghdr.hoplimit(34), L.cmsghdr.tclass(8) })
   end
 
-  local function says(want, title) T.is(python:read "*l", want, title) end
+  local function says(want, title, lacks)
+    local line = python:read "*l"
+    if lacks then T.skip(1, lacks) else T.is(line, want, title) end
+  end
   says(("b'abcdef' [] [] %s/lua"):format(dir), "Python gets gathered data and the name of a unix socket")
   says("b'' [] [] None", "Python gets an empty datagram of an unnamed socket")
   says(("b'too' [] [MSG_TRUNC] %s/lua"):format(dir), "Python sees a datagram that is cut")
   says("9 b'sc' b'att' b'ered\\x00\\x00\\x00\\x00\\x00\\x00'", "Python scatters what came")
-  local mine = ("%d/%d/%s"):format(L.SOL_SOCKET, L.SCM_CREDENTIALS, int(proc.getpid()) .. int(uid) .. int(gid))
+  local mine = ("credentials %d %d %d"):format(proc.getpid(), uid, gid)
   says(("b'who' [%s] [] %s/lua"):format(mine, dir), "Python is told this process's credentials")
   says(("b'me' [%s] [] %s/lua"):format(mine, dir), "Python gets those that were sent")
   says(("MSG_CTRUNC] %s/lua"):format(dir), "Python sees ancillary data that is cut")
-  local index = ffi.string(ffi.new("int32_t[1]", 1), 4)
-  local kinds = { ("%d/%d/%s"):format(L.IPPROTO_IP, L.IP_TTL, int(33)), ("%d/%d/10"):format(L.IPPROTO_IP, L.IP_TOS),
-    ("%d/%d/%s"):format(L.IPPROTO_IP, L.IP_PKTINFO, hex(index) .. "7f0000017f000001") }
-  table.sort(kinds)
-  says(("b'udp' [%s] [] ('127.0.0.1', %d)"):format(table.concat(kinds, " "), name4:port()),
-    "Python gets TTL, TOS and packet info")
+  says(("b'udp' [pktinfo 1 127 0 0 1 127 0 0 1, tos 16, ttl 33] [] ('127.0.0.1', %d)"):format(name4:port()),
+    "Python gets TTL, TOS and packet info", emulator.order)
   if not udp6 then T.skip(1, "no IPv6 here") else
-    kinds = { ("%d/%d/%s"):format(L.IPPROTO_IPV6, L.IPV6_HOPLIMIT, int(34)),
-      ("%d/%d/%s"):format(L.IPPROTO_IPV6, L.IPV6_TCLASS, int(8)),
-      ("%d/%d/%s"):format(L.IPPROTO_IPV6, L.IPV6_PKTINFO, ("0"):rep(31) .. "1" .. hex(index)) }
-    table.sort(kinds)
-    says(("b'udp6' [%s] [] ('::1', %d, 0, 0)"):format(table.concat(kinds, " "), name6:port()),
-      "Python gets hop limit and traffic class")
+    says(("b'udp6' [hoplimit 34, pktinfo 1 1, tclass 8] [] ('::1', %d, 0, 0)"):format(name6:port()),
+      "Python gets hop limit and traffic class", emulator.order)
   end
 
   -- From Python.
@@ -210,7 +218,9 @@ local function test()
   T.is(told(lua), "unnamed [] [] nil", "an unnamed socket has no name")
   T.is(told(luacred), ("who [%d %d %d] [] unix:%s/cred"):format(pid, uid, gid, dir), "Python's credentials are told")
   T.is(told(luacred), ("me [%d %d %d] [] unix:%s/cred"):format(pid, uid, gid, dir), "those that Python sent come")
-  T.ok(told(luacred, { controlsize = 16 }):find("[MSG_CTRUNC] unix:", 1, true), "ancillary data without room is cut")
+  if emulator.room then T.skip(1, emulator.room) else
+    T.ok(told(luacred, { controlsize = 16 }):find("[MSG_CTRUNC] unix:", 1, true), "ancillary data without room is cut")
+  end
   T.is(told(udp), ("udp [32 44] [] 127.0.0.1:%s"):format(port4), "TTL and TOS that Python set come")
   T.ok(told(udp):find "^from 8 %[0 64%] %[%] 127%.0%.0%.8:", "the source that Python chose by packet info is the sender")
   if not udp6 then T.skip(1, "no IPv6 here") else

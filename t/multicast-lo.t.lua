@@ -1,5 +1,6 @@
 -- multicast on lo: groups and sources of IPv4 and IPv6, with real datagrams.
 local L = require "llsocket"
+local emulator = require "emulator"
 local leak = require "leak"
 local mcast = require "mcast"
 local netns = require "netns"
@@ -33,7 +34,9 @@ local function received(sock, group, port, source)
   assert(send(source, group, port, "hello"))
   return (sock:recv())
 end
-if own then
+if emulator.groups then
+  T.skip(7, emulator.groups)
+elseif own then
   local sock, port = mcast.receiver(L.AF_INET6)
   T.is(sock:mcastjoin("ff02::4242%lo"), nil, "a group with a scope is joined")
   T.is(received(sock, "ff02::4242", port, "::1"), "hello", "on that interface")

@@ -1,5 +1,6 @@
 -- multicast across a veth pair: the receiver in one network namespace, the sender, with two sources, in another.
 local L = require "llsocket"
+local emulator = require "emulator"
 local ffi = require "ffi"
 local leak = require "leak"
 local mcast = require "mcast"
@@ -12,7 +13,8 @@ local PLAN = 2 * COUNT + 25
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
-local entered, why = netns.enter()
+local why, entered = emulator.groups, nil
+if not why then entered, why = netns.enter() end
 if not entered then
   T.skip(PLAN, why)
   T.done()

@@ -117,7 +117,7 @@ local function born(event, fd, e)
   return event
 end
 
-local timer_cell = layout.itimerspec()
+local timer_cell = layout.itimerspec and layout.itimerspec()
 
 local function set_time(spec, sec)
   local nsec = floor(sec * 1e9 + 0.5)

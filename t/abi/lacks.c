@@ -1,4 +1,4 @@
-/* lacks.c -- socket options and messages in plain C, one line each: run by t/abi/lacks here and under an emulator, for what
+/* lacks.c -- socket options, messages and mremap(2) in plain C, one line each: run by t/abi/lacks here and under an emulator, for what
  * then differs is none of llsocket's. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -10,6 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 #include <arpa/inet.h>
+#include <linux/errqueue.h>
+#include <linux/filter.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/socket.h>
 
 static const char *name_of(int error) { return error ? strerrorname_np(error) : "done"; }
@@ -44,9 +48,19 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, IPPROTO_IP, IP_MULTICAST_TTL, 255);
     INT(udp6, IPPROTO_IPV6, IPV6_MULTICAST_IF, 1);
     INT(tcp, IPPROTO_TCP, TCP_MAXSEG, 1000);
+    INT(tcp, IPPROTO_TCP, TCP_CORK, 1);
+    INT(tcp, SOL_SOCKET, SO_ZEROCOPY, 1);
     option("SO_BINDTODEVICE", udp, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3);
     option("TCP_CONGESTION", tcp, IPPROTO_TCP, TCP_CONGESTION, "reno", 4);
     option("TCP_INFO", tcp, IPPROTO_TCP, TCP_INFO, NULL, 0);
+}
+
+static void steered(void) {
+    int udp = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    struct sock_filter first = { BPF_RET | BPF_K, 0, 0, 0 };
+    struct sock_fprog program = { 1, &first };
+    setsockopt(udp, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+    option("SO_ATTACH_REUSEPORT_CBPF", udp, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
 }
 
 static struct sockaddr_in v4(const char *host) {
@@ -147,6 +161,64 @@ static void segments(void) {
     printf("recvmsg has UDP_GRO: %d\n", on);
 }
 
+/* What the error queue says of a port where nobody is: who has it is connected to itself. */
+static void refused(void) {
+    int udp = socket(AF_INET, SOCK_DGRAM, 0), deaf = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_in name = v4("127.0.0.1");
+    socklen_t size = sizeof name;
+    union { struct cmsghdr head; char bytes[256]; } control = { .bytes = "" };
+    struct iovec room = { (char[8]){ 0 }, 8 };
+    struct msghdr msg = { .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct sock_extended_err error = { 0 };
+    bind(deaf, (struct sockaddr *)&name, size);
+    getsockname(deaf, (struct sockaddr *)&name, &size);
+    connect(deaf, (struct sockaddr *)&name, size);
+    setsockopt(udp, IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+    sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
+    usleep(100000);
+    if (recvmsg(udp, &msg, MSG_ERRQUEUE) >= 0) memcpy(&error, CMSG_DATA(&control.head), sizeof error);
+    printf("the error queue has ECONNREFUSED: %d\n", error.ee_errno == ECONNREFUSED);
+}
+
+/* The interface's index, in both directions, and the traffic class. */
+static void packet_info(void) {
+    int udp = socket(AF_INET6, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_in6 name = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+    socklen_t size = sizeof name;
+    union { struct cmsghdr head; char bytes[256]; } control = { .bytes = "" };
+    struct iovec room = { (char[8]){ 0 }, 8 };
+    struct msghdr msg = { .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct in6_pktinfo info = { .ipi6_ifindex = 0 };
+    setsockopt(udp, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+    bind(udp, (struct sockaddr *)&name, size);
+    getsockname(udp, (struct sockaddr *)&name, &size);
+    sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
+    if (recvmsg(udp, &msg, MSG_DONTWAIT) >= 0) memcpy(&info, CMSG_DATA(&control.head), sizeof info);
+    printf("recvmsg has ipi6_ifindex: %u\n", info.ipi6_ifindex);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_RECVPKTINFO, &(int){ 0 }, sizeof on);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on);
+    setsockopt(udp, IPPROTO_IPV6, IPV6_TCLASS, &(int){ 64 }, sizeof on);
+    sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
+    msg.msg_controllen = sizeof control;
+    if (recvmsg(udp, &msg, MSG_DONTWAIT) >= 0) memcpy(&on, CMSG_DATA(&control.head), sizeof on);
+    printf("recvmsg has IPV6_TCLASS: %d\n", on);
+    udp = socket(AF_INET, SOCK_DGRAM, 0);
+    bind(udp, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = v4("127.0.0.1").sin_addr },
+        sizeof(struct sockaddr_in));
+    sends("IP_PKTINFO by lo", udp, IPPROTO_IP, IP_PKTINFO, &(struct in_pktinfo){ .ipi_ifindex = 1 }, sizeof(struct in_pktinfo));
+}
+
+/* Of eight pages the first four shrink to two; write(2) tells whether the fifth can still be read. */
+static void shrinks(void) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int ends[2];
+    char *block = mmap(NULL, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(block, 1, 8 * page);
+    pipe(ends);
+    syscall(SYS_mremap, block, 4 * page, 2 * page, 0, NULL); /* not t/abi/mremap.c's */
+    printf("mremap that shrinks: what lies behind is %s\n", write(ends[1], block + 4 * page, 1) == 1 ? "there" : "gone");
+}
+
 static void interfaces(void) {
     struct ifaddrs *list, *i;
     char text[INET_ADDRSTRLEN];
@@ -167,6 +239,10 @@ int main(void) {
     messages(socket(AF_INET, SOCK_DGRAM, 0));
     small_rooms();
     segments();
+    steered();
+    refused();
+    packet_info();
+    shrinks();
     interfaces();
     return 0;
 }
