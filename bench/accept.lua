@@ -67,7 +67,7 @@ local function ljsyscall()
 end
 
 return {
-  title = "connections accepted and closed", unit = "connections", chunk = 100, crowd = true,
+  title = "connections accepted and closed", unit = "connections", chunk = 100, chunks = 200, crowd = true,
   cases = { { name = "TCP", counts = true } },
   rows = {
     { name = "C", work = "accept" },

@@ -3,8 +3,8 @@
 //   crowd COMMAND [ARG...]
 //
 // The server writes lines.  "connect PORT N" opens N connections, those that it asked for before being gone, and is
-// answered by an empty line; "keep PORT N" does so and keeps them; "drain PORT N" opens N whose bytes are thrown away.
-// What else it writes is passed on.
+// answered by an empty line; "keep PORT N" does so and keeps them; "drain PORT N" opens N whose bytes the kernel throws
+// away, "read PORT N" N whose bytes are read and then thrown away.  What else it writes is passed on.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <sched.h>
@@ -74,13 +74,15 @@ static void leave(void) {
   }
 }
 
-static void drain(int port) {
+// With MSG_TRUNC the kernel counts the bytes and copies none.
+static void drain(int port, int flags) {
+  static char room[1 << 16];
   int fd = connected(port);
   if (fork() != 0) {
     close(fd);
     return;
   }
-  while (recv(fd, NULL, 1 << 20, MSG_TRUNC) > 0) {} // counted by the kernel, and not copied
+  while (recv(fd, room, sizeof room, flags) > 0) {}
   _exit(0);
 }
 
@@ -104,7 +106,8 @@ int main(int argc, char **argv) {
     }
     if (strcmp(what, "connect") == 0) leave();
     for (; n > 0; n--) {
-      if (strcmp(what, "drain") == 0) drain(port);
+      if (strcmp(what, "drain") == 0) drain(port, MSG_TRUNC);
+      else if (strcmp(what, "read") == 0) drain(port, 0);
       else if (count < MOST) held[count++] = connected(port);
     }
     fputs("\n", answers);

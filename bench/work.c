@@ -179,11 +179,11 @@ static void accept_run(long n) {
 static off_t bytes;
 
 static void sendfile_start(char **args) {
-  bytes = atol(args[0]);
-  b = open(args[1], O_RDONLY | O_CLOEXEC);
-  if (b < 0) die(args[1]);
+  bytes = atol(args[1]);
+  b = open(args[2], O_RDONLY | O_CLOEXEC);
+  if (b < 0) die(args[2]);
   listen_here(&here);
-  ask("drain", 1, &here);
+  ask(args[0], 1, &here);
   a = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 }
 

@@ -13,7 +13,7 @@ local ROWS = {
       local a, b, message, got = a, b, message, nil
       for _ = 1, n do a:send(message); got = b:recv(64) end
       return got
-    end]], 215, 2, 0 },
+    end]], 195, 2, 0 },
   { "sendfrom and recvinto", [[run = function(n)
       local a, b, from, into = a, b, from, into
       for _ = 1, n do a:sendfrom(from); b:recvinto(into) end
@@ -35,7 +35,7 @@ local ROWS = {
       for _ = 1, n do assert(c:sendbatch(out) == 64); assert(d:recvbatch(box) == 64) end
     end]], 3500, 2, 0, 500 },
   { "accept and close", [[prepare = function(n) crowd = {} for i = 1, n do crowd[i] = client() end end
-    run = function(n) for _ = 1, n do listener:accept():close() end end]], 850, 2, 85, 100 },
+    run = function(n) for _ = 1, n do listener:accept():close() end end]], 960, 2, 85, 100 },
   { "an option read", [[run = function(n) for _ = 1, n do a:rcvbuf() end end]], 50, 1, 0 },
   { "an option set", [[run = function(n) for _ = 1, n do a:reuseaddr(true) end end]], 50, 1, 0 },
   { "getaddrinfo of numbers", [[local list

@@ -1,14 +1,14 @@
 -- doors: a module may require only modules of a lower floor, and only shim and libc load and declare.
 local FLOOR = {
-  shim = 0, libc = 0, later = 0,
+  shim = 0, libc = 0,
   const = 1, layout = 1, check = 1,
-  memory = 2, errno = 2, readiness = 2, gai = 3,
+  later = 2, memory = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
   addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
   device = 5, inet = 5, unix = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
   event = 5, epoll = 5, kqueue = 5, pollset = 5, poll = 6, hook = 4, guest = 4, steer = 4,
-  activation = 7, cmsghdr = 7, buffer = 7, zerocopy = 7, control = 8, msghdr = 9, message = 10,
+  activation = 7, cmsghdr = 7, buffer = 7, control = 8, msghdr = 9, message = 10, zerocopy = 9,
   batch = 9, burst = 10, pipe = 5, splice = 7,
   socket = 11,
   ["wait.coroutine"] = 7, ["wait.luv"] = 7, ["wait.cqueues"] = 7, ["wait.copas"] = 7, ["wait.nginx"] = 7,

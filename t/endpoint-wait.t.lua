@@ -2,9 +2,10 @@
 local L = require "llsocket"
 local net = require "net"
 local signals = require "signals"
+local standin = require "standin"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(50)
+local T = require("tap").plan(58)
 local before = leak.count()
 local socket = L.socket
 
@@ -89,5 +90,41 @@ a:unwrap()
 refused(L.EBADF, "a closed socket: EBADF", a:recvable(0))
 refused(L.EBADF, "a closed socket, sendable: EBADF", a:sendable())
 b:close()
+
+-- longer than the kernel can wait at once, with a kernel of which all that time runs out at once
+local waits = {}
+local function run_out(milliseconds)
+  waits[#waits + 1] = milliseconds
+  return 0
+end
+local M = standin.load({}, {
+  llsocket1_poll = function(_, _, milliseconds) return run_out(milliseconds) end,
+  llsocket1_epoll_wait = function(_, _, _, milliseconds) return run_out(milliseconds) end,
+})
+local function total()
+  local sum, most = 0, 0
+  for _, milliseconds in ipairs(waits) do sum, most = sum + milliseconds, math.max(most, milliseconds) end
+  return sum, most
+end
+local sock, poller = assert(M.socket.pair(M.SOCK_STREAM))[1], assert(M.poll.new(M.EPOLLIN and "epoll" or "poll"))
+local WAYS = {
+  { "recvable", function(sec) return sock:recvable(sec) == false end },
+  { "a poller's wait", function(sec) return poller:wait(sec) == 0 end },
+}
+for _, way in ipairs(WAYS) do
+  local name, wait = way[1], way[2]
+  for _, sec in ipairs { 0, 5, 2147483.647 } do
+    waits = {}
+    T.ok(wait(sec) and #waits == 1 and waits[1] == sec * 1000, ("%s of %.3f s is one call"):format(name, sec))
+  end
+  local short = 0
+  for _, sec in ipairs { 2147483.648, 1e7, 2^31 - 1e-3 } do
+    waits = {}
+    local out, sum, most = wait(sec), total()
+    if not out or sum < sec * 1000 or sum > sec * 1000 + 2 or most > 2^31 - 1 then short = short + 1 end
+  end
+  T.is(short, 0, name .. " of more than 24 days lasts as long as was asked")
+end
+sock:close(); poller:close(); sock = nil
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -4,10 +4,11 @@ local collector = require "collector"
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
+local netns = require "netns"
 local nginx = require "nginx"
 local proc = require "proc"
 local sys = require "sys"
-local PLAN = 47
+local PLAN = 50
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
@@ -296,6 +297,82 @@ local function test_tcpinfo()
   T.ok(slow, "the slow log has them: " .. tostring(slow))
 end
 
+-- Where every request tells whose it is found to be, among link-local addresses.
+local LINK_LOCAL = [[
+events { }
+http {
+  HTTP
+  lua_package_path "${prefix}?.lua;;";
+  server {
+    listen [::]:8080; listen unix:DIR/socket;
+    location = / { return 200 "hello"; }
+    location = /peer {
+      content_by_lua_block {
+        local sock = require("tcpinfo").connection()
+        ngx.print(sock and tostring(sock:getpeername()) or "none")
+      }
+    }
+  }
+}
+]]
+
+-- Two interfaces with the same link-local address.
+local function twins()
+  netns.batch { "link set lo up", "link add va type veth peer name vb", "link set va up", "link set vb up",
+    "addr add fe80::1/64 dev lo nodad", "addr add fe80::1/64 dev va nodad" }
+  net.await(function() return select(2, netns.ip("-6 route show table local"):gsub("local fe80::1 ", "")) == 2 end)
+end
+
+local function dial_twin(ifname, port)
+  local address = "fe80::1%" .. ifname
+  local sock = assert(L.socket.new(L.inet.getaddrinfo(address, port or "0")[1]))
+  assert(not sock:bind() and not sock:connect(L.inet.getaddrinfo(address, "8080")[1]))
+  sock:rcvtimeo(20)
+  return sock
+end
+
+local function twice(sock) return ask(sock, "/peer") == tostring(sock:getsockname()) and right { sock } == 1 end
+
+-- What is found out in the namespace, a line each.
+local function answers_of_twins()
+  local one_twin = dial_twin "lo"
+  local found = twice(one_twin)
+  local other_twin = dial_twin("va", tostring(one_twin:getsockname():port()))
+  local both = ask(one_twin, "/peer") .. " " .. ask(other_twin, "/peer")
+  one_twin:close()
+  local left
+  net.await(function()
+    left = twice(other_twin)
+    return left
+  end)
+  other_twin:close()
+  return ("%s\n%s\n%s\n"):format(found, both, left)
+end
+
+local function in_namespace(own_dir)
+  local SKIP = 77
+  return proc.wait(proc.fork(function()
+    if not netns.enter() then return SKIP end
+    twins()
+    local own = nginx.start(LINK_LOCAL:gsub("HTTP", nginx.HTTP), own_dir)
+    local ok, text = pcall(answers_of_twins)
+    nginx.stop(own)
+    nginx.write(own_dir .. "/answers", text)
+    return ok
+  end)) ~= SKIP
+end
+
+local function test_link_local()
+  local own_dir = net.tmpdir()
+  nginx.write(own_dir .. "/tcpinfo.lua", read(source .. "tcpinfo.lua"))
+  if not in_namespace(own_dir) then return T.skip(3, "no namespace with link-local addresses may be made here") end
+  local lines = {}
+  for line in nginx.read(own_dir .. "/answers"):gmatch "[^\n]+" do lines[#lines + 1] = line end
+  T.is(lines[1], "true", "a connection from a link-local address is found, and found again")
+  T.is(lines[2], "none none", "of two that differ in the interface alone none is taken for the other")
+  T.is(lines[3], "true", "and the one that is left is found")
+end
+
 -- Waits until every request is either at the collector or counted as dropped.
 local function accounted(id)
   for _ = 1, 8 do
@@ -355,6 +432,7 @@ local function main()
   test_logs()
   test_clients()
   test_tcpinfo()
+  test_link_local()
   test_drops()
   test_restart()
   test_end(proc.SIGTERM, "SIGTERM")

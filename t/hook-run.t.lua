@@ -1,14 +1,17 @@
 -- hook-run: functions that run before a socket is closed: once, last added first, with the number still there.
 local L = require "llsocket"
 local poll = L.poll -- loaded first: what a hook registers must be taken out again all the same
+local handle = require "llsocket.handle"
 local leak = require "leak"
 local net = require "net"
+local rights = require "rights"
 local signature = require "signature"
 local sys = require "sys"
+local show = require("values").show
 local pack, line = signature.pack, signature.line
 
 local before = leak.count()
-local T = require("tap").plan(40)
+local T = require("tap").plan(47)
 
 local function one() return assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM))) end
 local function nothing() end
@@ -152,5 +155,64 @@ local closer = coroutine.wrap(function() return "closed", sock:close() end)
 T.ok(closer() == sock and sys.is_open(number), "a hook may yield, and the socket is open meanwhile")
 T.ok(select("#", sock:close()) == 0 and sys.is_open(number), "closing it meanwhile does nothing")
 T.ok(closer() == "closed" and not sys.is_open(number), "it is closed when the hook goes on")
+
+-- what the library itself does before an end, and may fail at
+local failing
+handle.before_close(function() if failing then error("out of something", 0) end end, 1)
+local function end_of(object)
+  local fd, answer = object:fd(), nil
+  failing = true
+  answer = pack(pcall(object.close, object))
+  failing = false
+  object:close() -- is not taken for one that is being closed
+  return answer[1] and ("%s %d"):format(tostring(answer[2]), answer.n) or "raises " .. tostring(answer[2]), sys.is_open(fd)
+end
+sock, p = one(), assert(poll.new())
+copy = assert(sock:dup())
+assert(p:add(sock, "w"))
+T.is(show(end_of(sock)), '"out of something 2", false', "where the library fails before an end close tells, and the descriptor is closed")
+T.is(p:wait(0), 0, "and taken out of its pollers all the same")
+copy:close()
+T.is(show(end_of(p)), '"out of something 2", false', "so for a poller")
+local event = L.TFD_CLOEXEC and assert(poll.timer(60)) or one()
+if L.TFD_CLOEXEC then
+  T.is(show(end_of(event)), '"out of something 2", false', "and for an event")
+else
+  T.skip(1, "there are no timers here")
+end
+event:close()
+a, b = net.pair()
+local read_end, write_end = rights.pipe()
+assert(a:sendfd(read_end))
+T.is(show(end_of(assert(b:recvfd()))), '"out of something 2", false', "and for a received descriptor")
+a:close(); b:close()
+sys.close(read_end); sys.close(write_end)
+
+-- the stack ends in the middle of a close: at every depth the socket can be closed afterwards
+local function deep(depth, fn)
+  if depth == 0 then return fn() end
+  local answer = deep(depth - 1, fn)
+  return answer
+end
+local deepest = 0
+for step = 16, 0, -1 do
+  while pcall(deep, deepest + 2^step, nothing) do deepest = deepest + 2^step end
+end
+local stuck, raised = 0, 0
+for depth = deepest - 60, deepest do
+  sock = one()
+  number = sock:fd()
+  sock:onclose(nothing)
+  local function end_it() return sock:close() end
+  local ok, err = pcall(deep, depth, end_it)
+  raised = raised + ((not ok or err) and 1 or 0)
+  sock:close()
+  if sys.is_open(number) then
+    stuck = stuck + 1
+    sys.close(sock:unwrap())
+  end
+end
+T.ok(raised > 0, ("a close finds no stack in %d of 61 depths"):format(raised))
+T.is(stuck, 0, "and none of them leaves the socket open for good")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -21,7 +21,7 @@ local CASES = {
   { name = "close-on-exec", nonblock = nil,
     lacks = { SOCK_CLOEXEC = false, SOCK_NONBLOCK = false, F_DUPFD_CLOEXEC = false, F_SETFD = F_NOTIFY },
     new = failed(ENOTDIR), pair = failed(ENOTDIR), dup = failed(ENOTDIR), wrap = failed(ENOTDIR), accept = refused(ENOTDIR),
-    received = "llsocket.descriptor" },
+    received = "llsocket.socket" }, -- the receive itself has set it
   { name = "O_NONBLOCK", nonblock = true,
     lacks = { SOCK_CLOEXEC = false, SOCK_NONBLOCK = false, FIONBIO = UNKNOWN },
     new = failed(ENOTTY), pair = failed(ENOTTY), dup = MADE, wrap = failed(ENOTTY), accept = refused(ENOTTY),

@@ -6,12 +6,13 @@
 -- open, further ones look where it was: with thousands of connections ask for some requests only, as logs.lua does.
 local L = require "llsocket"
 
-local LIMIT = 4096 -- descriptors to look at
+local FIRST, LIMIT = 3, 4096 -- descriptors to look at
 local BORROWED = { own = false }
 
 local found = {} -- by the client's port, of which there are 65,536: where its connection was last
 
-local function is(ai, host, port) return ai and ai:port() == port and ai:addr() == host end
+-- nginx tells an IPv6 link-local address without its scope, the interface.
+local function is(ai, host, port) return ai and ai:port() == port and ai:addr():match "[^%%]*" == host end
 
 -- A listening socket has no peer; a file cannot even be borrowed.
 local function borrow(fd, ends)
@@ -30,21 +31,31 @@ local function both_ends()
   }
 end
 
-local function look(ends)
-  for fd = 3, LIMIT do
+local function look(ends, first)
+  for fd = first, LIMIT do
     local sock = borrow(fd, ends)
     if sock then return sock end
   end
 end
 
+local function is_scoped(sock) return sock:getpeername():addr():find("%", 1, true) ~= nil end
+
+-- On two interfaces the same link-local addresses may meet: then nothing says which connection is the request's.
+local function only(ends)
+  local sock = look(ends, FIRST)
+  if sock and is_scoped(sock) and look(ends, sock:fd() + 1) then return nil end
+  return sock
+end
+
 local M = {}
 
--- The connection of the current request, borrowed; nil where it is no TCP connection.
+-- The connection of the current request, borrowed; nil where it is no TCP connection, or two cannot be told apart.
 function M.connection()
   local ends = both_ends()
   if not ends.port then return nil end -- a unix socket
   local hint = found[ends.port]
-  local sock = hint and borrow(hint, ends) or look(ends)
+  local sock = hint and borrow(hint, ends)
+  if not sock or is_scoped(sock) then sock = only(ends) end
   found[ends.port] = sock and sock:fd()
   return sock
 end

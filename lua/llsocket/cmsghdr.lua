@@ -360,9 +360,10 @@ local fd_ptr = ffi.typeof "int32_t *"
 
 -- Makes an owned object of descriptor `i` in a control buffer, which owns it until then: when memory runs
 -- out in between, the buffer closes it.  The number changes hands in one statement, with nothing that could raise.
+-- Close-on-exec was set by the receive.
 local function own(fds, i)
   local fd = fds[i]
-  local object = owner.shell(fd) or descriptor.new()
+  local object = owner.shell(fd, nil, true) or descriptor.new()
   object.sd, fds[i] = fd, -1
   return object
 end

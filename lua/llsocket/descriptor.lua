@@ -57,9 +57,10 @@ function Descriptor:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
-  handle.closing(self, false)
+  local _, err = handle.closing(self, false)
   self.sd = -1
   local rc, e = C.llsocket1_close(fd), errno()
+  if err then return err end
   if rc ~= 0 then return refused(e) end
 end
 

@@ -15,9 +15,10 @@ ffi.cdef [[
 void llsocket1_finalize(void *owner);
 int llsocket1_signalfd(const int32_t *signals, int count);
 int llsocket1_pidfd(int pid);
+int llsocket1_pidfd_wait(int fd, int32_t *status);
 ]]
 
-local errno, floor, band, rshift = ffi.errno, math.floor, bit.band, bit.rshift
+local errno, floor = ffi.errno, math.floor
 local failed, not_received = report.failed, report.not_received
 local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
 local finalize = shim.llsocket1_finalize
@@ -27,7 +28,7 @@ local Event = {}
 
 local WAKER, TIMER, SIGNAL, CHILD = 0, 1, 2, 3
 
-local event_t = ffi.metatype("struct { int sd, kind, pid; }", {
+local event_t = ffi.metatype("struct { int sd, kind; }", {
   __index = function(_, name) return Event[name] end,
   __tostring = function(e) return ("llsocket.event: fd %d"):format(e.sd) end,
 })
@@ -42,7 +43,7 @@ local function new(kind)
 end
 
 local count_cell = ffi.new "uint64_t[1]"
-local status_cell = ffi.new "int[1]"
+local status_cell = ffi.new "int32_t[1]"
 local info_cell = layout.signalfd_siginfo and layout.signalfd_siginfo()
 
 -- Reads one record; answers nil, or the errno.
@@ -68,13 +69,10 @@ end
 
 -- The status as subprocess libraries tell it: what the child exited with, or the signal that ended it, negative.
 READ[CHILD] = function(event)
-  local pid, e = C.llsocket1_waitpid(event.pid, status_cell, const.WNOHANG), errno()
-  if pid < 0 then return nil, e end
-  if pid == 0 then return nil, EAGAIN end
-  local status = status_cell[0]
-  local signal = band(status, 127) -- not by %, which is -0 for 0 once compiled on PowerPC
-  if signal ~= 0 then return -signal end
-  return band(rshift(status, 8), 255)
+  local done, e, status = shim.llsocket1_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
+  if done < 0 then return nil, e end
+  if done == 0 then return nil, EAGAIN end
+  return status
 end
 
 --- Takes what has happened: of a timer how often it has run out since, of a signal its number, of a child its exit
@@ -82,7 +80,7 @@ end
 ---@return integer? what
 ---@return string? err
 ---@return boolean? again  true: nothing has happened
----@return integer? errno  EAGAIN, ECHILD: somebody else has waited for the child; EBADF once closed
+---@return integer? errno  EAGAIN, ECHILD: somebody else has collected the child; EBADF once closed
 function Event:read()
   is_self(self, "read")
   if self.sd < 0 then return not_received(EBADF) end
@@ -105,9 +103,10 @@ function Event:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
-  handle.closing(self, false)
+  local _, err = handle.closing(self, false)
   self.sd = -1
   local e = fcntl.close(fd)
+  if err then return err end
   if e then return report.refused(e) end
 end
 
@@ -178,14 +177,13 @@ function M.signal(signal, ...)
 end
 
 --- Makes a child's end something to wait for; see pidfd_open(2).
----@param pid integer
+---@param pid integer  of a child that nobody can have collected yet
 ---@return llsocket.event? child
 ---@return string? err
 ---@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS where the system has none
 function M.child(pid)
   if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
   local event = new(CHILD)
-  event.pid = pid
   local fd, e = shim.llsocket1_pidfd(pid), errno()
   return born(event, fd, e)
 end

@@ -108,32 +108,48 @@ end
 local before = {}
 local busy = setmetatable({}, { __mode = "k" })
 
---- Adds a function `fn(object, given_up)`; what it answers is an error's text.
+--- Adds a function `fn(object, given_up)`; what it answers or raises is an error's text.
 ---@param fn fun(object: any, given_up: boolean): string?
 ---@param position? integer  1 to run before those that are there; the default is after them
 local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
 
---- Tells those who want to know that an object's descriptor is about to go.
+--- Tells an error as text, which its object may fail to give.
+---@param err any
+---@return string text
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "an error without a text"
+end
+
+-- Each by itself: one that fails, be it for want of memory, keeps none of the others from knowing.
+local function tell(object, given_up)
+  local first
+  busy[object] = true
+  for _, fn in ipairs(before) do
+    local ok, err = pcall(fn, object, given_up)
+    if not ok then err = text_of(err) end
+    first = first or err
+  end
+  return first
+end
+
+--- Tells those who want to know that an object's descriptor is about to go.  Raises nothing: an object that stayed busy
+--- could not be closed any more.
 ---@param object any  a socket, descriptor, event or poller
 ---@param given_up boolean  it will not be closed, but belongs to somebody else
 ---@return boolean go_on  false: one of them closes the object again, which is about to be closed anyway
 ---@return string? err  the first error
 local function closing(object, given_up)
   if busy[object] and not given_up then return false end
-  local first
-  busy[object] = true
-  for _, fn in ipairs(before) do
-    local err = fn(object, given_up)
-    first = first or err
-  end
+  local _, err = pcall(tell, object, given_up)
   busy[object] = nil
-  return true, first
+  return true, err
 end
 
 local self, arg = check.class(handle_t, "llsocket.socket")
 
 return {
   type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty,
-  before_close = before_close, closing = closing,
+  before_close = before_close, closing = closing, text_of = text_of,
   READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent, send_flags = send_flags,
 }

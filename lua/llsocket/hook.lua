@@ -39,12 +39,6 @@ local function take(sock)
   return hook
 end
 
--- The error of a hook as text, which its object may fail to give.
-local function text_of(err)
-  local ok, text = pcall(tostring, err)
-  return ok and text or "a hook's error has no text"
-end
-
 -- Runs them one by one, so that each may still take others back or add some; answers the first error.  The pollers
 -- come after, for what a hook registers.
 handle.before_close(function(sock, given_up)
@@ -53,7 +47,7 @@ handle.before_close(function(sock, given_up)
   for hook in take, sock do
     hook.sock = nil
     local ok, err = pcall(hook.fn, sock)
-    if not (ok or first) then first = text_of(err) end
+    if not (ok or first) then first = handle.text_of(err) end
   end
   return first
 end, 1)

@@ -1,6 +1,7 @@
 -- later.lua -- loads rooms by their first use, among the modules that were loaded with this one.
 --
 -- When package.loaded is cleared and the library loaded anew, an old socket's methods still belong to the old modules.
+local const = require "llsocket.const"
 
 local mine = {}
 
@@ -37,20 +38,33 @@ function M.add(name, module)
   return module
 end
 
+--- Tells why no file can be opened now.
+---@return integer|false errno  EMFILE, ENFILE
+function M.shortage()
+  local file, _, e = io.open "/dev/null"
+  if file then file:close() end
+  return (e == const.EMFILE or e == const.ENFILE) and e
+end
+
+-- Answers the module, or nil and why.  What fails half-way leaves markers, neither tables nor with a metatable as the shim is:
+-- they would make the next error "loop or previous error".  Where no file can be opened, require says that there is none.
+local function load(name)
+  local loaded, module = pcall(require, name)
+  if loaded then return module end
+  for other, value in pairs(package.loaded) do
+    if is_ours(other) and type(value) ~= "table" and not getmetatable(value) then package.loaded[other] = nil end
+  end
+  return nil, M.shortage() and name .. " cannot be loaded: no descriptor is left" or module
+end
+
 --- Loads a module as require does, beside those that were remembered.
 ---@param name string
 ---@return table module
 function M.load(name)
-  if package.loaded["llsocket.later"] == M then
-    local module = require(name)
-    M.keep()
-    return module
-  end
-  local theirs = exchange(mine)
-  local loaded, module = pcall(require, name)
-  mine = exchange(theirs)
-  if not loaded then error(module, 0) end
-  return module
+  local theirs = package.loaded["llsocket.later"] ~= M and exchange(mine)
+  local module, why = load(name)
+  if theirs then mine = exchange(theirs) else M.keep() end
+  return module or error(why, 0)
 end
 
 return M

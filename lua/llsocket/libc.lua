@@ -66,7 +66,6 @@ int llsocket1_pipe2(int *fds, int flags) __asm__("pipe2");
 int llsocket1_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
 int llsocket1_read(int fd, void *buf, size_t count) __asm__("read");
 int llsocket1_write(int fd, const void *buf, size_t count) __asm__("write");
-int llsocket1_waitpid(int pid, int *status, int options) __asm__("waitpid");
 
 int llsocket1_fileno(void *file) __asm__("fileno");
 void *llsocket1_malloc(size_t size) __asm__("malloc");

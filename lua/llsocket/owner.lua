@@ -151,25 +151,25 @@ local function wrap_options(how)
 end
 
 -- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
-local function take_over(fd, nonblock, borrowed)
-  local e = settle(fd, not borrowed) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
+local function take_over(fd, nonblock, as_is)
+  local e = settle(fd, not as_is) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
   if e then return nil, e end
   if nonblock ~= nil then return nonblock end
   return fcntl.is_nonblock(fd)
 end
 
 --- Makes an object that knows all about a socket but its number, which the caller gives it.
----@param fd integer  close-on-exec is set, unless it is borrowed
+---@param fd integer
 ---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
----@param borrowed? boolean
+---@param as_is? boolean  close-on-exec is left alone; the default is to set it
 ---@return llsocket.socket? sock
 ---@return string? err
 ---@return integer? errno  EBADF, ENOTSOCK
-local function shell(fd, nonblock, borrowed)
+local function shell(fd, nonblock, as_is)
   local sock = handle.new()
   local domain, type, proto = identity(fd)
   if not domain then return nil, type, proto end
-  local nonblocking, e = take_over(fd, nonblock, borrowed)
+  local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
   return adopt(sock, -1, domain, type, proto, nonblocking)
 end

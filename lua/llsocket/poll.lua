@@ -11,10 +11,11 @@ local descriptor = require "llsocket.descriptor"
 local event = require "llsocket.event"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
+local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
 
-local band, min = bit.band, math.min
+local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
 local is_socket, is_event = check.is(handle.type), check.is(event.type)
 local is_descriptor = check.is(descriptor.type)
 local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
@@ -101,6 +102,21 @@ handle.before_close(function(object)
   end
 end)
 
+-- By word, the modules: the best at once, for a program that is out of descriptors could read no file.
+local backends = { [PREFERRED] = require(BACKENDS[PREFERRED]) }
+
+-- Answers the module, or nil and the errno.
+local function backend_of(word)
+  if not BACKENDS[word] then return nil, EINVAL end
+  if backends[word] then return backends[word] end
+  local loaded, module = pcall(later.load, BACKENDS[word])
+  local e = not loaded and later.shortage()
+  if e then return nil, e end
+  if not loaded then error(module, 0) end
+  backends[word] = module
+  return module
+end
+
 local M = {}
 
 --- Makes a poller; see epoll(7), kqueue(2), poll(2).
@@ -110,9 +126,8 @@ local M = {}
 ---@return integer? errno  EMFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
 function M.new(backend)
   check.optional_string(backend, 1, "new")
-  local name = BACKENDS[backend or PREFERRED]
-  if not name then return failed(EINVAL) end
-  local module = require(name)
+  local module, why_not = backend_of(backend or PREFERRED)
+  if not module then return failed(why_not) end
   if not module.available then return failed(const.ENOSYS) end
   local state, e = module.new()
   if not state then return failed(e) end
@@ -222,6 +237,7 @@ function Poller:wait(sec, max)
   self.ready = 0
   local n, e = self.backend.wait(self.backend_state, milliseconds, min(max, 1024))
   if n < 0 then return failed(e) end
+  if n == 0 and sec and sec * 1000 > LONGEST then return self:wait(sec - LONGEST / 1000, max) end
   local k = sift(self, n)
   self.ready = k
   return k
@@ -297,8 +313,10 @@ function Poller:close()
   event.close_waker(self.waker)
   local owner = self.backend_state.owner
   if not owner or owner.sd < 0 then return end
-  handle.closing(self, false)
-  return owner:close()
+  local _, err = handle.closing(self, false)
+  if not err then return owner:close() end
+  owner:close()
+  return err
 end
 
 M.timer, M.signal, M.child = event.timer, event.signal, event.child

@@ -39,13 +39,20 @@ local SHARED_SIZE = 65536
 local shared = ffi.new "uint8_t[65536]"
 local namelen_cell = ffi.new "uint32_t[1]"
 
+-- Answers the result, the errno and the length of the sender's name, which is asked for where there is room for one.
+local function receive(sd, buf, size, flags, name)
+  if not name then return C.llsocket1_recv(sd, buf, size, flags), errno(), 0 end
+  namelen_cell[0] = sockaddr.SIZE
+  return C.llsocket1_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+end
+
 -- A larger one is the call's own.  From malloc, which neither clears it nor counts it against LuaJIT's heap.
 local function read_large(sd, size, flags, name)
   local memory = C.llsocket1_malloc(size)
   if memory == nil then return nil, -1, ENOMEM, 0 end
   local buf = ffi.gc(memory, C.llsocket1_free) -- should the string find no room
-  local n, e = C.llsocket1_recvfrom(sd, buf, min(size, MAX_LENGTH), flags, name, namelen_cell), errno()
-  local namelen, msg = namelen_cell[0], n > 0 and ffi.string(buf, min(n, size)) or nil
+  local n, e, namelen = receive(sd, buf, min(size, MAX_LENGTH), flags, name)
+  local msg = n > 0 and ffi.string(buf, min(n, size)) or nil
   C.llsocket1_free(ffi.gc(buf, nil))
   return msg, n, e, namelen
 end
@@ -54,9 +61,8 @@ end
 -- is read before the string is made: its collector step may run a finaliser that receives something itself.
 -- MSG_TRUNC counts what it cut, hence min.
 local function read(sd, size, flags, name)
-  namelen_cell[0] = sockaddr.SIZE
   if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
-  local n, e, namelen = C.llsocket1_recvfrom(sd, shared, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+  local n, e, namelen = receive(sd, shared, size, flags, name)
   local msg = ffi.string(shared, max(min(n, size), 0)) -- no branch before it: a side trace begins with a collector step
   return msg, n, e, namelen
 end

@@ -10,10 +10,11 @@ local failed = require("llsocket.errno").failed
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
 local EVENTS = { r = const.POLLIN, w = const.POLLOUT }
+local LONGEST = 2^31 - 1 -- milliseconds that can be waited at once, 24 days; then the rest
 
 local cell = layout.pollfd()
 
-local M = {}
+local M = { LONGEST = LONGEST }
 
 --- Turns seconds into what poll(2) and epoll_wait(2) take: rounded up, so that no wait ends early.
 ---@param sec? number  nil is for ever
@@ -23,7 +24,7 @@ local M = {}
 function M.milliseconds(sec, position, method)
   if type(sec) == "nil" then return -1 end
   check.number(sec, position, method)
-  if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), 2^31 - 1) end
+  if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), LONGEST) end
 end
 
 -- Raises for wrong types; answers the milliseconds, or nil for what is no descriptor, direction or time.
@@ -49,6 +50,7 @@ function M.poll(fd, direction, sec)
   local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
   if n < 0 then return failed(e) end
   if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
+  if n == 0 and sec and sec * 1000 > LONGEST then return M.poll(fd, direction, sec - LONGEST / 1000) end
   return n > 0
 end
 

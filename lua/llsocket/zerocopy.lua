@@ -10,17 +10,20 @@ local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
+local addrinfo = require "llsocket.addrinfo"
 local check = require "llsocket.check"
+local control = require "llsocket.control"
 local report = require "llsocket.errno"
 local handle = require "llsocket.handle"
 local memory = require "llsocket.memory"
+local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
 local transfer = require "llsocket.transfer"
 
 ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
 local errno, min, bor, band = ffi.errno, math.min, bit.bor, bit.band
-local is_self, has_empty, not_received, not_sent = handle.self, handle.has_empty, report.not_received, report.not_sent
+local is_self, has_empty, not_sent = handle.self, handle.has_empty, report.not_sent
 local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
 local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
 local MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0
@@ -40,7 +43,7 @@ local LEAST = 10240
 local Socket = {}
 
 -- By socket: `anchors` by number, how many those are, and the number of the next send.  `keeper` is the socket itself
--- while there are any, since only its error queue tells when they may go.
+-- while there are any, since only its error queue tells when they may go.  `others` is what else was in the queue.
 local states = setmetatable({}, { __mode = "k" })
 
 -- The anchors of sockets that were closed or given up before the kernel had told: nobody ever will.
@@ -88,14 +91,25 @@ local function release(state, first, last)
   return done
 end
 
-local ROOM = 512
+local ROOM, MOST = 512, 65536 -- bytes of ancillary data, and of what was sent: a whole datagram
 local reader_t = is_there and ffi.typeof([[
-  struct { $ header; $ err; int32_t cell[5]; uint8_t control[512] __attribute__((aligned(16))); }
-]], layout.msghdr, layout.sock_extended_err)
+  struct {
+    $ header; $ part; $ err; int32_t cell[5]; $ name;
+    uint8_t control[512] __attribute__((aligned(16))), data[65536];
+  }
+]], layout.msghdr, layout.iovec, layout.sock_extended_err, layout.sockaddr_storage)
 local ERR_SIZE = is_there and ffi.sizeof(layout.sock_extended_err)
+local QUEUE = bor(const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT)
 
 -- What reads the queue is a call's own while it lasts; one is kept for the next.
 local spare
+
+local function reader()
+  local r = reader_t()
+  r.part.iov_base, r.part.iov_len = r.data, MOST
+  r.header.msg_iov, r.header.msg_iovlen = r.part, 1
+  return r
+end
 
 local function is_error(level, kind)
   return level == const.IPPROTO_IP and kind == const.IP_RECVERR
@@ -118,42 +132,67 @@ local function find(r, length)
   return found
 end
 
--- Answers how many sends a message tells of, and whether they were copied.
-local function take(state, r, length)
-  local err = r.err
-  if not find(r, length) or err.ee_origin ~= ORIGIN or err.ee_errno ~= 0 then return 0, false end
-  return release(state, err.ee_info, err.ee_data), err.ee_code == COPIED
+-- The address in the header: where what is told of was sent; nil where there is none.
+local function name_of(sock, r)
+  local namelen = r.header.msg_namelen
+  if namelen == 0 then return nil end
+  local ai = addrinfo.blank(r.name.ss_family, sock.type, sock.proto)
+  ffi.copy(ai, r.name, min(namelen, sockaddr.SIZE))
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return ai
 end
 
+local LIMIT = 1024 -- others that are kept for a program that does not ask
+
+-- Keeps what is no completion, as recvmsg would tell it: what is read is in the queue no more.
+local function keep(sock, state, r, length, n)
+  state.others = state.others or {}
+  if #state.others == LIMIT then return end
+  table.insert(state.others, { name = name_of(sock, r), data = ffi.string(r.data, n), flags = r.header.msg_flags,
+    control = control.take { bytes = r.control, head = { len = length } } })
+end
+
+-- Answers how many sends a message tells of, and whether they were copied.
+local function take(sock, state, r, length, n)
+  local err = r.err
+  if find(r, length) and err.ee_origin == ORIGIN and err.ee_errno == 0 then
+    return release(state, err.ee_info, err.ee_data), err.ee_code == COPIED
+  end
+  keep(sock, state, r, length, n)
+  return 0, false
+end
+
+-- Answers the length of the ancillary data and of what was sent; or nil and the errno.
 local function receive(sock, r)
   local header = r.header
+  header.msg_name, header.msg_namelen = r.name, ffi.sizeof(layout.sockaddr_storage)
   header.msg_control, header.msg_controllen = r.control, ROOM
-  local n, e = C.llsocket1_recvmsg(sock.sd, header, bor(const.MSG_ERRQUEUE, const.MSG_DONTWAIT)), errno()
+  local n, e = C.llsocket1_recvmsg(sock.sd, header, QUEUE), errno()
   if n < 0 then return nil, e end
-  return tonumber(header.msg_controllen)
+  return tonumber(header.msg_controllen), n
 end
 
 local function take_more(sock, state, r, done, copied)
-  local length, e = receive(sock, r)
+  local length, n = receive(sock, r)
   while length do
-    local more, some = take(state, r, length)
+    local more, some = take(sock, state, r, length, n)
     done, copied = done + more, copied or some
-    length, e = receive(sock, r)
+    length, n = receive(sock, r)
   end
-  if e ~= EAGAIN then return nil, e end
+  if n ~= EAGAIN then return nil, n end
   return done, copied
 end
 
 -- Reads the queue until nothing is outstanding, or it is empty; answers how many sends are done and whether one was
 -- copied, or nil and the errno.  The kernel joins what it tells, so that one message is the rule.
 local function drain(sock, state)
-  local r, done, copied = spare or reader_t(), 0, false
+  local r, done, copied = spare or reader(), 0, false
   spare = nil
-  local length, e = receive(sock, r)
-  if length then done, copied = take(state, r, length) end
+  local length, n = receive(sock, r)
+  if length then done, copied = take(sock, state, r, length, n) end
   if length and (done == 0 or state.outstanding > 0) then done, copied = take_more(sock, state, r, done, copied) end
   spare = r
-  if not length and e ~= EAGAIN then return nil, e end
+  if not length and n ~= EAGAIN then return nil, n end
   return done, copied
 end
 
@@ -227,20 +266,32 @@ function Socket:sendzerocopy(buf, size, offset, flag, ...)
   return handle.sent(self, n, n < len)
 end
 
+local function not_told(e) return nil, report.text(e), false, nil, e end
+
 --- Reads from the error queue which sends of sendzerocopy the kernel is done with, and lets go their memory; see
---- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is lost.
+--- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is handed on.
 ---@return integer? outstanding  sends whose memory the kernel may still read
 ---@return integer|string|nil done  how many this call let go; or err
 ---@return boolean copied  whether the kernel has copied the bytes of one of them after all
+---@return llsocket.queued[]? others  ICMP errors and time stamps, where there were any
 ---@return integer? errno  EBADF once closed
 function Socket:completed()
   is_self(self, "completed")
-  if self.sd < 0 then return not_received(EBADF) end
+  if self.sd < 0 then return not_told(EBADF) end
   local state = states[self]
   if not state then return 0, 0, false end
   local done, copied = drain(self, state)
-  if not done then return not_received(copied) end
-  return state.outstanding, done, copied
+  if not done then return not_told(copied) end
+  local others = state.others
+  if not others then return state.outstanding, done, copied end
+  state.others = nil
+  return state.outstanding, done, copied, others
 end
+
+---@class llsocket.queued
+---@field name? llsocket.addrinfo  where what failed was sent
+---@field data string  the beginning of it
+---@field control llsocket.cmsghdr[]  `exterr` tells the error
+---@field flags integer  MSG_*
 
 return { methods = Socket, states = states, release = release, kept = kept }

@@ -63,7 +63,7 @@ local socket = {
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
   udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
-  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "transfer" },
+  sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
   steer = { "plain", "steering", "sockets" },
 }
 
@@ -269,6 +269,7 @@ local SHAPE = {
   plain = function(text, e) return { n = 2, text, e } end,
   connect = function(text, e) return { n = 3, text, false, e } end,
   transfer = function(text, e) return { n = 4, nil, text, false, e } end,
+  completed = function(text, e) return { n = 5, nil, text, false, nil, e } end,
   recvfrom = function(text, e) return { n = 5, nil, nil, text, false, e } end,
   gai = function(text, e) return { n = 4, nil, text, L.EAI_SYSTEM, e } end,
 }

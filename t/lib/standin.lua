@@ -1,18 +1,20 @@
 -- standin.lua -- the library loaded anew with other constants: a name that is taken away stands for a system without
--- it, and a wrong number for one whose kernel refuses the call.  All else is real.
+-- it, and a wrong number for one whose kernel refuses the call; or with other calls of libc.  All else is real.
 local shim = require "llsocket.shim"
+local libc = require "llsocket.libc"
 local methods = require("llsocket.handle").methods
 
 local M = {}
 
 assert(methods.sendfd) -- the ordinary library's rooms that load by their first use: later they would find the other's
 
--- Loads it; false takes a name away.
-function M.load(changes)
+-- Loads it; false takes a name away.  `calls` stand in for functions of libc, by their names in libc.lua.
+function M.load(changes, calls)
   for name in pairs(package.loaded) do
     if name:find "^llsocket%f[.%z]" then package.loaded[name] = nil end
   end
   package.loaded["llsocket.shim"] = shim
+  if calls then package.loaded["llsocket.libc"] = setmetatable(calls, { __index = libc }) end
   local const = require "llsocket.const"
   for name, value in pairs(changes) do const[name] = value or nil end
   return require "llsocket"
