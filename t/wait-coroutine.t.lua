@@ -170,7 +170,8 @@ orphan(function(c)
   sys.close(c:fd())
   c.sd = -1
 end)
-T.is(taken(), ("true; old %s; new true y nil false"):format(LOST), "one closed behind its back is heard of once, and its number is free")
+T.is(taken(), ("true; old %s; new true y nil false"):format(LOST),
+  "one closed behind its back is heard of once, and its number is free")
 orphan(function() end)
 T.is(taken(), ("true; old %s; new true y nil false"):format(LOST), "so is one that was collected")
 

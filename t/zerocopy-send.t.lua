@@ -10,7 +10,7 @@ local trace = require "trace"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
-local N = 71
+local N = 83
 local T = require("tap").plan(N)
 
 local function failed(e) return show(nil, text(e), false, e) end
