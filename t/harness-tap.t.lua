@@ -8,7 +8,8 @@ local before = leak.count()
 local ROWS = {
   { "all that was planned", "T.plan(2).ok(true, 'a') T.ok(true, 'b') T.done()", true },
   { "skips alone", "T.plan(2).skip(2, 'reason') T.done()", true },
-  { "a child that exits by itself", "T.plan(1) local p = proc.fork(function() os.exit(0) end) proc.wait(p) T.ok(true, 'a') T.done()",
+  { "a child that exits by itself",
+    "T.plan(1) local p = proc.fork(function() os.exit(0) end) proc.wait(p) T.ok(true, 'a') T.done()",
     true },
   { "a failed test", "T.plan(2).ok(true, 'a') T.ok(false, 'b') T.done()" },
   { "a test too few", "T.plan(2).ok(true, 'a') T.done()" },

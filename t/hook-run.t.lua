@@ -160,9 +160,9 @@ T.ok(closer() == "closed" and not sys.is_open(number), "it is closed when the ho
 local failing
 handle.before_close(function() if failing then error("out of something", 0) end end, 1)
 local function end_of(object)
-  local fd, answer = object:fd(), nil
+  local fd = object:fd()
   failing = true
-  answer = pack(pcall(object.close, object))
+  local answer = pack(pcall(object.close, object))
   failing = false
   object:close() -- is not taken for one that is being closed
   return answer[1] and ("%s %d"):format(tostring(answer[2]), answer.n) or "raises " .. tostring(answer[2]), sys.is_open(fd)
@@ -170,7 +170,8 @@ end
 sock, p = one(), assert(poll.new())
 copy = assert(sock:dup())
 assert(p:add(sock, "w"))
-T.is(show(end_of(sock)), '"out of something 2", false', "where the library fails before an end close tells, and the descriptor is closed")
+T.is(show(end_of(sock)), '"out of something 2", false',
+  "where the library fails before an end close tells, and the descriptor is closed")
 T.is(p:wait(0), 0, "and taken out of its pollers all the same")
 copy:close()
 T.is(show(end_of(p)), '"out of something 2", false', "so for a poller")

@@ -190,7 +190,8 @@ for i = 1, #COLD + #ROWS do
   if lacks then T.skip(1, lacks)
   else
     local calls = expected(seen, row)
-    T.is((tostring(seen[i]):gsub("_time64", "")), calls, row[1] .. (calls == "" and " makes no system call" or " makes " .. calls))
+    T.is((tostring(seen[i]):gsub("_time64", "")), calls,
+      row[1] .. (calls == "" and " makes no system call" or " makes " .. calls))
   end
 end
 net.cleanup()
