@@ -9,7 +9,7 @@ local proc = require "proc"
 local before = leak.count()
 local T = require("tap").plan(4)
 
-local INSTRUCTIONS, BYTES = 15.5e6, 32
+local INSTRUCTIONS, BYTES = 16e6, 32
 
 local function write(path, text)
   local file = assert(io.open(path, "w"))

@@ -13,10 +13,9 @@ local errno, band, bor, bnot, min, floor = ffi.errno, bit.band, bit.bor, bit.bno
 local tonumber, tostring = tonumber, tostring
 local AF_UNSPEC, AF_INET, AF_INET6 = const.AF_UNSPEC, const.AF_INET, const.AF_INET6
 local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SOCK_STREAM
-local node_ptr = ffi.typeof("$ *", layout.addrinfo)
 
--- Scratch cells: filled and read inside one call.
-local hints, list_cell = layout.addrinfo(), ffi.new "void *[1]"
+-- Scratch cells: filled and read inside one call.  `hints` is made for the first: a numeric address needs none.
+local hints, list_cell = nil, ffi.new "void *[1]"
 
 -- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port; glibc takes "*" for
 -- the loopback or no port, and "" for port 0.
@@ -37,6 +36,7 @@ end
 
 -- The first alone has a canonical name, and only where one was asked for; musl gives one to each, always.
 local function to_array(list, named)
+  local node_ptr = ffi.typeof("$ *", layout.addrinfo) -- the same type each time
   local arr, node = {}, ffi.cast(node_ptr, list)
   local name = named and node.ai_canonname ~= nil and ffi.string(node.ai_canonname) or nil
   while node ~= nil do
@@ -48,6 +48,7 @@ local function to_array(list, named)
 end
 
 local function resolve(host, port, socktype, protocol, flags, family)
+  hints = hints or layout.addrinfo()
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
   local code, e, head = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
   if code ~= 0 then return gai.failed(code, e) end

@@ -12,7 +12,7 @@ local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
 local EVENTS = { r = const.POLLIN, w = const.POLLOUT }
 local LONGEST = 2^31 - 1 -- milliseconds that can be waited at once, 24 days; then the rest
 
-local cell = layout.pollfd()
+local cell -- made for the first wait
 
 local M = { LONGEST = LONGEST }
 
@@ -46,6 +46,7 @@ function M.poll(fd, direction, sec)
   local ms = check_arguments(fd, direction, sec, "poll")
   if not ms then return failed(EINVAL) end
   if fd < 0 then return failed(EBADF) end -- poll(2) would pass over it, and wait for nothing
+  cell = cell or layout.pollfd()
   cell.fd, cell.events, cell.revents = fd, EVENTS[direction], 0
   local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
   if n < 0 then return failed(e) end
