@@ -174,7 +174,12 @@ T.is(show(end_of(sock)), '"out of something 2", false',
   "where the library fails before an end close tells, and the descriptor is closed")
 T.is(p:wait(0), 0, "and taken out of its pollers all the same")
 copy:close()
-T.is(show(end_of(p)), '"out of something 2", false', "so for a poller")
+if p:fd() < 0 then
+  T.skip(1, "over poll(2) a poller has no descriptor")
+  p:close()
+else
+  T.is(show(end_of(p)), '"out of something 2", false', "so for a poller")
+end
 local event = L.TFD_CLOEXEC and assert(poll.timer(60)) or one()
 if L.TFD_CLOEXEC then
   T.is(show(end_of(event)), '"out of something 2", false', "and for an event")

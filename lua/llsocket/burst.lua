@@ -6,6 +6,7 @@ local const = require "llsocket.const"
 local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local batches = require "llsocket.batch"
+local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local transfer = require "llsocket.transfer"
 
@@ -14,7 +15,7 @@ local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, 
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
-local c_sendmsg, quiet = transfer.sendmsg, transfer.quiet
+local c_sendmsg, quiet = control.sendmsg, transfer.quiet
 local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
 
 -- Whether a receive is over with what is there once the first message came.

@@ -3,10 +3,12 @@
 -- A buffer to receive into owns the descriptors that arrive in it, in C, until Lua takes them: no failure on the
 -- way can leak one.
 local ffi = require "ffi"
+local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local cmsghdr = require "llsocket.cmsghdr"
 local iovec = require "llsocket.iovec"
+local transfer = require "llsocket.transfer"
 
 ffi.cdef [[
 uint32_t llsocket1_cmsg_space(uint32_t len);
@@ -17,6 +19,7 @@ void *llsocket1_control_bytes(void *control);
 void llsocket1_control_received(void *control, const void *msg, int n);
 void llsocket1_control_close(void *control);
 void llsocket1_control_free(void *control);
+int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);
 ]]
 
 local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
@@ -70,6 +73,10 @@ end
 --- boxing it could fail for want of memory before the descriptors have their owner.
 ---@type fun(block: ffi.cdata*, header: ffi.cdata*, n: integer)
 M.received = shim.llsocket1_control_received
+
+--- Sends a message without SIGPIPE; see transfer.
+---@type fun(sd: integer, header: ffi.cdata*, flags: integer): integer
+M.sendmsg = transfer.quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 --- Closes the descriptors that nobody took, and empties the buffer.
 ---@param into { block: ffi.cdata* }

@@ -19,7 +19,7 @@ local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
 local AF_UNIX = const.AF_UNIX
-local c_sendmsg, is_blind, is_message = transfer.sendmsg, transfer.is_blind, transfer.is_message
+local c_sendmsg, is_blind, is_message = control.sendmsg, transfer.is_blind, transfer.is_message
 local MSG_NOSIGNAL, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_CTRUNC
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 

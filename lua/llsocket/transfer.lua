@@ -14,7 +14,6 @@ ffi.cdef [[
 int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
 int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags);
 int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
-int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);
 ]]
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
@@ -29,7 +28,6 @@ local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every resul
 local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
 local c_send = quiet and C.llsocket1_send or shim.llsocket1_guarded_send
 local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
-local c_sendmsg = quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
 
 ---@class llsocket.socket
 local Socket = {}
@@ -231,6 +229,6 @@ function Socket:sendfile(fd, bytes, offset)
 end
 
 return {
-  methods = Socket, send = c_send, sendto = c_sendto, sendmsg = c_sendmsg, quiet = quiet,
+  methods = Socket, send = c_send, sendto = c_sendto, quiet = quiet,
   is_blind = is_blind, is_message = is_message, sender = sender, MAX_LENGTH = MAX_LENGTH,
 }
