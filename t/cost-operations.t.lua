@@ -13,7 +13,7 @@ local ROWS = {
       local a, b, message, got = a, b, message, nil
       for _ = 1, n do a:send(message); got = b:recv(64) end
       return got
-    end]], 195, 2, 0 },
+    end]], 215, 2, 0 },
   { "sendfrom and recvinto", [[run = function(n)
       local a, b, from, into = a, b, from, into
       for _ = 1, n do a:sendfrom(from); b:recvinto(into) end
