@@ -3,6 +3,7 @@ local C = require "llsocket.libc"
 local fcntl = require "llsocket.fcntl"
 local owner = require "llsocket.owner"
 local descriptor = require "llsocket.descriptor"
+local ipairs, tonumber = ipairs, tonumber
 
 local getenv = os.getenv
 

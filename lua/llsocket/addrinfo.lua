@@ -7,6 +7,7 @@ local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
+local type = type
 
 local errno = ffi.errno
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
@@ -46,12 +47,12 @@ local canonnames = setmetatable({}, { __mode = "k" })
 
 --- Makes an object whose name is still empty, for the rooms above.
 ---@param domain integer  AF_*
----@param type integer  SOCK_*
+---@param socktype integer  SOCK_*
 ---@param proto integer  IPPROTO_*
 ---@return llsocket.addrinfo ai
-local function blank(domain, type, proto)
+local function blank(domain, socktype, proto)
   local ai = addrinfo_t()
-  ai.domain, ai.type, ai.proto = domain, type, proto
+  ai.domain, ai.type, ai.proto = domain, socktype, proto
   return ai
 end
 

@@ -14,6 +14,7 @@ local addrinfo = require "llsocket.addrinfo"
 local control = require "llsocket.control"
 local iovec = require "llsocket.iovec"
 local sockaddr = require "llsocket.sockaddr"
+local ipairs, setmetatable = ipairs, setmetatable
 
 ffi.cdef "uint32_t llsocket1_cmsg_len(uint32_t len);"
 

@@ -9,6 +9,7 @@ local batches = require "llsocket.batch"
 local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local transfer = require "llsocket.transfer"
+local select = select
 
 local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
 local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags

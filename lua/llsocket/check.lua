@@ -5,6 +5,7 @@
 -- on one LuaJIT and INT_MIN on another.  `== nil` holds for a NULL pointer, too: what is absent is told by its type.
 local ffi = require "ffi"
 local bit = require "bit"
+local error, getmetatable, getinfo = error, getmetatable, debug.getinfo
 
 local type, select, tobit, bor, istype = type, select, bit.tobit, bit.bor, ffi.istype
 
@@ -19,7 +20,7 @@ local function outside()
   local level = 1
   repeat
     level = level + 1
-    local info = debug.getinfo(level, "S")
+    local info = getinfo(level, "S")
   until not info or info.source:sub(1, #here) ~= here
   return level - 1
 end

@@ -12,6 +12,8 @@ local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local owner = require "llsocket.owner"
 local sockaddr = require "llsocket.sockaddr"
+local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
+local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min, table.concat
 
 ffi.cdef "int llsocket1_cmsg_owns(int level, int type);"
 
@@ -29,15 +31,15 @@ local is_self, arg = check.object(meta, "llsocket.cmsghdr")
 
 -- `bytes` is what it carries; one that carries descriptors has `objects` instead, whose numbers are asked
 -- for when they are sent, so that one closed meanwhile is not taken for its number's next owner.
-local function make(level, type, bytes, objects)
-  return setmetatable({ cmsg_level = level, cmsg_type = type, bytes = bytes, objects = objects }, meta)
+local function make(level, kind, bytes, objects)
+  return setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta)
 end
 
 -- The number of what owns a descriptor; nil and why not.
 local function number_of(object)
-  if type(object) == "number" then return object end
-  if io.type(object) == "file" then return C.llsocket1_fileno(object) end
-  if io.type(object) or object.sd < 0 then return nil, EBADF end
+  if luatype(object) == "number" then return object end
+  if io_type(object) == "file" then return C.llsocket1_fileno(object) end
+  if io_type(object) or object.sd < 0 then return nil, EBADF end
   return object.sd
 end
 
@@ -56,7 +58,7 @@ local function rights_bytes(objects)
     if not fd then return nil, e end
     out[i] = int_bytes(fd)
   end
-  return table.concat(out)
+  return concat(out)
 end
 
 -- What a message puts into its control buffer; nil and the errno where that cannot be.
@@ -68,12 +70,12 @@ end
 local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
 
 local function check_owner(object, position, method)
-  if type(object) == "number" or io.type(object) then return end
+  if luatype(object) == "number" or io_type(object) then return end
   if is_socket(object) or is_descriptor(object) then return end
   check.bad(position, method, "number, socket, descriptor or file", object)
 end
 
-local function is_fd(object) return type(object) ~= "number" or check.int(object) and object >= 0 end
+local function is_fd(object) return luatype(object) ~= "number" or check.int(object) and object >= 0 end
 
 -- The fields are the constructors that NUMBERS makes: 0 to 255; EINVAL for any other number.
 ---@class llsocket.cmsghdr.module
@@ -106,7 +108,7 @@ end
 ---@return integer? errno  EBADF for what is closed, EINVAL
 function M.rights(fd, ...)
   local objects = { fd, ... }
-  for i = 1, math.max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
+  for i = 1, max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
   for _, object in ipairs(objects) do
     if not is_fd(object) then return failed(EINVAL) end
   end
@@ -116,9 +118,9 @@ function M.rights(fd, ...)
 end
 
 local function credential(value, own, position, most)
-  if type(value) == "nil" then return own() end
+  if luatype(value) == "nil" then return own() end
   check.number(value, position, "credentials")
-  return value >= 0 and value <= most and math.floor(value) == value and value or nil
+  return value >= 0 and value <= most and floor(value) == value and value or nil
 end
 
 --- Makes a message tell who sends it, which the kernel checks; see SCM_CREDENTIALS in unix(7).
@@ -182,10 +184,10 @@ local NUMBERS = {
 }
 
 for _, row in ipairs(NUMBERS) do
-  local name, level, type, most = row[1], const[row[2]], const[row[3]], row[4]
+  local name, level, kind, most = row[1], const[row[2]], const[row[3]], row[4]
   M[name] = function(n)
     if not check.int(n, 1, name) or n < 0 or n > most then return failed(EINVAL) end
-    return make(level, type, int_bytes(n))
+    return make(level, kind, int_bytes(n))
   end
 end
 
@@ -233,13 +235,13 @@ function Cmsghdr:rights()
 end
 
 -- Whether it is of this kind and long enough for what follows.
-local function fits(cmsg, level, type, size)
-  return type and cmsg.cmsg_level == level and cmsg.cmsg_type == type and #cmsg.bytes >= size
+local function fits(cmsg, level, kind, size)
+  return kind and cmsg.cmsg_level == level and cmsg.cmsg_type == kind and #cmsg.bytes >= size
 end
 
 -- Reads the bytes as a struct, or nil where it is of another kind or too short.
-local function as(cmsg, level, type, ctype)
-  if not (ctype and fits(cmsg, level, type, sizeof(ctype))) then return nil end
+local function as(cmsg, level, kind, ctype)
+  if not (ctype and fits(cmsg, level, kind, sizeof(ctype))) then return nil end
   local cell = ctype()
   ffi.copy(cell, cmsg.bytes, sizeof(ctype))
   return cell
@@ -296,10 +298,10 @@ end
 -- The kinds that carry one number; the kernel sends a type of service as one byte, the others as an int.
 local INTEGERS = {}
 
-local function integer_kind(level, type)
-  if not type then return end
+local function integer_kind(level, kind)
+  if not kind then return end
   INTEGERS[level] = INTEGERS[level] or {}
-  INTEGERS[level][type] = true
+  INTEGERS[level][kind] = true
 end
 
 integer_kind(IPPROTO_IP, const.IP_TTL)
@@ -317,9 +319,9 @@ local UNSIGNED = { [1] = ffi.typeof "struct { uint8_t n; }", [2] = ffi.typeof "s
 ---@return integer? n  nil where it is of another kind
 function Cmsghdr:integer()
   is_self(self, "integer")
-  local level, type = INTEGERS[self.cmsg_level], self.cmsg_type
-  if not (level and level[type]) then return nil end
-  local cell = as(self, self.cmsg_level, type, UNSIGNED[#self.bytes])
+  local level, kind = INTEGERS[self.cmsg_level], self.cmsg_type
+  if not (level and level[kind]) then return nil end
+  local cell = as(self, self.cmsg_level, kind, UNSIGNED[#self.bytes])
   return cell and cell.n
 end
 
@@ -330,7 +332,7 @@ local function offender(bytes)
   local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
   if #rest < sizeof(layout.sockaddr_in) then return nil end
   local ai = addrinfo.blank(AF_UNSPEC, 0, 0)
-  ffi.copy(ai, rest, math.min(#rest, sockaddr.SIZE))
+  ffi.copy(ai, rest, min(#rest, sockaddr.SIZE))
   ai.domain = ai.name.any.ss_family
   ai.namelen = SIZE_OF[ai.domain] or 0
   if ai.namelen > 0 and ai.namelen <= #rest then return ai end
@@ -369,14 +371,14 @@ local function own(fds, i)
 end
 
 -- Makes one of received ancillary data, at `offset` of a control buffer's bytes.
-local function received(level, type, bytes, offset, length)
+local function received(level, kind, bytes, offset, length)
   local at = ffi.cast("uint8_t *", bytes) + offset
-  if shim.llsocket1_cmsg_owns(level, type) == 0 then return make(level, type, ffi.string(at, length)) end
+  if shim.llsocket1_cmsg_owns(level, kind) == 0 then return make(level, kind, ffi.string(at, length)) end
   local fds, objects = ffi.cast(fd_ptr, at), {}
-  for i = 0, math.floor(length / 4) - 1 do
+  for i = 0, floor(length / 4) - 1 do
     if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- an earlier try may have run out of memory half-way
   end
-  return make(level, type, nil, objects)
+  return make(level, kind, nil, objects)
 end
 
 --- Tells whether a message that carries this passes descriptors.

@@ -9,6 +9,7 @@ local const = require "llsocket.const"
 local cmsghdr = require "llsocket.cmsghdr"
 local iovec = require "llsocket.iovec"
 local transfer = require "llsocket.transfer"
+local ipairs = ipairs
 
 ffi.cdef [[
 uint32_t llsocket1_cmsg_space(uint32_t len);

@@ -8,6 +8,7 @@ local layout = require "llsocket.layout"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local interface = require "llsocket.interface"
+local ipairs, tonumber, concat, insert = ipairs, tonumber, table.concat, table.insert
 
 ffi.cdef "int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
 
@@ -36,7 +37,7 @@ end
 local function hex(bytes, length)
   local out = {}
   for i = 0, length - 1 do out[#out + 1] = ("%02x"):format(bytes[i]) end
-  return table.concat(out, ":")
+  return concat(out, ":")
 end
 
 -- Of a broadcast interface only: others have their peer's address there.  And where no broadcast address
@@ -79,7 +80,7 @@ local function add_address(state, name, node)
   local common = state.links[name]
   local netmask = address(node.ifa_netmask)
   local broad = broadcast(common.flags, family, addr, netmask, node.ifa_broadaddr)
-  table.insert(common.entries, { family = family, addr = addr, netmask = netmask, broadaddr = broad })
+  insert(common.entries, { family = family, addr = addr, netmask = netmask, broadaddr = broad })
 end
 
 -- Of an interface that has no hardware address, such as tun, glibc tells no link-layer entry, hence no index.

@@ -9,6 +9,7 @@ local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
 local waiting = require "llsocket.wait"
+local type = type
 
 local errno = ffi.errno
 local is_self, failed, refused = handle.self, report.failed, report.refused

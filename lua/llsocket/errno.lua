@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"
 local const = require "llsocket.const"
+local pairs = pairs
 
 ffi.cdef "const char *llsocket1_strerror(int errnum, char *buf, size_t size);"
 

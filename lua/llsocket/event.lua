@@ -10,6 +10,7 @@ local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local layout = require "llsocket.layout"
 local report = require "llsocket.errno"
+local select, tonumber, type, max = select, tonumber, type, math.max
 
 ffi.cdef [[
 void llsocket1_finalize(void *owner);
@@ -147,7 +148,7 @@ function M.timer(seconds, interval)
   local fd, e = C.llsocket1_timerfd_create(const.CLOCK_MONOTONIC, flags), errno()
   if fd < 0 then return failed(e) end
   event.sd = fd
-  set_time(timer_cell.it_value, math.max(seconds, 1e-9))
+  set_time(timer_cell.it_value, max(seconds, 1e-9))
   set_time(timer_cell.it_interval, interval)
   local rc, why = C.llsocket1_timerfd_settime(fd, 0, timer_cell, nil), errno()
   if rc == 0 then return event end
@@ -166,7 +167,7 @@ local signals_cell = ffi.new "int32_t[64]"
 ---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
 function M.signal(signal, ...)
   local list = { signal, ... }
-  local n = math.max(1, select("#", signal, ...))
+  local n = max(1, select("#", signal, ...))
   for i = 1, n do
     if not check.int(list[i], i, "signal") or n > 64 then return failed(EINVAL) end
     signals_cell[i - 1] = list[i]

@@ -7,6 +7,7 @@ local shim = require "llsocket.shim"
 local check = require "llsocket.check"
 local const = require "llsocket.const"
 local report = require "llsocket.errno"
+local ipairs, pcall, select, tostring, type, insert = ipairs, pcall, select, tostring, type, table.insert
 
 ffi.cdef "void llsocket1_finalize(void *owner);"
 
@@ -111,7 +112,7 @@ local busy = setmetatable({}, { __mode = "k" })
 --- Adds a function `fn(object, given_up)`; what it answers or raises is an error's text.
 ---@param fn fun(object: any, given_up: boolean): string?
 ---@param position? integer  1 to run before those that are there; the default is after them
-local function before_close(fn, position) table.insert(before, position or #before + 1, fn) end
+local function before_close(fn, position) insert(before, position or #before + 1, fn) end
 
 --- Tells an error as text, which its object may fail to give.
 ---@param err any

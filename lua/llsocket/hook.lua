@@ -3,6 +3,7 @@ local check = require "llsocket.check"
 local const = require "llsocket.const"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
+local pcall, setmetatable, type, insert, table_remove = pcall, setmetatable, type, table.insert, table.remove
 
 local is_self, EBADF = handle.self, const.EBADF
 
@@ -22,7 +23,7 @@ function Hook:remove()
   local list = hooks[self.sock]
   for i = list and #list or 0, 1, -1 do
     if list[i] == self then
-      table.remove(list, i)
+      table_remove(list, i)
       if #list == 0 then hooks[self.sock] = nil end
       self.sock = nil
       return true
@@ -34,7 +35,7 @@ end
 -- Takes the last added; nil when there is none left.
 local function take(sock)
   local list = hooks[sock]
-  local hook = list and table.remove(list)
+  local hook = list and table_remove(list)
   if hook and #list == 0 then hooks[sock] = nil end
   return hook
 end
@@ -67,7 +68,7 @@ function Socket:onclose(fn)
   if self.sd < 0 then return failed(EBADF) end
   local hook = setmetatable({ sock = self, fn = fn }, meta)
   hooks[self] = hooks[self] or {}
-  table.insert(hooks[self], hook)
+  insert(hooks[self], hook)
   self.watched = true
   return hook
 end

@@ -8,6 +8,7 @@ local check = require "llsocket.check"
 local gai = require "llsocket.gai"
 local addrinfo = require "llsocket.addrinfo"
 local sockaddr = require "llsocket.sockaddr"
+local type = type
 
 local errno, band, bor, bnot, min, floor = ffi.errno, bit.band, bit.bor, bit.bnot, math.min, math.floor
 local tonumber, tostring = tonumber, tostring

@@ -10,6 +10,7 @@ local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.fcntl"
 local layout = require "llsocket.layout"
 local readiness = require "llsocket.readiness"
+local tonumber, floor = tonumber, math.floor
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
@@ -93,7 +94,7 @@ end
 ---@return integer n  -1 with an errno
 ---@return integer errno
 function M.wait(state, milliseconds, max)
-  time_cell.tv_sec, time_cell.tv_nsec = math.floor(milliseconds / 1000), milliseconds % 1000 * 1e6
+  time_cell.tv_sec, time_cell.tv_nsec = floor(milliseconds / 1000), milliseconds % 1000 * 1e6
   local timeout = milliseconds >= 0 and time_cell or nil
   local n, e = C.llsocket1_kevent(state.owner.sd, nil, 0, state.events, max, timeout), errno()
   return n, e

@@ -4,6 +4,7 @@
 -- `struct sockaddr_in` from another module would be an error.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
+local assert, error, ipairs, unpack, concat, sort = assert, error, ipairs, unpack, table.concat, table.sort
 
 ffi.cdef "extern const char llsocket1_fields[], llsocket1_tcpinfo[];"
 local row_t = ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *"
@@ -24,7 +25,7 @@ end
 
 local function build(struct, built)
   local out, nested, at = {}, {}, 0
-  table.sort(struct, by_offset)
+  sort(struct, by_offset)
   for _, f in ipairs(struct) do
     local spell = SPELL[f.type]
     pad(out, at, f.offset)
@@ -34,7 +35,7 @@ local function build(struct, built)
   end
   pad(out, at, struct.size)
   local decl = "struct { %s } __attribute__((packed, aligned(%d)))"
-  return ffi.typeof(decl:format(table.concat(out, " "), struct.align), unpack(nested))
+  return ffi.typeof(decl:format(concat(out, " "), struct.align), unpack(nested))
 end
 
 -- A ctype that disagrees with the compiler would corrupt memory, so refuse to load.

@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local check = require "llsocket.check"
 local ENOMEM = require("llsocket.const").ENOMEM
+local tostring = tostring
 
 local type, pcall, getmetatable, tonumber = type, pcall, getmetatable, tonumber
 local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor

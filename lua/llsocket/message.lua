@@ -11,6 +11,7 @@ local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local msghdr = require "llsocket.msghdr"
 local transfer = require "llsocket.transfer"
+local ipairs, select, type = ipairs, select, type
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received

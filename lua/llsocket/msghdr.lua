@@ -14,6 +14,7 @@ local control = require "llsocket.control"
 local iovec = require "llsocket.iovec"
 local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
+local ipairs, setmetatable, tonumber, type, max, min = ipairs, setmetatable, tonumber, type, math.max, math.min
 
 local EINVAL, EMSGSIZE, ENOMEM = const.EINVAL, const.EMSGSIZE, const.ENOMEM
 local MAX_PARTS = 1024 -- IOV_MAX, what Linux and the BSDs take in one call
@@ -88,7 +89,7 @@ end
 local function set_data(mh, data)
   local one = type(data) == "string"
   local count = one and 1 or #data
-  if not iovec.reserve(mh.gathered, math.max(1, count)) then return ENOMEM end
+  if not iovec.reserve(mh.gathered, max(1, count)) then return ENOMEM end
   mh.total, mh.out.msg_iovlen = 0, 0 -- should the copying run out of memory
   mh.one, mh.sent, mh.received = one, 0, nil
   if mh.one then
@@ -199,7 +200,7 @@ local function rest(mh)
   local parts, skip = {}, mh.sent
   for _, part in ipairs(mh.parts) do
     if skip < #part or skip == 0 then parts[#parts + 1] = part:sub(skip + 1) end
-    skip = math.max(0, skip - #part)
+    skip = max(0, skip - #part)
   end
   return parts
 end
@@ -325,7 +326,7 @@ end
 function M.after_receive(mh, sock, n)
   local into = mh.into
   mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
-  mh.received, mh.arrived = math.min(n, mh.size), true
+  mh.received, mh.arrived = min(n, mh.size), true
   copy(mh.none, mh.cmsgs, 0)
   mh.total, mh.out.msg_iovlen = 0, 0 -- what was set is let go; sending makes parts of what was received
   copy(mh.none, mh.parts, 0)

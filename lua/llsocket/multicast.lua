@@ -9,6 +9,7 @@ local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
+local type = type
 
 local is_self, failed, refused = handle.self, report.failed, report.refused
 local KIND, set = sockopt.KIND, sockopt.set

@@ -4,6 +4,7 @@ local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local KIND = require("llsocket.sockopt").KIND
+local type = type
 
 local is_self = handle.self
 local AF_INET6 = const.AF_INET6

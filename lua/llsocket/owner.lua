@@ -10,6 +10,7 @@ local addrinfo = require "llsocket.addrinfo"
 local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local sockopt = require "llsocket.sockopt"
+local collectgarbage, type, os_time = collectgarbage, type, os.time
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
 local is_self, failed, refused = handle.self, report.failed, report.refused
@@ -39,7 +40,7 @@ local last -- when the collector was last run for descriptors
 -- seconds wants a gap of two.  A collector that the user had stopped is stopped again.
 local function collected(e)
   if e ~= EMFILE and e ~= ENFILE then return false end
-  local now = os.time()
+  local now = os_time()
   if last and now >= last and now - last < 2 then return false end
   last = now
   local running = collectgarbage "isrunning"
@@ -49,10 +50,10 @@ local function collected(e)
 end
 
 -- Gives a descriptor to the object that was made for it.
-local function adopt(sock, sd, domain, type, proto, nonblock)
-  sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(type, bnot(bor(CLOEXEC, NONBLOCK))), proto
+local function adopt(sock, sd, domain, socktype, proto, nonblock)
+  sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(socktype, bnot(bor(CLOEXEC, NONBLOCK))), proto
   sock.kind, sock.home = sock.type, domain
-  sock.nonblocking = nonblock or band(type, NONBLOCK) ~= 0
+  sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   return sock
 end
 
@@ -134,9 +135,9 @@ end
 local function identity(fd)
   local domain, err, e = domain_of(fd)
   if not domain then return nil, err, e end
-  local type, proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE), 0
+  local socktype, proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE), 0
   if const.SO_PROTOCOL then proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL) end
-  return domain, type, proto
+  return domain, socktype, proto
 end
 
 -- Reads the second argument of wrap: `nonblock`, or `{ own =, nonblock = }`.  Answers nonblock, borrowed.
@@ -167,11 +168,11 @@ end
 ---@return integer? errno  EBADF, ENOTSOCK
 local function shell(fd, nonblock, as_is)
   local sock = handle.new()
-  local domain, type, proto = identity(fd)
-  if not domain then return nil, type, proto end
+  local domain, socktype, proto = identity(fd)
+  if not domain then return nil, socktype, proto end
   local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
-  return adopt(sock, -1, domain, type, proto, nonblocking)
+  return adopt(sock, -1, domain, socktype, proto, nonblocking)
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from

@@ -10,6 +10,7 @@ local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.fcntl"
+local setmetatable, type = setmetatable, type
 
 local errno, failed, refused = ffi.errno, report.failed, report.refused
 local EINVAL, ENOSYS = const.EINVAL, const.ENOSYS

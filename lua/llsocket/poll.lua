@@ -14,6 +14,7 @@ local handle = require "llsocket.handle"
 local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
+local error, getmetatable, pairs, pcall, setmetatable, type = error, getmetatable, pairs, pcall, setmetatable, type
 
 local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
 local is_socket, is_event = check.is(handle.type), check.is(event.type)

@@ -8,6 +8,7 @@ local iovec = require "llsocket.iovec"
 local layout = require "llsocket.layout"
 local readiness = require "llsocket.readiness"
 local fcntl = require "llsocket.fcntl"
+local math_max, insert = math.max, table.insert
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
@@ -25,7 +26,7 @@ function M.new()
 end
 
 local function grow(state)
-  local room = math.max(64, state.room * 2)
+  local room = math_max(64, state.room * 2)
   local block = iovec.memory(room * ffi.sizeof(layout.pollfd))
   if not block then return const.ENOMEM end
   local slots = ffi.cast(pollfd_ptr, block)
@@ -98,7 +99,7 @@ local function drop_closed(state)
   for slot = state.n - 1, 0, -1 do
     local one = state.slots[slot]
     if band(one.revents, NVAL) ~= 0 then
-      table.insert(state.dropped, one.fd)
+      insert(state.dropped, one.fd)
       M.remove(state, one.fd)
     end
   end

@@ -4,6 +4,7 @@ local bit = require "bit"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
+local min = math.min
 
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
 local EINVAL, ENAMETOOLONG = const.EINVAL, const.ENAMETOOLONG
@@ -66,7 +67,7 @@ end
 
 local function path(name, namelen)
   if namelen <= PATH_AT then return "" end
-  local bytes = ffi.string(name.un.sun_path, math.min(namelen - PATH_AT, SIZE - PATH_AT))
+  local bytes = ffi.string(name.un.sun_path, min(namelen - PATH_AT, SIZE - PATH_AT))
   if bytes:byte() == 0 then return bytes end
   return bytes:match "^%Z*"
 end
@@ -78,7 +79,7 @@ end
 ---@param family integer  AF_*
 ---@return integer namelen
 function M.length(name, namelen, family)
-  namelen = math.min(namelen, SIZE)
+  namelen = min(namelen, SIZE)
   if family ~= AF_UNIX or namelen <= PATH_AT or name.un.sun_path[0] == 0 then return namelen end
   if name.un.sun_path[namelen - PATH_AT - 1] == 0 then return namelen - 1 end
   return namelen

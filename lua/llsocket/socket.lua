@@ -3,6 +3,7 @@ local handle = require "llsocket.handle"
 local later = require "llsocket.later"
 local option = require "llsocket.option"
 local owner = require "llsocket.owner"
+local pairs, rawget, rawset = pairs, rawget, rawset
 
 local ROOMS = {
   owner,

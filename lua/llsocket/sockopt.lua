@@ -9,6 +9,7 @@ local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
+local ipairs, tonumber, min = ipairs, tonumber, math.min
 
 ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
 
@@ -151,7 +152,7 @@ local function read_bytes(sd, level, opt, unit)
   local cell = spare_bytes or ffi.new "uint8_t[65536]" -- made when first used: few programs read such an option
   spare_bytes, size_cell[0] = nil, BYTES_SIZE / unit
   local rc, e, n = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
-  local bytes = rc == 0 and ffi.string(cell, math.min(n * unit, BYTES_SIZE))
+  local bytes = rc == 0 and ffi.string(cell, min(n * unit, BYTES_SIZE))
   spare_bytes = cell
   if not bytes then return failed(e) end
   return bytes
@@ -228,7 +229,7 @@ KIND.tcpinfo = {
     local bytes, err, e = KIND.bytes.read(sd, level, opt)
     if not bytes then return nil, err, e end
     local cell, info = layout.tcp_info(), {}
-    ffi.copy(cell, bytes, math.min(#bytes, ffi.sizeof(cell)))
+    ffi.copy(cell, bytes, min(#bytes, ffi.sizeof(cell)))
     for _, field in ipairs(layout.fields.tcp_info) do
       if field.offset + field.size <= #bytes then info[field.name:gsub("^tcpi_", "")] = tonumber(cell[field.name]) end
     end

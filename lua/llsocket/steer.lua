@@ -8,6 +8,7 @@ local check = require "llsocket.check"
 local refused = require("llsocket.errno").refused
 local handle = require "llsocket.handle"
 local set = require("llsocket.sockopt").set
+local ipairs, select = ipairs, select
 
 local EINVAL, ENOPROTOOPT, SOL_SOCKET = const.EINVAL, const.ENOPROTOOPT, const.SOL_SOCKET
 local ATTACH, DETACH = const.SO_ATTACH_REUSEPORT_CBPF, const.SO_DETACH_REUSEPORT_BPF

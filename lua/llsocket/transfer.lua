@@ -9,6 +9,7 @@ local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
+local type, io_type = type, io.type
 
 ffi.cdef [[
 int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
@@ -196,7 +197,7 @@ local function descriptor(file)
     if check.int(file, 1, "sendfile") then return file end
     return nil, EINVAL
   end
-  local state = io.type(file)
+  local state = io_type(file)
   if state == "file" then return C.llsocket1_fileno(file) end
   if state then return nil, EBADF end
   check.bad(1, "sendfile", "number or file", file)

@@ -4,6 +4,7 @@ local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local sockaddr = require "llsocket.sockaddr"
+local type = type
 
 local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EINVAL
 

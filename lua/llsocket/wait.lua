@@ -6,6 +6,7 @@ local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
+local type, running = type, coroutine.running
 
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
@@ -63,7 +64,7 @@ end
 function M.sleeper(fd, direction, sec)
   local ms = check_arguments(fd, direction, sec, "wait")
   if not ms or ms == 0 or fd < 0 then return nil end
-  local co, is_main = coroutine.running()
+  local co, is_main = running()
   if not is_main then return co end -- is_main: LuaJIT made with the ways of Lua 5.2
 end
 

@@ -19,6 +19,7 @@ local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
 local transfer = require "llsocket.transfer"
+local tonumber, insert = tonumber, table.insert
 
 ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
@@ -148,7 +149,7 @@ local LIMIT = 1024 -- others that are kept for a program that does not ask
 local function keep(sock, state, r, length, n)
   state.others = state.others or {}
   if #state.others == LIMIT then return end
-  table.insert(state.others, { name = name_of(sock, r), data = ffi.string(r.data, n), flags = r.header.msg_flags,
+  insert(state.others, { name = name_of(sock, r), data = ffi.string(r.data, n), flags = r.header.msg_flags,
     control = control.take { bytes = r.control, head = { len = length } } })
 end
 

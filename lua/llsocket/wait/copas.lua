@@ -11,6 +11,7 @@ local event = require "llsocket.event"
 local handle = require "llsocket.handle"
 local owner = require "llsocket.owner"
 local waiting = require "llsocket.wait"
+local next, pairs, setmetatable, max = next, pairs, setmetatable, math.max
 
 ffi.cdef "double llsocket1_now(void);"
 
@@ -37,7 +38,7 @@ local function enter(watch)
     ready, other = socks[1], socks[2]
     other:send "x"
   end
-  if math.max(watch.fd, ready.sd) >= SELECTABLE then
+  if max(watch.fd, ready.sd) >= SELECTABLE then
     if sleepers == 0 then ready:close(); other:close() end
     return EINVAL
   end

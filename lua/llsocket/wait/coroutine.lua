@@ -9,6 +9,8 @@ local check = require "llsocket.check"
 local handle = require "llsocket.handle"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
+local error, ipairs, pairs, pcall, select, tostring = error, ipairs, pairs, pcall, select, tostring
+local type, unpack, create, traceback = type, unpack, coroutine.create, debug.traceback
 
 ffi.cdef "double llsocket1_now(void);"
 
@@ -159,7 +161,7 @@ end)
 function M.spawn(fn, ...)
   if type(fn) ~= "function" then check.bad(1, "spawn", "function", fn) end
   local n, arguments = select("#", ...), { ... }
-  local co = coroutine.create(function() return fn(unpack(arguments, 1, n)) end)
+  local co = create(function() return fn(unpack(arguments, 1, n)) end)
   enqueue(co)
   return co
 end
@@ -172,7 +174,7 @@ local function run_queue()
     queue[first], queue[first + 1] = nil, nil
     first = first + 2
     local ok, err = resume(co, answer)
-    if not ok then error(debug.traceback(co, tostring(err)), 0) end
+    if not ok then error(traceback(co, tostring(err)), 0) end
   end
   if first > last then first, last = 1, 0 end
 end

@@ -3,6 +3,7 @@ local uv = require "luv"
 local const = require "llsocket.const"
 local handle = require "llsocket.handle"
 local waiting = require "llsocket.wait"
+local error, tostring, traceback = error, tostring, debug.traceback
 
 local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
@@ -14,7 +15,7 @@ local watches = {}
 -- An error goes where those of libuv's own callbacks go.
 local function wake(co, answer)
   local ok, err = resume(co, answer)
-  if not ok then error(debug.traceback(co, tostring(err)), 0) end
+  if not ok then error(traceback(co, tostring(err)), 0) end
 end
 
 -- Asks libuv for what is waited for now.
