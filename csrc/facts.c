@@ -60,13 +60,13 @@ struct llsocket_const {
 };
 
 #define K(name) { #name, (int64_t)(name) },
-EXPORT const struct llsocket_const llsocket1_consts[] = {
+EXPORT const struct llsocket_const llsocket2_consts[] = {
 #include "consts.def"
     { NULL, 0 }
 };
 #undef K
 
-EXPORT const struct llsocket_field llsocket1_fields[] = {
+EXPORT const struct llsocket_field llsocket2_fields[] = {
 #include "structs.def"
     { NULL, NULL, NULL, 0, 0, 0 }
 };

@@ -26,27 +26,27 @@
 #include "fallbacks.def"
 
 /* Lua names the ABI it was written for; a stranger is refused with the negative of ours. */
-EXPORT int llsocket1_abi(int wanted) {
+EXPORT int llsocket2_abi(int wanted) {
     return wanted == LLSOCKET_ABI ? LLSOCKET_ABI : -LLSOCKET_ABI;
 }
 
 /* Keeps the shim mapped until the process ends: when a VM closes, an object may be collected after the handle that
  * loaded its finaliser. */
-EXPORT void llsocket1_stay(void) {
+EXPORT void llsocket2_stay(void) {
 #ifdef RTLD_NODELETE
     Dl_info info;
-    if (dladdr((void *)(uintptr_t)llsocket1_stay, &info) == 0) return;
+    if (dladdr((void *)(uintptr_t)llsocket2_stay, &info) == 0) return;
     dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
 #endif
 }
 
 /* fcntl(2) and ioctl(2) are variadic, and the FFI would pass a Lua number as a double. */
-EXPORT int llsocket1_fcntl(int fd, int cmd, int arg) {
+EXPORT int llsocket2_fcntl(int fd, int cmd, int arg) {
     return fcntl(fd, cmd, arg);
 }
 
 /* ioctl's request is an int in musl and an unsigned long elsewhere; the bits are the same. */
-EXPORT int llsocket1_ioctl(int fd, uint32_t request, void *arg) {
+EXPORT int llsocket2_ioctl(int fd, uint32_t request, void *arg) {
 #if defined(__linux__) && !defined(__GLIBC__)
     return ioctl(fd, (int)request, arg);
 #else
@@ -55,7 +55,7 @@ EXPORT int llsocket1_ioctl(int fd, uint32_t request, void *arg) {
 }
 
 /* strerror(3) shares one buffer among threads, and strerror_r(3) has two prototypes. */
-EXPORT const char *llsocket1_strerror(int errnum, char *buf, size_t size) {
+EXPORT const char *llsocket2_strerror(int errnum, char *buf, size_t size) {
 #if defined(__GLIBC__)
     return strerror_r(errnum, buf, size);
 #else
@@ -66,7 +66,7 @@ EXPORT const char *llsocket1_strerror(int errnum, char *buf, size_t size) {
 
 /* Signals as a descriptor: they are blocked in this thread first, or they would still be delivered; not where
  * there is no descriptor then. */
-EXPORT int llsocket1_signalfd(const int32_t *signals, int count) {
+EXPORT int llsocket2_signalfd(const int32_t *signals, int count) {
 #ifdef __linux__
     sigset_t set, old;
     int i, rc, fd;
@@ -88,7 +88,7 @@ EXPORT int llsocket1_signalfd(const int32_t *signals, int count) {
 }
 
 /* A child's end as a descriptor, close-on-exec by itself; libc has no function for it everywhere. */
-EXPORT int llsocket1_pidfd(int pid) {
+EXPORT int llsocket2_pidfd(int pid) {
 #ifdef SYS_pidfd_open
     return (int)syscall(SYS_pidfd_open, pid, 0);
 #else
@@ -103,7 +103,7 @@ EXPORT int llsocket1_pidfd(int pid) {
 
 /* Collects a child by its descriptor: by its number a stranger could be meant by now, where somebody else had
  * collected it.  Answers 1 and the exit status, or the signal that ended it, negative; 0 while it lives. */
-EXPORT int llsocket1_pidfd_wait(int fd, int32_t *status) {
+EXPORT int llsocket2_pidfd_wait(int fd, int32_t *status) {
 #ifdef SYS_pidfd_open
     siginfo_t info;
     info.si_pid = 0;
@@ -118,14 +118,14 @@ EXPORT int llsocket1_pidfd_wait(int fd, int32_t *status) {
 }
 
 /* Seconds of a clock that is never set back: clock_gettime(2) has two layouts on 32-bit systems. */
-EXPORT double llsocket1_now(void) {
+EXPORT double llsocket2_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* Wakes a poller; for signal handlers, hence errno is kept. */
-EXPORT void llsocket1_wake(int fd) {
+EXPORT void llsocket2_wake(int fd) {
     uint64_t one = 1;
     int saved = errno;
     ssize_t n = write(fd, &one, sizeof one);
@@ -135,7 +135,7 @@ EXPORT void llsocket1_wake(int fd) {
 
 /* The link-layer address inside a sockaddr: its length and its bytes, or -1 where it is of another family.
  * An InfiniBand address is longer than sll_addr; getifaddrs(3) allocates room for it. */
-EXPORT int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index) {
+EXPORT int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index) {
     const struct sockaddr *sa = name;
 #if defined(__linux__)
     const struct sockaddr_ll *ll = name;
@@ -155,16 +155,16 @@ EXPORT int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t 
 }
 
 /* Ancillary data, by offset into a control buffer: what cmsg_len claims is never trusted. */
-EXPORT uint32_t llsocket1_cmsg_space(uint32_t len) {
+EXPORT uint32_t llsocket2_cmsg_space(uint32_t len) {
     return (uint32_t)CMSG_SPACE(len);
 }
 
-EXPORT uint32_t llsocket1_cmsg_len(uint32_t len) {
+EXPORT uint32_t llsocket2_cmsg_len(uint32_t len) {
     return (uint32_t)CMSG_LEN(len);
 }
 
 /* Writes a header and its data at `at`, where the caller has made CMSG_SPACE of room; answers the next offset. */
-EXPORT uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len) {
+EXPORT uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len) {
     struct cmsghdr *cmsg = (struct cmsghdr *)((char *)control + at);
     memset(cmsg, 0, CMSG_SPACE(len)); /* the padding goes to the kernel too */
     cmsg->cmsg_len = CMSG_LEN(len);
@@ -176,7 +176,7 @@ EXPORT uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int ty
 
 /* The header at `at`: its level and type, the offset and length of its data, and the next header's offset.
  * Answers 0 at the end of the list, which a header that claims more than there is ends too. */
-EXPORT int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out) {
+EXPORT int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out) {
     const struct cmsghdr *cmsg = (const struct cmsghdr *)((const char *)control + at);
     if (at > controllen || controllen - at < CMSG_LEN(0)) return 0;
     if (cmsg->cmsg_len < CMSG_LEN(0) || cmsg->cmsg_len > controllen - at) return 0;
@@ -193,7 +193,7 @@ EXPORT int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t
 #endif
 
 /* Whether what arrives are descriptors, which this process then has and must close. */
-EXPORT int llsocket1_cmsg_owns(int level, int type) {
+EXPORT int llsocket2_cmsg_owns(int level, int type) {
     if (level != SOL_SOCKET) return 0;
 #ifdef SCM_PIDFD
     if (type == SCM_PIDFD) return 1;
@@ -208,13 +208,13 @@ struct llsocket_control {
     _Alignas(8) unsigned char bytes[]; /* CMSG_DATA wants no more, and malloc(3) gives no more everywhere */
 };
 
-EXPORT void *llsocket1_control_new(uint32_t size) {
+EXPORT void *llsocket2_control_new(uint32_t size) {
     struct llsocket_control *control = malloc(sizeof *control + size);
     if (control) control->len = 0, control->size = size;
     return control;
 }
 
-EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
+EXPORT void *llsocket2_control_bytes(struct llsocket_control *control) {
     return control->bytes;
 }
 
@@ -222,8 +222,8 @@ EXPORT void *llsocket1_control_bytes(struct llsocket_control *control) {
 static void each(const struct llsocket_control *control, void (*act)(int fd)) {
     int32_t cmsg[5], fd;
     uint32_t at, end;
-    for (at = 0; llsocket1_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
-        if (!llsocket1_cmsg_owns(cmsg[0], cmsg[1])) continue;
+    for (at = 0; llsocket2_cmsg_get(control->bytes, control->len, at, cmsg); at = (uint32_t)cmsg[4]) {
+        if (!llsocket2_cmsg_owns(cmsg[0], cmsg[1])) continue;
         end = (uint32_t)(cmsg[2] + cmsg[3]);
         for (uint32_t i = (uint32_t)cmsg[2]; i + sizeof fd <= end; i += sizeof fd) {
             memcpy(&fd, control->bytes + i, sizeof fd);
@@ -240,7 +240,7 @@ static void set_cloexec(int fd) {
 
 /* Tells the buffer what recvmsg(2), which answered `n`, wrote: a call that failed leaves msg_controllen alone.
  * Descriptors are close-on-exec from here on, where the call itself could not see to that. */
-EXPORT void llsocket1_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
+EXPORT void llsocket2_control_received(struct llsocket_control *control, const struct msghdr *msg, int n) {
     control->len = n < 0 ? 0 : (uint32_t)msg->msg_controllen;
 #ifndef MSG_CMSG_CLOEXEC
     int saved = errno;
@@ -253,14 +253,14 @@ static void close_one(int fd) {
     close(fd);
 }
 
-EXPORT void llsocket1_control_close(struct llsocket_control *control) {
+EXPORT void llsocket2_control_close(struct llsocket_control *control) {
     each(control, close_one);
     control->len = 0;
 }
 
-EXPORT void llsocket1_control_free(void *control) {
+EXPORT void llsocket2_control_free(void *control) {
     int saved = errno;
-    llsocket1_control_close(control);
+    llsocket2_control_close(control);
     free(control);
     errno = saved;
 }
@@ -268,7 +268,7 @@ EXPORT void llsocket1_control_free(void *control) {
 /* The collector calls this on an owner, whose first field is its descriptor.  It may run between any two
  * instructions of unrelated code, so it leaves errno as it was; closing is all it does, because a forked
  * child that collects its copy must not shut the parent's connection down. */
-EXPORT void llsocket1_finalize(void *owner) {
+EXPORT void llsocket2_finalize(void *owner) {
     int *fd = owner, saved = errno;
     if (*fd >= 0) close(*fd);
     *fd = -1;

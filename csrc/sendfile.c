@@ -74,7 +74,7 @@ static int unblock(const struct guard *guard, int n, size_t wanted) {
 }
 
 /* Answers -errno, unlike the others. */
-EXPORT int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
+EXPORT int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
     size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
     struct guard guard;
     block(&guard);
@@ -82,27 +82,27 @@ EXPORT int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
     return n < 0 ? -errno : n;
 }
 
-EXPORT int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags) {
+EXPORT int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags) {
     struct guard guard;
     block(&guard);
     return unblock(&guard, (int)send(sd, buf, len, flags), len);
 }
 
-EXPORT int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name,
+EXPORT int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name,
                                     uint32_t namelen) {
     struct guard guard;
     block(&guard);
     return unblock(&guard, (int)sendto(sd, buf, len, flags, name, namelen), len);
 }
 
-EXPORT int llsocket1_guarded_sendmsg(int sd, const struct msghdr *msg, int flags) {
+EXPORT int llsocket2_guarded_sendmsg(int sd, const struct msghdr *msg, int flags) {
     struct guard guard;
     block(&guard);
     return unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
 }
 
 /* From a pipe into a socket. */
-EXPORT int llsocket1_guarded_splice(int pipe, int sd, size_t bytes) {
+EXPORT int llsocket2_guarded_splice(int pipe, int sd, size_t bytes) {
 #ifdef SPLICE_F_MOVE
     struct guard guard;
     block(&guard);

@@ -23,7 +23,7 @@
 
 /* Raised with every incompatible change; every exported name carries it, and so does every name that Lua
  * declares, so that two versions of the library can live in one process. */
-#define LLSOCKET_ABI 1
+#define LLSOCKET_ABI 2
 
 /* A struct's own row has name NULL; `type` is int, uint, ptr, bytes, or the name of a struct listed earlier. */
 struct llsocket_field {
@@ -31,15 +31,17 @@ struct llsocket_field {
     uint32_t offset, size, align;
 };
 
+/* clang-format off */
 #define SIGNED(x) _Generic((x), signed char: 1, short: 1, int: 1, long: 1, long long: 1, default: 0)
-#define IN(s, f)  (((struct s *)0)->f)
+/* clang-format on */
+#define IN(s, f) (((struct s *)0)->f)
 /* Each macro turns the field's name into text itself: some are macros that an outer one would expand. */
-#define PLACE(s, f)    offsetof(struct s, f), sizeof(IN(s, f)), 0
-#define STRUCT(s)      { #s, NULL, "struct", 0, sizeof(struct s), _Alignof(struct s) },
-#define INT(s, f)      { #s, #f, SIGNED(IN(s, f)) ? "int" : "uint", PLACE(s, f) },
-#define PTR(s, f)      { #s, #f, "ptr", PLACE(s, f) },
-#define BYTES(s, f)    { #s, #f, "bytes", PLACE(s, f) },
-#define SUB(s, f, t)   { #s, #f, t, PLACE(s, f) },
+#define PLACE(s, f)  offsetof(struct s, f), sizeof(IN(s, f)), 0
+#define STRUCT(s)    { #s, NULL, "struct", 0, sizeof(struct s), _Alignof(struct s) },
+#define INT(s, f)    { #s, #f, SIGNED(IN(s, f)) ? "int" : "uint", PLACE(s, f) },
+#define PTR(s, f)    { #s, #f, "ptr", PLACE(s, f) },
+#define BYTES(s, f)  { #s, #f, "bytes", PLACE(s, f) },
+#define SUB(s, f, t) { #s, #f, t, PLACE(s, f) },
 /* 32 bits of ours, `at` bytes into a field that the kernel only keeps. */
 #define PART(s, f, at, name) { #s, name, "uint", offsetof(struct s, f) + (at), 4, 0 },
 

@@ -20,7 +20,7 @@
 #define HAVE_TCP_INFO 1
 #endif
 
-EXPORT const struct llsocket_field llsocket1_tcpinfo[] = {
+EXPORT const struct llsocket_field llsocket2_tcpinfo[] = {
 #ifdef HAVE_TCP_INFO
 #include "tcpinfo.def"
 #endif

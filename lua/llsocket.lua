@@ -2,7 +2,7 @@
 ---@class llsocket
 ---@field [string] integer  a C constant; nil where the platform has none
 local llsocket = {
-  _VERSION = "0.1.0",
+  _VERSION = "0.2.0-dev",
   inet = require "llsocket.inet",
   unix = require "llsocket.unix",
   addrinfo = require "llsocket.addrinfo",

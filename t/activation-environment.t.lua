@@ -100,7 +100,7 @@ T.is(run([[io.write(tostring(package.loaded["llsocket.activation"]), " ")
 -- what is no socket
 local r, w = rights.pipe()
 local file = assert(io.open "/dev/null")
-local null = require("llsocket.libc").llsocket1_fileno(file)
+local null = require("llsocket.libc").llsocket2_fileno(file)
 T.is(run(LINE, { r, udp:fd(), null, w }, { LISTEN_FDNAMES = "fifo:log:null:" }),
   "fifo: descriptor 3 cloexec, log: socket 4 cloexec, null: descriptor 5 cloexec, : descriptor 6 cloexec",
   "what is no socket comes as a descriptor, close-on-exec, in its place")

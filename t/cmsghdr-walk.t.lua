@@ -8,7 +8,7 @@ local show = require("values").show
 local before = leak.count()
 
 ffi.cdef [[
-uint32_t llsocket1_cmsg_len(uint32_t len);
+uint32_t llsocket2_cmsg_len(uint32_t len);
 void *llsocket_t_mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) __asm__("mmap");
 int llsocket_t_mprotect(void *addr, size_t length, int prot) __asm__("mprotect");
 int llsocket_t_pagesize(void) __asm__("getpagesize");
@@ -20,7 +20,7 @@ local MAP_ANONYMOUS = ffi.os ~= "Linux" and 0x1000 or ffi.arch:find "mips" and 0
 local pages = ffi.cast("uint8_t *", C.llsocket_t_mmap(nil, 2 * PAGE, PROT_READ_WRITE, MAP_PRIVATE + MAP_ANONYMOUS, -1, 0))
 assert(C.llsocket_t_mprotect(pages + PAGE, PAGE, PROT_NONE) == 0)
 
-local HEAD = shim.llsocket1_cmsg_len(0)
+local HEAD = shim.llsocket2_cmsg_len(0)
 local out = ffi.new "int32_t[5]"
 local T = require("tap").plan(HEAD + 22)
 
@@ -34,7 +34,7 @@ local function put(bytes, at, claims, level, type)
 end
 
 local function get(bytes, length, at)
-  if shim.llsocket1_cmsg_get(bytes, length, at or 0, out) == 0 then return "end" end
+  if shim.llsocket2_cmsg_get(bytes, length, at or 0, out) == 0 then return "end" end
   return ("level %d, type %d, %d bytes at %d"):format(out[0], out[1], out[3], out[2])
 end
 
@@ -86,7 +86,7 @@ for _, claims in ipairs { "0", "1", "HEAD - 1", "2^31 - 1", "2^31", "2^32 - 1", 
 end
 
 -- Several headers.
-local SPACE = shim.llsocket1_cmsg_space(4)
+local SPACE = shim.llsocket2_cmsg_space(4)
 local bytes = buffer(2 * SPACE)
 put(bytes, 0, HEAD + 4); put(bytes, SPACE, HEAD + 4)
 T.is(walk(bytes, 2 * SPACE), ("4 at %d; 4 at %d"):format(HEAD, SPACE + HEAD), "two headers are walked")

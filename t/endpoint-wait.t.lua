@@ -98,8 +98,8 @@ local function run_out(milliseconds)
   return 0
 end
 local M = standin.load({}, {
-  llsocket1_poll = function(_, _, milliseconds) return run_out(milliseconds) end,
-  llsocket1_epoll_wait = function(_, _, _, milliseconds) return run_out(milliseconds) end,
+  llsocket2_poll = function(_, _, milliseconds) return run_out(milliseconds) end,
+  llsocket2_epoll_wait = function(_, _, _, milliseconds) return run_out(milliseconds) end,
 })
 local function total()
   local sum, most = 0, 0

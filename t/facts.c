@@ -51,6 +51,7 @@
 
 #include "fallbacks.def"
 
+/* clang-format off */
 #define SPOT(name)    printf("spot %s %lld\n", #name, (long long)(name));
 #define PRESENT(name) printf("const %s %lld\n", #name, (long long)(name));
 #define ABSENT(name)  printf("const %s nil\n", #name);
@@ -213,6 +214,7 @@ static void tcp(void) {
 #endif
 }
 #endif
+/* clang-format on */
 
 int main(void) {
     seed();

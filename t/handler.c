@@ -10,8 +10,10 @@ static void (*wake)(int);
 static void on_signal(int sig) {
     uint64_t one = 1;
     (void)sig;
-    if (wake) wake(fd);
-    else if (write(fd, &one, sizeof one) < 0) return;
+    if (wake)
+        wake(fd);
+    else if (write(fd, &one, sizeof one) < 0)
+        return;
 }
 
 int llsocket_t_wake_on(int sig, int to, void (*by)(int)) {

@@ -65,8 +65,8 @@ end
 
 local function rows()
   local names = {}
-  add_rows(names, shim.llsocket1_fields)
-  add_rows(names, shim.llsocket1_tcpinfo)
+  add_rows(names, shim.llsocket2_fields)
+  add_rows(names, shim.llsocket2_tcpinfo)
   table.sort(names)
   return table.concat(names, " ")
 end

@@ -53,7 +53,7 @@ print(a:send "x", b:recv(), a:getsockname():family())
 for i = 1, 200 do a:send "y"; b:recv() end
 print(a:send "z", (b:recv()))]], "1\tx\t1\n1\tz\n", "a socket alone keeps the library usable through full collections")
 prints(PRELUDE .. [[
-local fcntl = require("llsocket.shim").llsocket1_fcntl
+local fcntl = require("llsocket.shim").llsocket2_fcntl
 local a, b = pair()
 local fd, other = a:fd(), b:fd()
 clear()
@@ -85,7 +85,7 @@ L = require "llsocket"
 collect()
 local c, d = pair()
 print(b:recv(), c:send "y", (d:recv()))
-local fcntl, fd = require("llsocket.shim").llsocket1_fcntl, a:fd()
+local fcntl, fd = require("llsocket.shim").llsocket2_fcntl, a:fd()
 a, b = nil, nil
 collect()
 print(fcntl(fd, 1, 0))]]):format(dir), "x\t1\ty\n-1\n",
@@ -205,7 +205,7 @@ for round = 1, 3 do
   local fd, got = text:match "^(%d+) (.*)$"
   C.llsocket_t_closestate(vm)
   if rc ~= 0 or got ~= "x" then print(rc, text) end
-  if require("llsocket.shim").llsocket1_fcntl(tonumber(fd) or 0, 1, 0) ~= -1 then print "left open" end
+  if require("llsocket.shim").llsocket2_fcntl(tonumber(fd) or 0, 1, 0) ~= -1 then print "left open" end
 end
 collect()
 io.write(a:send "still", " ", (b:recv()))]]

@@ -42,7 +42,11 @@ io.write(tostring(package.loaded["llsocket"]), " ", tostring(package.loaded["lls
 local file = assert(io.open(source .. "/meson.build"))
 local version = file:read("*a"):match "version: '([%d.]+)'"
 file:close()
-prints([[io.write(require("llsocket")._VERSION)]], version, "_VERSION is the release that meson.build names")
+file = assert(io.open(source .. "/CHANGELOG.md"))
+local unreleased = file:read("*a"):match "\n## (%S+)" == "Unreleased"
+file:close()
+prints([[io.write(require("llsocket")._VERSION)]], version .. (unreleased and "-dev" or ""),
+  "_VERSION is the release that meson.build names, and tells a build that comes before it")
 
 -- What a program can see of the process, before and after.
 local COMPARE = [[

@@ -1,4 +1,5 @@
 -- load: the shim is found in every place that is promised, and a missing or foreign one is told with the reason.
+local ABI = require "abi"
 local ffi = require "ffi"
 local leak = require "leak"
 local net = require "net"
@@ -116,10 +117,10 @@ local function compile(name, code)
   return select(2, proc.run(("cc -shared -fPIC -o '%s' '%s/stale.c'"):format(path, dir))) and path
 end
 
-local later = compile("later", "int llsocket1_abi(int wanted) { (void)wanted; return -2; }")
+local later = compile("later", ("int llsocket%d_abi(int wanted) { (void)wanted; return %d; }"):format(ABI, -ABI - 1))
 if later then
-  noted("a shim of a later ABI", later, ": a shim of ABI 2, not 1$")
-  noted("a shim without our symbols", compile("older", "int llsocket0_abi(int n) { return n; }"), ": no shim of ABI 1$")
+  noted("a shim of a later ABI", later, (": a shim of ABI %d, not %d$"):format(ABI + 1, ABI))
+  noted("a shim without our symbols", compile("older", "int llsocket0_abi(int n) { return n; }"), ": no shim of ABI " .. ABI .. "$")
 else
   T.skip(4, "no C compiler to build a stale shim with")
 end

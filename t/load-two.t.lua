@@ -1,4 +1,5 @@
 -- load: two copies of the library in one process, of one release and of two, each with its own shim.
+local ABI = require "abi"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -23,7 +24,8 @@ end
 local function next_release(name)
   assert(sh(("mkdir %s && cp -r '%s/lua/.' '%s/csrc' %s && cd %s && find . -type f -exec sed -i '"):format(
     name, source, source, name, name)
-    .. "s/llsocket1/llsocket2/g; s/local ABI = 1/local ABI = 2/; s/LLSOCKET_ABI 1/LLSOCKET_ABI 2/' {} +"))
+    .. ("s/llsocket%d/llsocket%d/g; s/local ABI = %d/local ABI = %d/; s/LLSOCKET_ABI %d/LLSOCKET_ABI %d/' {} +"):format(
+      ABI, ABI + 1, ABI, ABI + 1, ABI, ABI + 1)))
   return sh(("cd %s && cc -shared -fPIC -Icsrc csrc/*.c -o llsocket/shim.so"):format(name))
 end
 
@@ -113,11 +115,12 @@ print(select(2, pcall(load, "alone", "DIR/later/?.so")))
 local L = load("alone", "DIR/later/?.so;DIR/two/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], ([[
 llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)
-	DIR/later/llsocket/shim.so: no shim of ABI 1
+	DIR/later/llsocket/shim.so: no shim of ABI NUMBER
 	no file 'DIR/alone/llsocket/shim.so'
 	no file 'DIR/alone/llsocket/shim.so'
 alone	1	x
-]]):gsub("DIR", dir), "where it is the only one, its path and the reason are told, and the next require finds another")
+]]):gsub("DIR", dir):gsub("NUMBER", ABI),
+    "where it is the only one, its path and the reason are told, and the next require finds another")
   prints([[
 local L = load("later", "DIR/one/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "later\t1\tx\n", "and this release's shim by the other")

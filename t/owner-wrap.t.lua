@@ -85,7 +85,7 @@ a:close(); b:close()
 
 -- failures
 local pipe = assert(io.open "/dev/null")
-local file = libc.llsocket1_fileno(pipe)
+local file = libc.llsocket2_fileno(pipe)
 refused(L.ENOTSOCK, "wrap of a file: ENOTSOCK", socket.wrap(file))
 refused(L.ENOTSOCK, "borrowing a file: ENOTSOCK", socket.wrap(file, { own = false }))
 collectgarbage(); collectgarbage()

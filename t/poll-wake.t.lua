@@ -11,7 +11,7 @@ local poll, seen = L.poll, pollers.seen
 
 ffi.cdef [[
 int llsocket_t_wake_on(int sig, int to, void (*by)(int));
-void llsocket1_wake(int fd);
+void llsocket2_wake(int fd);
 ]]
 
 local before = leak.count()
@@ -107,7 +107,7 @@ for _, name in ipairs(pollers.names) do
   by_itself(name); by_coroutine(name); by_process(name); nested(name)
   if found then
     by_handler(name, handler, nil, "writes 8 bytes")
-    by_handler(name, handler, shim.llsocket1_wake, "calls llsocket1_wake")
+    by_handler(name, handler, shim.llsocket2_wake, "calls llsocket2_wake")
   else
     T.skip(8, "t/handler.c was not built")
   end

@@ -16,8 +16,8 @@ local byte_ptr, int_ptr = ffi.typeof "uint8_t *", ffi.typeof "int32_t *"
 
 -- A buffer as a receive leaves it: `bytes` is written, `len` of it counts.
 local function buffer(len)
-  local block = shim.llsocket1_control_new(SIZE)
-  local bytes = ffi.cast(byte_ptr, shim.llsocket1_control_bytes(block))
+  local block = shim.llsocket2_control_new(SIZE)
+  local bytes = ffi.cast(byte_ptr, shim.llsocket2_control_bytes(block))
   ffi.fill(bytes, SIZE, 0xee)
   ffi.cast(head_ptr, block).len = len
   return block, bytes
@@ -25,14 +25,14 @@ end
 
 local function put(bytes, at, fds)
   local data = ffi.new("int32_t[8]", fds)
-  return shim.llsocket1_cmsg_put(bytes, at, L.SOL_SOCKET, L.SCM_RIGHTS, data, #fds * 4)
+  return shim.llsocket2_cmsg_put(bytes, at, L.SOL_SOCKET, L.SCM_RIGHTS, data, #fds * 4)
 end
 
 -- cmsg_len is the first field where its place matters here, which the first test shows.
 local function forge(bytes, at, claim) ffi.cast(size_ptr, bytes + at)[0] = claim end
 
 local function walk(bytes, len, at)
-  if shim.llsocket1_cmsg_get(bytes, len, at, out) == 0 then return "end" end
+  if shim.llsocket2_cmsg_get(bytes, len, at, out) == 0 then return "end" end
   return ("%d bytes at %d"):format(out[3], out[2])
 end
 
@@ -53,7 +53,7 @@ for _, row in ipairs(CLAIMS) do
   put(bytes, 0, { -1, -1 })
   forge(bytes, 0, row[1])
   T.is(walk(bytes, row[2], 0), row[3], ("a header that claims %s of %d bytes"):format(tostring(row[1]), row[2]))
-  shim.llsocket1_control_free(block)
+  shim.llsocket2_control_free(block)
 end
 
 do
@@ -62,7 +62,7 @@ do
   T.is(walk(bytes, TWO, TWO), "end", "a walk at the end ends")
   T.is(walk(bytes, TWO, TWO + 8), "end", "so does one beyond it")
   T.is(walk(bytes, TWO, 2^32 - 8), "end", "so does one far beyond it")
-  shim.llsocket1_control_free(block)
+  shim.llsocket2_control_free(block)
 end
 
 -- What is closed: three numbers, of which some lie outside.
@@ -72,10 +72,10 @@ local function closed(len, claim)
   local block, bytes = buffer(len)
   put(bytes, 0, fds)
   if claim then forge(bytes, 0, claim) end
-  shim.llsocket1_control_close(block)
+  shim.llsocket2_control_close(block)
   local gone = 0
   for i = 1, 3 do gone = gone + (sys.is_open(fds[i]) and 0 or 1) end
-  shim.llsocket1_control_free(block)
+  shim.llsocket2_control_free(block)
   for i = 1, 3 do if sys.is_open(fds[i]) then sys.close(fds[i]) end end
   return gone
 end
@@ -98,7 +98,7 @@ for _ = 1, 20000 do
   end
   for at = 0, SIZE - 8, 8 do if math.random(0, 1) == 0 then forge(bytes, at, math.random(0, 80)) end end
   local at, steps = 0, 0
-  while shim.llsocket1_cmsg_get(bytes, len, at, out) == 1 do
+  while shim.llsocket2_cmsg_get(bytes, len, at, out) == 1 do
     held, steps = held + 1, steps + 1
     if out[2] ~= at + HEADER or out[3] < 0 or out[2] + out[3] > len or out[4] <= at or steps > SIZE then
       wrong = wrong + 1
@@ -107,7 +107,7 @@ for _ = 1, 20000 do
     at = out[4]
   end
 end
-shim.llsocket1_control_free(block)
+shim.llsocket2_control_free(block)
 T.is(wrong, 0, "no header of 20000 random buffers reaches beyond its buffer, and every walk ends")
 T.ok(held > 1000, "some of these were headers: " .. held)
 

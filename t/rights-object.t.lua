@@ -164,7 +164,7 @@ do
   a:sendmsg(rights.message(pipe_r, 3))
   b:recvmsg(mh)
   T.is(inherited(), without, "a program that is executed has none of them, taken or not")
-  shim.llsocket1_fcntl(got[2]:fd(), L.F_SETFD, 0)
+  shim.llsocket2_fcntl(got[2]:fd(), L.F_SETFD, 0)
   T.ok(inherited() ~= without, "unless close-on-exec is taken off, so that test can fail")
   for _, object in ipairs(got) do object:close() end
 end

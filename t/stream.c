@@ -70,7 +70,8 @@ static int give(int fd, uint64_t bytes) {
     while (bytes > 0) {
         uint64_t word;
         size_t most = messages ? 1 + next() % LONGEST : BLOCK, size = bytes < most ? (size_t)bytes : most, sent = 0;
-        for (size_t i = 0; i < size; i += 8) word = next(), memcpy(out + i, &word, 8);
+        for (size_t i = 0; i < size; i += 8)
+            word = next(), memcpy(out + i, &word, 8);
         while (sent < size) {
             ssize_t n = write(fd, out + sent, size - sent);
             if (n < 0) return fail("write");
@@ -86,7 +87,8 @@ static int give(int fd, uint64_t bytes) {
 static int take(int fd) {
     static unsigned char in[BLOCK * 4];
     ssize_t n;
-    while ((n = read(fd, in, sizeof in)) > 0) feed(in, (size_t)n);
+    while ((n = read(fd, in, sizeof in)) > 0)
+        feed(in, (size_t)n);
     return n < 0 ? fail("read") : print();
 }
 
@@ -96,7 +98,8 @@ static int sum(const char *path, int times) {
         int fd = open(path, O_RDONLY);
         ssize_t n;
         if (fd < 0) return fail(path);
-        while ((n = read(fd, in, sizeof in)) > 0) feed(in, (size_t)n);
+        while ((n = read(fd, in, sizeof in)) > 0)
+            feed(in, (size_t)n);
         close(fd);
     }
     return print();

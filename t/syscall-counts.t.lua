@@ -8,8 +8,8 @@ local before = leak.count()
 -- What libc makes of a call is its own matter: musl's fcntl(2) sets close-on-exec once more, its sendmmsg(2) is a loop of
 -- sendmsg(2).  The name, the bare call, what that needs, and how many messages it stands for.
 local LIBC = {
-  { "fcntl, F_DUPFD_CLOEXEC", "shim.llsocket1_fcntl(0, L.F_DUPFD_CLOEXEC, 0)", "flags" },
-  { "sendmmsg of 8", "C.llsocket1_sendmmsg(-1, zeros, 1, 0)", "mmsg", 8 },
+  { "fcntl, F_DUPFD_CLOEXEC", "shim.llsocket2_fcntl(0, L.F_DUPFD_CLOEXEC, 0)", "flags" },
+  { "sendmmsg of 8", "C.llsocket2_sendmmsg(-1, zeros, 1, 0)", "mmsg", 8 },
 }
 
 -- name, what prepares, what is measured, the calls expected (or a name of LIBC), what these need (a field of missing).

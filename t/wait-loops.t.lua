@@ -290,7 +290,7 @@ end
 -- A loop that hands these to its kernel queue as they are would end.
 local function unwatchable(loop)
   local file, got = assert(io.tmpfile()), {}
-  local fd = ffi.C.llsocket1_fileno(file)
+  local fd = ffi.C.llsocket2_fileno(file)
   local gone = assert(sys.copy(fd, 200)) -- above what a loop opens for itself
   sys.close(gone)
   loop.spawn(function() got[1] = show(loop.wait(gone, "r", 0.2)) end)

@@ -23,8 +23,8 @@ end
 -- and no child finds them there.
 local function announced()
   local pid, count, names = number(getenv "LISTEN_PID"), number(getenv "LISTEN_FDS"), getenv "LISTEN_FDNAMES"
-  for _, variable in ipairs(VARIABLES) do C.llsocket1_unsetenv(variable) end
-  if pid ~= C.llsocket1_getpid() or not count then return 0 end
+  for _, variable in ipairs(VARIABLES) do C.llsocket2_unsetenv(variable) end
+  if pid ~= C.llsocket2_getpid() or not count then return 0 end
   names = names and split(names .. ":")
   return count, names and #names == count and names or {} -- of a wrong number, none can be told to belong to any
 end

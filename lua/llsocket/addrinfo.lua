@@ -145,7 +145,7 @@ function Addrinfo:nameinfo(flag, ...)
   local flags = check.flags(1, "nameinfo", flag, ...)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
   local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
-  local code, e = C.llsocket1_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
+  local code, e = C.llsocket2_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end

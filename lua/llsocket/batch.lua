@@ -16,7 +16,7 @@ local iovec = require "llsocket.iovec"
 local sockaddr = require "llsocket.sockaddr"
 local ipairs, setmetatable = ipairs, setmetatable
 
-ffi.cdef "uint32_t llsocket1_cmsg_len(uint32_t len);"
+ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
 local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
 local band = bit.band
@@ -29,7 +29,7 @@ local MAX_COUNT = 1024 -- UIO_MAXIOV, what Linux takes in one call
 local mmsghdr_t = layout.mmsghdr or ffi.typeof("struct { $ msg_hdr; uint32_t msg_len; }", layout.msghdr)
 
 -- The ancillary data of a send: the size of UDP's segments, in 16 bits behind its header.
-local SEGMENT_AT, SEGMENT_SIZE = shim.llsocket1_cmsg_len(0), shim.llsocket1_cmsg_space(2)
+local SEGMENT_AT, SEGMENT_SIZE = shim.llsocket2_cmsg_len(0), shim.llsocket2_cmsg_space(2)
 local short_ptr, int_ptr = ffi.typeof "uint16_t *", ffi.typeof "int32_t *"
 
 ---@class llsocket.batch
@@ -99,7 +99,7 @@ local function prepare(batch, name)
     wire(batch, i)
     set_name(batch, i, name)
     if UDP_SEGMENT then
-      shim.llsocket1_cmsg_put(batch.segments + i * SEGMENT_SIZE, 0, IPPROTO_UDP, UDP_SEGMENT, "\0\0", 2)
+      shim.llsocket2_cmsg_put(batch.segments + i * SEGMENT_SIZE, 0, IPPROTO_UDP, UDP_SEGMENT, "\0\0", 2)
     end
   end
   return batch
@@ -383,7 +383,7 @@ function M.after_partial_send(batch, i)
   local rest = tonumber(iov.iov_len) - sent
   if rest <= 0 then return false end
   local at = batch.bytes + i * batch.stride
-  C.llsocket1_memmove(at, at + sent, rest)
+  C.llsocket2_memmove(at, at + sent, rest)
   iov.iov_len = rest
   return true
 end

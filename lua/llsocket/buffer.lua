@@ -46,7 +46,7 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local flags = check.flags(4, "recvinto", flag, ...)
   local start, len = memory.target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
-  local n, e = C.llsocket1_recv(self.sd, start, min(len, MAX_LENGTH), flags), errno()
+  local n, e = C.llsocket2_recv(self.sd, start, min(len, MAX_LENGTH), flags), errno()
   if n < 0 then return handle.not_received(self, e) end
   commit(buf, n, len)
   if n > 0 or is_message(self, flags) then return n, nil, false end
@@ -108,7 +108,7 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   local to = mine or ai
   namelen_cell[0] = sockaddr.SIZE
   local n, e, namelen =
-    C.llsocket1_recvfrom(self.sd, start, min(len, MAX_LENGTH), flags, to, namelen_cell), errno(), namelen_cell[0]
+    C.llsocket2_recvfrom(self.sd, start, min(len, MAX_LENGTH), flags, to, namelen_cell), errno(), namelen_cell[0]
   local named = n >= 0 and namelen > 0
   if mine and not named then spare = mine end
   if n < 0 then return nil, handle.not_received(self, e) end

@@ -24,7 +24,7 @@ local function waits_for_one(flags) return band(flags, MSG_WAITALL) == 0 end
 
 local function receive(sock, batch, flags)
   if waits_for_one(flags) then flags = bor(flags, MSG_WAITFORONE) end
-  local n, e = C.llsocket1_recvmmsg(sock.sd, batch.into + 1, batch.capacity, flags, nil), errno()
+  local n, e = C.llsocket2_recvmmsg(sock.sd, batch.into + 1, batch.capacity, flags, nil), errno()
   return n, e
 end
 
@@ -43,7 +43,7 @@ local function receive_each(sock, batch, flags)
   late[sock] = nil
   if before and sock.sd >= 0 then return -1, before end
   for i = 1, batch.capacity do
-    local n, e = C.llsocket1_recvmsg(sock.sd, into[i].msg_hdr, flags), errno()
+    local n, e = C.llsocket2_recvmsg(sock.sd, into[i].msg_hdr, flags), errno()
     if n < 0 then return stopped(sock, i - 1, e) end
     into[i].msg_len, flags = n, after
   end
@@ -51,7 +51,7 @@ local function receive_each(sock, batch, flags)
 end
 
 local function send(sd, batch, first, n, flags)
-  local sent, e = C.llsocket1_sendmmsg(sd, batch.out + first, n, flags), errno()
+  local sent, e = C.llsocket2_sendmmsg(sd, batch.out + first, n, flags), errno()
   return sent, e
 end
 

@@ -15,7 +15,7 @@ local sockaddr = require "llsocket.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
 local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min, table.concat
 
-ffi.cdef "int llsocket1_cmsg_owns(int level, int type);"
+ffi.cdef "int llsocket2_cmsg_owns(int level, int type);"
 
 local sizeof = ffi.sizeof
 local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
@@ -38,7 +38,7 @@ end
 -- The number of what owns a descriptor; nil and why not.
 local function number_of(object)
   if luatype(object) == "number" then return object end
-  if io_type(object) == "file" then return C.llsocket1_fileno(object) end
+  if io_type(object) == "file" then return C.llsocket2_fileno(object) end
   if io_type(object) or object.sd < 0 then return nil, EBADF end
   return object.sd
 end
@@ -131,9 +131,9 @@ end
 ---@return string? err
 ---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
 function M.credentials(pid, uid, gid)
-  pid = credential(pid, C.llsocket1_getpid, 1, 2^31 - 1)
-  uid = credential(uid, C.llsocket1_getuid, 2, 2^32 - 1)
-  gid = credential(gid, C.llsocket1_getgid, 3, 2^32 - 1)
+  pid = credential(pid, C.llsocket2_getpid, 1, 2^31 - 1)
+  uid = credential(uid, C.llsocket2_getuid, 2, 2^32 - 1)
+  gid = credential(gid, C.llsocket2_getgid, 3, 2^32 - 1)
   if not layout.ucred then return failed(ENOPROTOOPT) end
   if not (pid and uid and gid) then return failed(EINVAL) end
   local cell = layout.ucred()
@@ -373,7 +373,7 @@ end
 -- Makes one of received ancillary data, at `offset` of a control buffer's bytes.
 local function received(level, kind, bytes, offset, length)
   local at = ffi.cast("uint8_t *", bytes) + offset
-  if shim.llsocket1_cmsg_owns(level, kind) == 0 then return make(level, kind, ffi.string(at, length)) end
+  if shim.llsocket2_cmsg_owns(level, kind) == 0 then return make(level, kind, ffi.string(at, length)) end
   local fds, objects = ffi.cast(fd_ptr, at), {}
   for i = 0, floor(length / 4) - 1 do
     if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- an earlier try may have run out of memory half-way

@@ -2,9 +2,9 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 
-ffi.cdef "extern const char llsocket1_consts[];" -- rows of an anonymous struct: a second load may declare it again
+ffi.cdef "extern const char llsocket2_consts[];" -- rows of an anonymous struct: a second load may declare it again
 
-local rows = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket1_consts)
+local rows = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket2_consts)
 local text, number = ffi.string, tonumber
 
 ---@type table<string, integer>

@@ -12,15 +12,15 @@ local transfer = require "llsocket.transfer"
 local ipairs = ipairs
 
 ffi.cdef [[
-uint32_t llsocket1_cmsg_space(uint32_t len);
-uint32_t llsocket1_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
-int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
-void *llsocket1_control_new(uint32_t size);
-void *llsocket1_control_bytes(void *control);
-void llsocket1_control_received(void *control, const void *msg, int n);
-void llsocket1_control_close(void *control);
-void llsocket1_control_free(void *control);
-int llsocket1_guarded_sendmsg(int sd, const void *msg, int flags);
+uint32_t llsocket2_cmsg_space(uint32_t len);
+uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
+int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
+void *llsocket2_control_new(uint32_t size);
+void *llsocket2_control_bytes(void *control);
+void llsocket2_control_received(void *control, const void *msg, int n);
+void llsocket2_control_close(void *control);
+void llsocket2_control_free(void *control);
+int llsocket2_guarded_sendmsg(int sd, const void *msg, int flags);
 ]]
 
 local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
@@ -36,7 +36,7 @@ local function measure(cmsgs)
     local bytes, e = cmsghdr.encode(cmsg)
     if not bytes then return nil, e end
     data[i] = bytes
-    size = size + shim.llsocket1_cmsg_space(#bytes)
+    size = size + shim.llsocket2_cmsg_space(#bytes)
   end
   if size >= 2^31 then return nil, ENOBUFS end -- as Linux has it; offsets are 32 bits
   return data, size
@@ -55,7 +55,7 @@ function M.put(out, cmsgs)
   if block ~= out.block then out.block, out.room = block, size end
   local at = 0
   for i, cmsg in ipairs(cmsgs) do
-    at = shim.llsocket1_cmsg_put(block, at, cmsg.cmsg_level, cmsg.cmsg_type, data[i], #data[i])
+    at = shim.llsocket2_cmsg_put(block, at, cmsg.cmsg_level, cmsg.cmsg_type, data[i], #data[i])
   end
   out.size = size
 end
@@ -64,30 +64,30 @@ end
 ---@param size integer  bytes of room
 ---@return { block: ffi.cdata*, head: ffi.cdata*, bytes: ffi.cdata* }? into  nil when there is no memory
 function M.receiver(size)
-  local block = shim.llsocket1_control_new(size)
+  local block = shim.llsocket2_control_new(size)
   if block == nil then return nil end
-  block = ffi.gc(block, shim.llsocket1_control_free)
-  return { block = block, head = ffi.cast(head_ptr, block), bytes = shim.llsocket1_control_bytes(block) }
+  block = ffi.gc(block, shim.llsocket2_control_free)
+  return { block = block, head = ffi.cast(head_ptr, block), bytes = shim.llsocket2_control_bytes(block) }
 end
 
 --- Tells the buffer's block what a receive wrote, and what that answered.  In C: msg_controllen may be 64 bits, and
 --- boxing it could fail for want of memory before the descriptors have their owner.
 ---@type fun(block: ffi.cdata*, header: ffi.cdata*, n: integer)
-M.received = shim.llsocket1_control_received
+M.received = shim.llsocket2_control_received
 
 --- Sends a message without SIGPIPE; see transfer.
 ---@type fun(sd: integer, header: ffi.cdata*, flags: integer): integer
-M.sendmsg = transfer.quiet and C.llsocket1_sendmsg or shim.llsocket1_guarded_sendmsg
+M.sendmsg = transfer.quiet and C.llsocket2_sendmsg or shim.llsocket2_guarded_sendmsg
 
 --- Closes the descriptors that nobody took, and empties the buffer.
 ---@param into { block: ffi.cdata* }
-function M.close(into) shim.llsocket1_control_close(into.block) end
+function M.close(into) shim.llsocket2_control_close(into.block) end
 
 -- The header at `at`, and where the next is.  The cell is read in the same statement, as errno is: after a branch a
 -- finaliser may run that walks another message.
 local function get(into, at)
   local got, level, type, offset, length, after =
-    shim.llsocket1_cmsg_get(into.bytes, into.head.len, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+    shim.llsocket2_cmsg_get(into.bytes, into.head.len, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
   if got == 1 then return after, level, type, offset, length end
 end
 
@@ -102,7 +102,7 @@ function M.find(bytes, size, wanted_level, wanted_type)
   local at = 0
   repeat
     local got, level, type, offset, length, after =
-      shim.llsocket1_cmsg_get(bytes, size, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+      shim.llsocket2_cmsg_get(bytes, size, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
     if got == 1 and level == wanted_level and type == wanted_type then return offset, length end
     at = after
   until got ~= 1

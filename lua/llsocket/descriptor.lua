@@ -7,10 +7,10 @@ local check = require "llsocket.check"
 local handle = require "llsocket.handle"
 local report = require "llsocket.errno"
 
-ffi.cdef "void llsocket1_finalize(void *owner);"
+ffi.cdef "void llsocket2_finalize(void *owner);"
 
 local errno, failed, refused = ffi.errno, report.failed, report.refused
-local finalize = shim.llsocket1_finalize
+local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.descriptor
 local Descriptor = {}
@@ -59,7 +59,7 @@ function Descriptor:close()
   if fd < 0 then return end
   local _, err = handle.closing(self, false)
   self.sd = -1
-  local rc, e = C.llsocket1_close(fd), errno()
+  local rc, e = C.llsocket2_close(fd), errno()
   if err then return err end
   if rc ~= 0 then return refused(e) end
 end

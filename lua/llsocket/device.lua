@@ -10,7 +10,7 @@ local addrinfo = require "llsocket.addrinfo"
 local interface = require "llsocket.interface"
 local ipairs, tonumber, concat, insert = ipairs, tonumber, table.concat, table.insert
 
-ffi.cdef "int llsocket1_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
+ffi.cdef "int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
 
 local errno, band = ffi.errno, bit.band
 local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family is read
@@ -51,7 +51,7 @@ end
 -- The mac, nil where the interface has none, and the index, from its link-layer entry; nothing from others.
 local function link(name)
   if name == nil then return end
-  local length, index, bytes = shim.llsocket1_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
+  local length, index, bytes = shim.llsocket2_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
   if length < 0 then return end
   return index, length > 0 and hex(bytes, length) or nil
 end
@@ -116,13 +116,13 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  ENOMEM, EMFILE
 function M.getifaddrs()
-  local rc, e, head = C.llsocket1_getifaddrs(list_cell), errno(), list_cell[0]
+  local rc, e, head = C.llsocket2_getifaddrs(list_cell), errno(), list_cell[0]
   if rc ~= 0 then return failed(e) end
-  local list = ffi.gc(head, C.llsocket1_freeifaddrs) -- should memory run out on the way
+  local list = ffi.gc(head, C.llsocket2_freeifaddrs) -- should memory run out on the way
   local state = { links = {}, order = {} }
   each(list, add_link, state)
   each(list, add_address, state)
-  C.llsocket1_freeifaddrs(ffi.gc(list, nil))
+  C.llsocket2_freeifaddrs(ffi.gc(list, nil))
   return complete(state)
 end
 

@@ -36,7 +36,7 @@ function Socket:bind(ai)
   is_self(self, "bind")
   local name, why = target(self, ai, "bind")
   if not name then return refused(why) end
-  local rc, e = C.llsocket1_bind(self.sd, name, name.namelen), errno()
+  local rc, e = C.llsocket2_bind(self.sd, name, name.namelen), errno()
   if rc ~= 0 then return refused(e) end
 end
 
@@ -60,7 +60,7 @@ function Socket:connect(ai)
   is_self(self, "connect")
   local name, why = target(self, ai, "connect")
   if not name then return report.text(why), false, why end
-  local rc, e = C.llsocket1_connect(self.sd, name, name.namelen), errno()
+  local rc, e = C.llsocket2_connect(self.sd, name, name.namelen), errno()
   if rc ~= 0 then return not_connected(self, e) end
 end
 
@@ -72,7 +72,7 @@ function Socket:listen(backlog)
   is_self(self, "listen")
   if type(backlog) == "nil" then backlog = const.SOMAXCONN end
   if not check.int(backlog, 1, "listen") or backlog < 1 then return refused(EINVAL) end
-  local rc, e = C.llsocket1_listen(self.sd, backlog), errno()
+  local rc, e = C.llsocket2_listen(self.sd, backlog), errno()
   if rc ~= 0 then return refused(e) end
 end
 
@@ -96,7 +96,7 @@ end
 ---@return integer? errno  ENOBUFS; EBADF once closed
 function Socket:getsockname()
   is_self(self, "getsockname")
-  return name_of(self, C.llsocket1_getsockname)
+  return name_of(self, C.llsocket2_getsockname)
 end
 
 --- Tells the address that the socket is connected to; see getpeername(2).
@@ -105,7 +105,7 @@ end
 ---@return integer? errno  ENOTCONN; EBADF once closed
 function Socket:getpeername()
   is_self(self, "getpeername")
-  return name_of(self, C.llsocket1_getpeername)
+  return name_of(self, C.llsocket2_getpeername)
 end
 
 --- Tells whether the next byte is the one after the out-of-band mark; see sockatmark(3).
@@ -114,7 +114,7 @@ end
 ---@return integer? errno  ENOTTY, EINVAL: this socket has no mark; EBADF once closed
 function Socket:atmark()
   is_self(self, "atmark")
-  local rc, e = C.llsocket1_sockatmark(self.sd), errno()
+  local rc, e = C.llsocket2_sockatmark(self.sd), errno()
   if rc < 0 then return failed(e) end
   return rc == 1
 end

@@ -28,7 +28,7 @@ local M = { MOST = MOST, available = const.EPOLLIN ~= nil }
 ---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
-  local fd, e = C.llsocket1_epoll_create1(const.EPOLL_CLOEXEC), errno()
+  local fd, e = C.llsocket2_epoll_create1(const.EPOLL_CLOEXEC), errno()
   if fd < 0 then return nil, e end
   owner.sd = fd
   return { owner = owner, events = events_t() }
@@ -42,7 +42,7 @@ end
 
 local function control(state, op, fd, want, generation)
   cell.events, cell.fd, cell.generation = asked(want) % 2^32, fd, generation % 2^32
-  local rc, e = C.llsocket1_epoll_ctl(state.owner.sd, op, fd, cell), errno()
+  local rc, e = C.llsocket2_epoll_ctl(state.owner.sd, op, fd, cell), errno()
   if rc ~= 0 then return e end
 end
 
@@ -75,7 +75,7 @@ function M.remove(state, fd) return control(state, DEL, fd, 0, 0) end
 ---@return integer n  -1 with an errno
 ---@return integer errno
 function M.wait(state, milliseconds, max)
-  local n, e = C.llsocket1_epoll_wait(state.owner.sd, state.events, max, milliseconds), errno()
+  local n, e = C.llsocket2_epoll_wait(state.owner.sd, state.events, max, milliseconds), errno()
   return n, e
 end
 

@@ -5,7 +5,7 @@ local check = require "llsocket.check"
 local const = require "llsocket.const"
 local pairs = pairs
 
-ffi.cdef "const char *llsocket1_strerror(int errnum, char *buf, size_t size);"
+ffi.cdef "const char *llsocket2_strerror(int errnum, char *buf, size_t size);"
 
 local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
 local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECONNABORTED
@@ -36,7 +36,7 @@ local buf_t = ffi.typeof "char[256]"
 -- call's own: its pointer is boxed, and a finaliser that runs then may ask for another text.
 local texts = setmetatable({}, { __index = function(self, e)
   local buf = buf_t()
-  local text = ffi.string(shim.llsocket1_strerror(e, buf, 256))
+  local text = ffi.string(shim.llsocket2_strerror(e, buf, 256))
   if names[e] then self[e] = text end
   return text
 end })

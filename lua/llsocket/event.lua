@@ -13,16 +13,16 @@ local report = require "llsocket.errno"
 local select, tonumber, type, max = select, tonumber, type, math.max
 
 ffi.cdef [[
-void llsocket1_finalize(void *owner);
-int llsocket1_signalfd(const int32_t *signals, int count);
-int llsocket1_pidfd(int pid);
-int llsocket1_pidfd_wait(int fd, int32_t *status);
+void llsocket2_finalize(void *owner);
+int llsocket2_signalfd(const int32_t *signals, int count);
+int llsocket2_pidfd(int pid);
+int llsocket2_pidfd_wait(int fd, int32_t *status);
 ]]
 
 local errno, floor = ffi.errno, math.floor
 local failed, not_received = report.failed, report.not_received
 local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
-local finalize = shim.llsocket1_finalize
+local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.event
 local Event = {}
@@ -49,7 +49,7 @@ local info_cell = layout.signalfd_siginfo and layout.signalfd_siginfo()
 
 -- Reads one record; answers nil, or the errno.
 local function take(event, cell, size)
-  local n, e = C.llsocket1_read(event.sd, cell, size), errno()
+  local n, e = C.llsocket2_read(event.sd, cell, size), errno()
   if n < 0 then return e end
   if n < size then return EAGAIN end
 end
@@ -70,7 +70,7 @@ end
 
 -- The status as subprocess libraries tell it: what the child exited with, or the signal that ended it, negative.
 READ[CHILD] = function(event)
-  local done, e, status = shim.llsocket1_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
+  local done, e, status = shim.llsocket2_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
   if done < 0 then return nil, e end
   if done == 0 then return nil, EAGAIN end
   return status
@@ -145,12 +145,12 @@ function M.timer(seconds, interval)
   if not const.TFD_CLOEXEC then return failed(ENOSYS) end
   local event = new(TIMER)
   local flags = bit.bor(const.TFD_CLOEXEC, const.TFD_NONBLOCK)
-  local fd, e = C.llsocket1_timerfd_create(const.CLOCK_MONOTONIC, flags), errno()
+  local fd, e = C.llsocket2_timerfd_create(const.CLOCK_MONOTONIC, flags), errno()
   if fd < 0 then return failed(e) end
   event.sd = fd
   set_time(timer_cell.it_value, max(seconds, 1e-9))
   set_time(timer_cell.it_interval, interval)
-  local rc, why = C.llsocket1_timerfd_settime(fd, 0, timer_cell, nil), errno()
+  local rc, why = C.llsocket2_timerfd_settime(fd, 0, timer_cell, nil), errno()
   if rc == 0 then return event end
   event:close()
   return failed(why)
@@ -173,7 +173,7 @@ function M.signal(signal, ...)
     signals_cell[i - 1] = list[i]
   end
   local event = new(SIGNAL)
-  local fd, e = shim.llsocket1_signalfd(signals_cell, n), errno()
+  local fd, e = shim.llsocket2_signalfd(signals_cell, n), errno()
   return born(event, fd, e)
 end
 
@@ -185,7 +185,7 @@ end
 function M.child(pid)
   if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
   local event = new(CHILD)
-  local fd, e = shim.llsocket1_pidfd(pid), errno()
+  local fd, e = shim.llsocket2_pidfd(pid), errno()
   return born(event, fd, e)
 end
 
@@ -195,7 +195,7 @@ local pipe_cell = ffi.new "int[2]"
 
 local function pipe_waker(event)
   local other = descriptor.new()
-  local rc, e, read_end, write_end = C.llsocket1_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
+  local rc, e, read_end, write_end = C.llsocket2_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
   if rc < 0 then return nil, e end
   event.sd, other.sd, others[event] = read_end, write_end, other
   e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)
@@ -210,7 +210,7 @@ end
 function M.waker()
   local event = new(WAKER)
   if not const.EFD_CLOEXEC then return pipe_waker(event) end
-  local fd, e = C.llsocket1_eventfd(0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK)), errno()
+  local fd, e = C.llsocket2_eventfd(0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK)), errno()
   if fd < 0 then return nil, e end
   event.sd = fd
   return event
@@ -240,7 +240,7 @@ local one_cell = ffi.new("uint64_t[1]", 1)
 ---@return string? err
 ---@return integer? errno  EBADF once closed
 function M.wake(waker)
-  local n, e = C.llsocket1_write(M.wakefd(waker), one_cell, 8), errno()
+  local n, e = C.llsocket2_write(M.wakefd(waker), one_cell, 8), errno()
   if n < 0 and e ~= EAGAIN then return failed(e) end
   return true
 end
@@ -250,7 +250,7 @@ local drain_cell = ffi.new "uint8_t[512]"
 --- Takes all wake-ups, of which a pipe may be full.
 ---@param waker llsocket.event
 function M.drain(waker)
-  repeat local n = C.llsocket1_read(waker.sd, drain_cell, 512) until n < 512
+  repeat local n = C.llsocket2_read(waker.sd, drain_cell, 512) until n < 512
 end
 
 return M

@@ -10,12 +10,12 @@ local handle = require "llsocket.handle"
 local sockopt = require "llsocket.sockopt"
 
 ffi.cdef [[
-int llsocket1_fcntl(int fd, int cmd, int arg);
-int llsocket1_ioctl(int fd, uint32_t request, void *arg);
+int llsocket2_fcntl(int fd, int cmd, int arg);
+int llsocket2_ioctl(int fd, uint32_t request, void *arg);
 ]]
 
 local errno, band = ffi.errno, bit.band
-local fcntl, ioctl, is_self = shim.llsocket1_fcntl, shim.llsocket1_ioctl, handle.self
+local fcntl, ioctl, is_self = shim.llsocket2_fcntl, shim.llsocket2_ioctl, handle.self
 local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC
 local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
 
@@ -87,7 +87,7 @@ end
 ---@param sd integer
 ---@return integer? errno
 local function close(sd)
-  local rc, e = C.llsocket1_close(sd), errno()
+  local rc, e = C.llsocket2_close(sd), errno()
   if rc ~= 0 then return e end
 end
 
@@ -96,7 +96,7 @@ end
 ---@param how integer  SHUT_*
 ---@return integer? errno
 local function shutdown(sd, how)
-  local rc, e = C.llsocket1_shutdown(sd, how), errno()
+  local rc, e = C.llsocket2_shutdown(sd, how), errno()
   if rc ~= 0 then return e end
 end
 

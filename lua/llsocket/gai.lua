@@ -11,8 +11,8 @@ local NONE = 2^31 - 1 -- no system's
 
 -- What is no error's number is not kept.
 local texts = setmetatable({}, { __index = function(self, code)
-  local text = ffi.string(C.llsocket1_gai_strerror(code))
-  if text ~= ffi.string(C.llsocket1_gai_strerror(NONE)) then self[code] = text end
+  local text = ffi.string(C.llsocket2_gai_strerror(code))
+  if text ~= ffi.string(C.llsocket2_gai_strerror(NONE)) then self[code] = text end
   return text
 end })
 

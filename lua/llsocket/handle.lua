@@ -9,12 +9,12 @@ local const = require "llsocket.const"
 local report = require "llsocket.errno"
 local ipairs, pcall, select, tostring, type, insert = ipairs, pcall, select, tostring, type, table.insert
 
-ffi.cdef "void llsocket1_finalize(void *owner);"
+ffi.cdef "void llsocket2_finalize(void *owner);"
 
 local READ, WRITE = 1, 2
 local band = bit.band
 local MSG_ZEROCOPY = const.MSG_ZEROCOPY or 0
-local finalize = shim.llsocket1_finalize
+local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.socket
 local Socket = {}

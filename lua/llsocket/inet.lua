@@ -51,11 +51,11 @@ end
 local function resolve(host, port, socktype, protocol, flags, family)
   hints = hints or layout.addrinfo()
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
-  local code, e, head = C.llsocket1_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
+  local code, e, head = C.llsocket2_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
   if code ~= 0 then return gai.failed(code, e) end
-  local list = ffi.gc(head, C.llsocket1_freeaddrinfo) -- should memory run out on the way
+  local list = ffi.gc(head, C.llsocket2_freeaddrinfo) -- should memory run out on the way
   local arr = to_array(list, band(flags, const.AI_CANONNAME) ~= 0)
-  C.llsocket1_freeaddrinfo(ffi.gc(list, nil))
+  C.llsocket2_freeaddrinfo(ffi.gc(list, nil))
   return arr
 end
 

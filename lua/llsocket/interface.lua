@@ -5,9 +5,9 @@ local shim = require "llsocket.shim"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 
-ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
+ffi.cdef "int llsocket2_ioctl(int fd, uint32_t request, void *arg);"
 
-local errno, ioctl = ffi.errno, shim.llsocket1_ioctl
+local errno, ioctl = ffi.errno, shim.llsocket2_ioctl
 local ENODEV, ENXIO, ENOENT, EMFILE = const.ENODEV, const.ENXIO, const.ENOENT, const.EMFILE
 local IFNAMSIZ, SIOCGIFINDEX, SIOCGIFNAME = const.IFNAMSIZ, const.SIOCGIFINDEX, const.SIOCGIFNAME
 
@@ -41,7 +41,7 @@ local M = {}
 function M.index(ifname, sd)
   if #ifname >= IFNAMSIZ or ifname:find "[%z:]" then return nil, ENODEV end
   if sd and SIOCGIFNAME then return index_by(sd, ifname) end
-  local index, e = C.llsocket1_if_nametoindex(ifname), errno()
+  local index, e = C.llsocket2_if_nametoindex(ifname), errno()
   if index == 0 then return nil, e == ENOENT and EMFILE or e end -- glibc's word for no socket
   return index
 end
@@ -54,7 +54,7 @@ end
 function M.name(index, sd)
   if sd and SIOCGIFNAME then return name_by(sd, index) end
   local name = name_t()
-  C.llsocket1_if_indextoname(index, name)
+  C.llsocket2_if_indextoname(index, name)
   local e = errno()
   if name[0] == 0 then return nil, e == ENOENT and EMFILE or e end
   return ffi.string(name)

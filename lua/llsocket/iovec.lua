@@ -19,8 +19,8 @@ local M = {}
 ---@param size integer  bytes
 ---@return ffi.cdata*? block  nil when there is none
 function M.memory(size)
-  local block = C.llsocket1_malloc(size)
-  if block ~= nil then return ffi.gc(block, C.llsocket1_free) end
+  local block = C.llsocket2_malloc(size)
+  if block ~= nil then return ffi.gc(block, C.llsocket2_free) end
 end
 
 --- Makes room for `n` in an array; the typed pointer alone would not keep its block.
@@ -80,7 +80,7 @@ end
 --- Frees the block of a scattered array.
 ---@param array table
 function M.release(array)
-  if array.buffer then C.llsocket1_free(ffi.gc(array.buffer, nil)) end
+  if array.buffer then C.llsocket2_free(ffi.gc(array.buffer, nil)) end
   array.buffer = nil
 end
 

@@ -29,7 +29,7 @@ local cell, time_cell = layout.kevent(), layout.timespec()
 ---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
-  local fd, e = C.llsocket1_kqueue(), errno()
+  local fd, e = C.llsocket2_kqueue(), errno()
   if fd < 0 then return nil, e end
   owner.sd = fd
   e = fcntl.set_cloexec(fd, true)
@@ -40,7 +40,7 @@ end
 local function change(state, fd, filter, flags, generation)
   cell.ident, cell.filter, cell.flags, cell.fflags, cell.data = fd, filter, flags, 0, 0
   cell.udata = ffi.cast("void *", ffi.cast("uintptr_t", generation % 2^32))
-  local rc, e = C.llsocket1_kevent(state.owner.sd, cell, 1, nil, 0, nil), errno()
+  local rc, e = C.llsocket2_kevent(state.owner.sd, cell, 1, nil, 0, nil), errno()
   if rc < 0 then return e end
 end
 
@@ -96,7 +96,7 @@ end
 function M.wait(state, milliseconds, max)
   time_cell.tv_sec, time_cell.tv_nsec = floor(milliseconds / 1000), milliseconds % 1000 * 1e6
   local timeout = milliseconds >= 0 and time_cell or nil
-  local n, e = C.llsocket1_kevent(state.owner.sd, nil, 0, state.events, max, timeout), errno()
+  local n, e = C.llsocket2_kevent(state.owner.sd, nil, 0, state.events, max, timeout), errno()
   return n, e
 end
 

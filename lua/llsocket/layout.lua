@@ -6,7 +6,7 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local assert, error, ipairs, unpack, concat, sort = assert, error, ipairs, unpack, table.concat, table.sort
 
-ffi.cdef "extern const char llsocket1_fields[], llsocket1_tcpinfo[];"
+ffi.cdef "extern const char llsocket2_fields[], llsocket2_tcpinfo[];"
 local row_t = ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *"
 
 -- How each kind of field is spelled in C.  `$` stands for a struct built earlier.
@@ -48,7 +48,7 @@ local function check(struct, ctype)
 end
 
 -- The row of each struct that was come across, which names no field; where to go on, and in which table then.
-local starts, row, next_table = {}, ffi.cast(row_t, shim.llsocket1_fields), shim.llsocket1_tcpinfo
+local starts, row, next_table = {}, ffi.cast(row_t, shim.llsocket2_fields), shim.llsocket2_tcpinfo
 
 -- Goes on to a struct; nil where there is none.  Those of the first use stand first: a row takes LuaJIT's interpreter
 -- 4,000 instructions.

@@ -9,68 +9,68 @@
 local ffi = require "ffi"
 
 ffi.cdef [[
-int llsocket1_socket(int domain, int type, int protocol) __asm__("socket");
-int llsocket1_socketpair(int domain, int type, int protocol, int *fds) __asm__("socketpair");
-int llsocket1_bind(int fd, const void *name, uint32_t namelen) __asm__("bind");
-int llsocket1_connect(int fd, const void *name, uint32_t namelen) __asm__("connect");
-int llsocket1_listen(int fd, int backlog) __asm__("listen");
-int llsocket1_accept(int fd, void *name, uint32_t *namelen) __asm__("accept");
-int llsocket1_accept4(int fd, void *name, uint32_t *namelen, int flags) __asm__("accept4");
-int llsocket1_getsockname(int fd, void *name, uint32_t *namelen) __asm__("getsockname");
-int llsocket1_getpeername(int fd, void *name, uint32_t *namelen) __asm__("getpeername");
-int llsocket1_shutdown(int fd, int how) __asm__("shutdown");
-int llsocket1_close(int fd) __asm__("close");
+int llsocket2_socket(int domain, int type, int protocol) __asm__("socket");
+int llsocket2_socketpair(int domain, int type, int protocol, int *fds) __asm__("socketpair");
+int llsocket2_bind(int fd, const void *name, uint32_t namelen) __asm__("bind");
+int llsocket2_connect(int fd, const void *name, uint32_t namelen) __asm__("connect");
+int llsocket2_listen(int fd, int backlog) __asm__("listen");
+int llsocket2_accept(int fd, void *name, uint32_t *namelen) __asm__("accept");
+int llsocket2_accept4(int fd, void *name, uint32_t *namelen, int flags) __asm__("accept4");
+int llsocket2_getsockname(int fd, void *name, uint32_t *namelen) __asm__("getsockname");
+int llsocket2_getpeername(int fd, void *name, uint32_t *namelen) __asm__("getpeername");
+int llsocket2_shutdown(int fd, int how) __asm__("shutdown");
+int llsocket2_close(int fd) __asm__("close");
 
-int llsocket1_recv(int fd, void *buf, size_t len, int flags) __asm__("recv");
-int llsocket1_recvfrom(int fd, void *buf, size_t len, int flags, void *name, uint32_t *namelen) __asm__("recvfrom");
-int llsocket1_send(int fd, const void *buf, size_t len, int flags) __asm__("send");
-int llsocket1_sendto(int fd, const void *buf, size_t len, int flags,
+int llsocket2_recv(int fd, void *buf, size_t len, int flags) __asm__("recv");
+int llsocket2_recvfrom(int fd, void *buf, size_t len, int flags, void *name, uint32_t *namelen) __asm__("recvfrom");
+int llsocket2_send(int fd, const void *buf, size_t len, int flags) __asm__("send");
+int llsocket2_sendto(int fd, const void *buf, size_t len, int flags,
                      const void *name, uint32_t namelen) __asm__("sendto");
-int llsocket1_sockatmark(int fd) __asm__("sockatmark");
-int llsocket1_poll(void *fds, unsigned long nfds, int timeout) __asm__("poll");
-int llsocket1_getsockopt(int fd, int level, int opt, void *val, uint32_t *len) __asm__("getsockopt");
-int llsocket1_setsockopt(int fd, int level, int opt, const void *val, uint32_t len) __asm__("setsockopt");
+int llsocket2_sockatmark(int fd) __asm__("sockatmark");
+int llsocket2_poll(void *fds, unsigned long nfds, int timeout) __asm__("poll");
+int llsocket2_getsockopt(int fd, int level, int opt, void *val, uint32_t *len) __asm__("getsockopt");
+int llsocket2_setsockopt(int fd, int level, int opt, const void *val, uint32_t len) __asm__("setsockopt");
 
-int llsocket1_getaddrinfo(const char *host, const char *port, const void *hints, void *res) __asm__("getaddrinfo");
-void llsocket1_freeaddrinfo(void *res) __asm__("freeaddrinfo");
-int llsocket1_getnameinfo(const void *name, uint32_t namelen, char *host, uint32_t hostlen,
+int llsocket2_getaddrinfo(const char *host, const char *port, const void *hints, void *res) __asm__("getaddrinfo");
+void llsocket2_freeaddrinfo(void *res) __asm__("freeaddrinfo");
+int llsocket2_getnameinfo(const void *name, uint32_t namelen, char *host, uint32_t hostlen,
                           char *serv, uint32_t servlen, int flags) __asm__("getnameinfo");
-const char *llsocket1_gai_strerror(int code) __asm__("gai_strerror");
-int llsocket1_inet_pton(int family, const char *text, void *addr) __asm__("inet_pton");
-void llsocket1_inet_ntop(int family, const void *addr, char *text, uint32_t size) __asm__("inet_ntop");
-unsigned int llsocket1_if_nametoindex(const char *ifname) __asm__("if_nametoindex");
-void llsocket1_if_indextoname(unsigned int index, char *ifname) __asm__("if_indextoname");
-int llsocket1_getifaddrs(void *list) __asm__("getifaddrs");
-void llsocket1_freeifaddrs(void *list) __asm__("freeifaddrs");
+const char *llsocket2_gai_strerror(int code) __asm__("gai_strerror");
+int llsocket2_inet_pton(int family, const char *text, void *addr) __asm__("inet_pton");
+void llsocket2_inet_ntop(int family, const void *addr, char *text, uint32_t size) __asm__("inet_ntop");
+unsigned int llsocket2_if_nametoindex(const char *ifname) __asm__("if_nametoindex");
+void llsocket2_if_indextoname(unsigned int index, char *ifname) __asm__("if_indextoname");
+int llsocket2_getifaddrs(void *list) __asm__("getifaddrs");
+void llsocket2_freeifaddrs(void *list) __asm__("freeifaddrs");
 
-int llsocket1_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
-int llsocket1_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
-int llsocket1_sendmmsg(int fd, void *msgs, size_t count, int flags) __asm__("sendmmsg");
-int llsocket1_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) __asm__("recvmmsg");
-int llsocket1_getpid(void) __asm__("getpid");
-uint32_t llsocket1_getuid(void) __asm__("getuid");
-uint32_t llsocket1_getgid(void) __asm__("getgid");
-int llsocket1_unsetenv(const char *name) __asm__("unsetenv");
+int llsocket2_sendmsg(int fd, const void *msg, int flags) __asm__("sendmsg");
+int llsocket2_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
+int llsocket2_sendmmsg(int fd, void *msgs, size_t count, int flags) __asm__("sendmmsg");
+int llsocket2_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) __asm__("recvmmsg");
+int llsocket2_getpid(void) __asm__("getpid");
+uint32_t llsocket2_getuid(void) __asm__("getuid");
+uint32_t llsocket2_getgid(void) __asm__("getgid");
+int llsocket2_unsetenv(const char *name) __asm__("unsetenv");
 
-int llsocket1_epoll_create1(int flags) __asm__("epoll_create1");
-int llsocket1_epoll_ctl(int epfd, int op, int fd, void *event) __asm__("epoll_ctl");
-int llsocket1_epoll_wait(int epfd, void *events, int maxevents, int timeout) __asm__("epoll_wait");
-int llsocket1_kqueue(void) __asm__("kqueue");
-int llsocket1_kevent(int kq, const void *changes, int nchanges, void *events, int nevents,
+int llsocket2_epoll_create1(int flags) __asm__("epoll_create1");
+int llsocket2_epoll_ctl(int epfd, int op, int fd, void *event) __asm__("epoll_ctl");
+int llsocket2_epoll_wait(int epfd, void *events, int maxevents, int timeout) __asm__("epoll_wait");
+int llsocket2_kqueue(void) __asm__("kqueue");
+int llsocket2_kevent(int kq, const void *changes, int nchanges, void *events, int nevents,
                      const void *timeout) __asm__("kevent");
-int llsocket1_eventfd(unsigned int initval, int flags) __asm__("eventfd");
-int llsocket1_timerfd_create(int clockid, int flags) __asm__("timerfd_create");
-int llsocket1_timerfd_settime(int fd, int flags, const void *value, void *old) __asm__("timerfd_settime");
-int llsocket1_pipe(int *fds) __asm__("pipe");
-int llsocket1_pipe2(int *fds, int flags) __asm__("pipe2");
-int llsocket1_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
-int llsocket1_read(int fd, void *buf, size_t count) __asm__("read");
-int llsocket1_write(int fd, const void *buf, size_t count) __asm__("write");
+int llsocket2_eventfd(unsigned int initval, int flags) __asm__("eventfd");
+int llsocket2_timerfd_create(int clockid, int flags) __asm__("timerfd_create");
+int llsocket2_timerfd_settime(int fd, int flags, const void *value, void *old) __asm__("timerfd_settime");
+int llsocket2_pipe(int *fds) __asm__("pipe");
+int llsocket2_pipe2(int *fds, int flags) __asm__("pipe2");
+int llsocket2_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
+int llsocket2_read(int fd, void *buf, size_t count) __asm__("read");
+int llsocket2_write(int fd, const void *buf, size_t count) __asm__("write");
 
-int llsocket1_fileno(void *file) __asm__("fileno");
-void *llsocket1_malloc(size_t size) __asm__("malloc");
-void llsocket1_free(void *memory) __asm__("free");
-void llsocket1_memmove(void *to, const void *from, size_t size) __asm__("memmove");
+int llsocket2_fileno(void *file) __asm__("fileno");
+void *llsocket2_malloc(size_t size) __asm__("malloc");
+void llsocket2_free(void *memory) __asm__("free");
+void llsocket2_memmove(void *to, const void *from, size_t size) __asm__("memmove");
 ]]
 
 return ffi.C

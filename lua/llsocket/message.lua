@@ -71,7 +71,7 @@ local function recvmsg(sock, mh, flags)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
   if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
-  local n, why = C.llsocket1_recvmsg(sock.sd, into, flags), errno()
+  local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
   if n < 0 then return handle.not_received(sock, why) end
   msghdr.after_receive(mh, sock, n)

@@ -75,7 +75,7 @@ local function new(ai, nonblock)
   check.boolean(nonblock, 2, "new")
   local sock = take()
   local flags = bor(ai.type, CLOEXEC, nonblock and NONBLOCK or 0)
-  local sd, e = C.llsocket1_socket(ai.domain, flags, ai.proto), errno()
+  local sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno()
   if sd < 0 then
     spare = sock
     if collected(e) then return new(ai, nonblock) end
@@ -106,7 +106,7 @@ local function pair(socktype, nonblock, protocol)
   local a, b = take(), handle.new()
   local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
   -- Both numbers are read at once: after a branch a finaliser may make a pair itself.
-  local rc, e, first, second = C.llsocket1_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
+  local rc, e, first, second = C.llsocket2_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
   if rc < 0 then
     spare = a
     if collected(e) then return pair(socktype, nonblock, protocol) end
@@ -126,7 +126,7 @@ local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
 local function domain_of(fd)
   if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
   namelen_cell[0] = ffi.sizeof(any_cell)
-  local rc, e, family = C.llsocket1_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
+  local rc, e, family = C.llsocket2_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
   if rc < 0 then return failed(e) end
   return family
 end
@@ -234,11 +234,11 @@ function Socket:dup(ai)
   return sock
 end
 
-local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket1_accept4 end)
+local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket2_accept4 end)
 
 local function accept(sd, flags)
-  if has_accept4 then return C.llsocket1_accept4(sd, nil, nil, flags) end
-  return C.llsocket1_accept(sd, nil, nil)
+  if has_accept4 then return C.llsocket2_accept4(sd, nil, nil, flags) end
+  return C.llsocket2_accept(sd, nil, nil)
 end
 
 --- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket, for as long as rcvtimeo

@@ -27,9 +27,9 @@ local fds_cell = ffi.new "int[2]"
 local function open_pipe(pipe)
   local rc, e, output, input
   if const.SPLICE_F_MOVE then -- pipe2(2) is older
-    rc, e, output, input = C.llsocket1_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
+    rc, e, output, input = C.llsocket2_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
   else
-    rc, e, output, input = C.llsocket1_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
+    rc, e, output, input = C.llsocket2_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
   end
   if rc < 0 then return e end
   pipe.output.sd, pipe.input.sd = output, input
@@ -38,7 +38,7 @@ end
 
 local function set_size(pipe, size)
   if not const.F_SETPIPE_SZ then return ENOSYS end
-  local rc, e = shim.llsocket1_fcntl(pipe.input.sd, const.F_SETPIPE_SZ, size), errno()
+  local rc, e = shim.llsocket2_fcntl(pipe.input.sd, const.F_SETPIPE_SZ, size), errno()
   if rc < 0 then return e end
 end
 

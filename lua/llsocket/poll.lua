@@ -70,7 +70,7 @@ local ints_t = ffi.typeof "int[1024]"
 
 local function blank(backend, state, wake)
   return setmetatable({
-    backend = backend, backend_state = state, waker = wake, generation = 0, ready = 0, pid = C.llsocket1_getpid(),
+    backend = backend, backend_state = state, waker = wake, generation = 0, ready = 0, pid = C.llsocket2_getpid(),
     objects = {}, values = {}, generations = {},
     ready_fd = ints_t(), ready_generation = ints_t(), ready_bits = ints_t(),
   }, meta)
@@ -91,7 +91,7 @@ end
 
 -- A forked child shares the kernel's list with its parent: what the child closes the parent still waits for.
 local function take_out(p, fd)
-  local shared = p.backend_state.owner and p.pid ~= C.llsocket1_getpid()
+  local shared = p.backend_state.owner and p.pid ~= C.llsocket2_getpid()
   forget(p, fd)
   if not shared then p.backend.remove(p.backend_state, fd) end
 end

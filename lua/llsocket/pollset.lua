@@ -113,7 +113,7 @@ end
 ---@return integer n  -1 with an errno
 ---@return integer errno
 function M.wait(state, milliseconds, max)
-  local left, e = C.llsocket1_poll(state.slots, state.n, milliseconds), errno()
+  local left, e = C.llsocket2_poll(state.slots, state.n, milliseconds), errno()
   state.dropped = nil
   if left < 0 then return left, e end
   local count, closed, slot = 0, false, state.first

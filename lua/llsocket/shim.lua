@@ -1,16 +1,16 @@
 -- shim.lua -- finds and loads the C shim; the only ffi.load in the library.
 local ffi = require "ffi"
 
-local ABI = 1 -- equals LLSOCKET_ABI in csrc/shim.h
+local ABI = 2 -- equals LLSOCKET_ABI in csrc/shim.h
 
 ffi.cdef [[
-int llsocket1_abi(int wanted);
-void llsocket1_stay(void);
+int llsocket2_abi(int wanted);
+void llsocket2_stay(void);
 ]]
 
 -- Answers why `lib` is none of ours, or nil.
 local function refusal(lib)
-  local asked, abi = pcall(function() return lib.llsocket1_abi(ABI) end)
+  local asked, abi = pcall(function() return lib.llsocket2_abi(ABI) end)
   if not asked then return "no shim of ABI " .. ABI end
   if abi ~= ABI then return ("a shim of ABI %d, not %d"):format(math.abs(abi), ABI) end
 end
@@ -55,7 +55,7 @@ if not lib then
   end
   error(why, 0)
 end
-lib.llsocket1_stay()
-debug.getregistry()["llsocket1.shim"] = lib -- a collected handle would unmap code still referenced
+lib.llsocket2_stay()
+debug.getregistry()["llsocket2.shim"] = lib -- a collected handle would unmap code still referenced
 
 return lib

@@ -58,10 +58,10 @@ function M.from_text(name, family, text)
   if text:find("\0", 1, true) then return nil end -- a pattern would not compile
   name.any.ss_family = family
   if family == AF_INET then
-    if C.llsocket1_inet_pton(family, text, name.in4.sin_addr) ~= 1 then return nil end
+    if C.llsocket2_inet_pton(family, text, name.in4.sin_addr) ~= 1 then return nil end
     return set_length(name, ffi.sizeof(layout.sockaddr_in))
   end
-  if C.llsocket1_inet_pton(family, text, name.in6.sin6_addr) ~= 1 then return nil end
+  if C.llsocket2_inet_pton(family, text, name.in6.sin6_addr) ~= 1 then return nil end
   return set_length(name, ffi.sizeof(layout.sockaddr_in6))
 end
 
@@ -99,7 +99,7 @@ end
 
 local function numeric(family, addr)
   local text = text_t() -- its own: the result is boxed, and a finaliser that runs then may ask for another's
-  C.llsocket1_inet_ntop(family, addr, text, 64)
+  C.llsocket2_inet_ntop(family, addr, text, 64)
   return ffi.string(text)
 end
 

@@ -11,7 +11,7 @@ local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local ipairs, tonumber, min = ipairs, tonumber, math.min
 
-ffi.cdef "int llsocket1_ioctl(int fd, uint32_t request, void *arg);"
+ffi.cdef "int llsocket2_ioctl(int fd, uint32_t request, void *arg);"
 
 local errno, floor = ffi.errno, math.floor
 local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
@@ -35,7 +35,7 @@ end })
 ---@return integer? errno
 local function set(sd, level, opt, cell, size)
   if not opt then return ENOPROTOOPT end
-  local rc, e = C.llsocket1_setsockopt(sd, level, opt, cell, size), errno()
+  local rc, e = C.llsocket2_setsockopt(sd, level, opt, cell, size), errno()
   if rc ~= 0 then return e end
 end
 
@@ -44,7 +44,7 @@ local function number(cell, size)
   local function read(sd, level, opt)
     if not opt then return failed(ENOPROTOOPT) end
     size_cell[0], cell[0] = size, 0
-    local rc, e, n = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell[0]
+    local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell[0]
     if rc ~= 0 then return failed(e) end
     return n
   end
@@ -108,7 +108,7 @@ end
 function KIND.seconds.read(sd, level, opt)
   local time = spare_time or layout.timeval()
   spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, ffi.sizeof(time), 0, 0 -- an option may be shorter
-  local rc, e = C.llsocket1_getsockopt(sd, level, opt, time, size_cell), errno()
+  local rc, e = C.llsocket2_getsockopt(sd, level, opt, time, size_cell), errno()
   local sec = tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6
   spare_time = time
   if rc ~= 0 then return failed(e) end
@@ -131,7 +131,7 @@ end
 function KIND.linger.read(sd, level, opt)
   local cell = cells.linger
   size_cell[0] = ffi.sizeof(cell)
-  local rc, e, on, sec = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.l_onoff, cell.l_linger
+  local rc, e, on, sec = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.l_onoff, cell.l_linger
   if rc ~= 0 then return failed(e) end
   return on ~= 0 and sec
 end
@@ -151,7 +151,7 @@ local BYTES_SIZE = 65536 -- longer than any option that Linux has
 local function read_bytes(sd, level, opt, unit)
   local cell = spare_bytes or ffi.new "uint8_t[65536]" -- made when first used: few programs read such an option
   spare_bytes, size_cell[0] = nil, BYTES_SIZE / unit
-  local rc, e, n = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
+  local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
   local bytes = rc == 0 and ffi.string(cell, min(n * unit, BYTES_SIZE))
   spare_bytes = cell
   if not bytes then return failed(e) end
@@ -207,7 +207,7 @@ KIND.ifname = {
 -- How many bytes wait: no option, but an ioctl(2).
 KIND.queue = {
   read = function(sd, _, request)
-    local rc, e, n = shim.llsocket1_ioctl(sd, request, int_cell), errno(), int_cell[0]
+    local rc, e, n = shim.llsocket2_ioctl(sd, request, int_cell), errno(), int_cell[0]
     if rc < 0 then return failed(e) end
     return n
   end,
@@ -217,7 +217,7 @@ KIND.ucred = {
   read = function(sd, level, opt)
     local cell = cells.ucred
     size_cell[0] = ffi.sizeof(cell)
-    local rc, e, pid, uid, gid = C.llsocket1_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.pid, cell.uid, cell.gid
+    local rc, e, pid, uid, gid = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.pid, cell.uid, cell.gid
     if rc ~= 0 then return failed(e) end
     return { pid = pid, uid = uid, gid = gid }
   end,

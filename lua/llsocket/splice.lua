@@ -9,7 +9,7 @@ local handle = require "llsocket.handle"
 local pipes = require "llsocket.pipe"
 local transfer = require "llsocket.transfer"
 
-ffi.cdef "int llsocket1_guarded_splice(int pipe, int sd, size_t bytes);"
+ffi.cdef "int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);"
 
 local errno, min, type, floor = ffi.errno, math.min, type, math.floor
 local is_self, not_sent = handle.self, report.not_sent
@@ -27,7 +27,7 @@ end
 
 -- The count is kept at once: the bytes have left the socket.
 local function fill(from, pipe, bytes)
-  local n, e = C.llsocket1_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
+  local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n > 0 then pipe.bytes = pipe.bytes + n end
   return n, e
 end
@@ -40,7 +40,7 @@ end
 
 -- No more than there is, since an empty pipe is waited for.
 local function drain(pipe, to, bytes)
-  local n, e = shim.llsocket1_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
+  local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
   if n < 0 then return handle.not_sent(to, e) end
   pipe.bytes = pipe.bytes - n
   return handle.sent(to, n, n < bytes)

@@ -12,9 +12,9 @@ local sockaddr = require "llsocket.sockaddr"
 local type, io_type = type, io.type
 
 ffi.cdef [[
-int llsocket1_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
-int llsocket1_guarded_send(int sd, const void *buf, size_t len, int flags);
-int llsocket1_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
+int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
+int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
 ]]
 
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
@@ -27,8 +27,8 @@ local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every resul
 
 -- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
 local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
-local c_send = quiet and C.llsocket1_send or shim.llsocket1_guarded_send
-local c_sendto = quiet and C.llsocket1_sendto or shim.llsocket1_guarded_sendto
+local c_send = quiet and C.llsocket2_send or shim.llsocket2_guarded_send
+local c_sendto = quiet and C.llsocket2_sendto or shim.llsocket2_guarded_sendto
 
 ---@class llsocket.socket
 local Socket = {}
@@ -40,19 +40,19 @@ local namelen_cell = ffi.new "uint32_t[1]"
 
 -- Answers the result, the errno and the length of the sender's name, which is asked for where there is room for one.
 local function receive(sd, buf, size, flags, name)
-  if not name then return C.llsocket1_recv(sd, buf, size, flags), errno(), 0 end
+  if not name then return C.llsocket2_recv(sd, buf, size, flags), errno(), 0 end
   namelen_cell[0] = sockaddr.SIZE
-  return C.llsocket1_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+  return C.llsocket2_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
 end
 
 -- A larger one is the call's own.  From malloc, which neither clears it nor counts it against LuaJIT's heap.
 local function read_large(sd, size, flags, name)
-  local memory = C.llsocket1_malloc(size)
+  local memory = C.llsocket2_malloc(size)
   if memory == nil then return nil, -1, ENOMEM, 0 end
-  local buf = ffi.gc(memory, C.llsocket1_free) -- should the string find no room
+  local buf = ffi.gc(memory, C.llsocket2_free) -- should the string find no room
   local n, e, namelen = receive(sd, buf, min(size, MAX_LENGTH), flags, name)
   local msg = n > 0 and ffi.string(buf, min(n, size)) or nil
-  C.llsocket1_free(ffi.gc(buf, nil))
+  C.llsocket2_free(ffi.gc(buf, nil))
   return msg, n, e, namelen
 end
 
@@ -198,7 +198,7 @@ local function descriptor(file)
     return nil, EINVAL
   end
   local state = io_type(file)
-  if state == "file" then return C.llsocket1_fileno(file) end
+  if state == "file" then return C.llsocket2_fileno(file) end
   if state then return nil, EBADF end
   check.bad(1, "sendfile", "number or file", file)
 end
@@ -224,7 +224,7 @@ function Socket:sendfile(fd, bytes, offset)
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
   if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
   if not file then return not_sent(why) end
-  local n = shim.llsocket1_sendfile(self.sd, file, offset, bytes)
+  local n = shim.llsocket2_sendfile(self.sd, file, offset, bytes)
   if n < 0 then return handle.not_sent(self, -n) end
   return handle.sent(self, n, n > 0 and n < bytes)
 end

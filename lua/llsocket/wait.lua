@@ -49,7 +49,7 @@ function M.poll(fd, direction, sec)
   if fd < 0 then return failed(EBADF) end -- poll(2) would pass over it, and wait for nothing
   cell = cell or layout.pollfd()
   cell.fd, cell.events, cell.revents = fd, EVENTS[direction], 0
-  local n, e, revents = C.llsocket1_poll(cell, 1, ms), errno(), cell.revents
+  local n, e, revents = C.llsocket2_poll(cell, 1, ms), errno(), cell.revents
   if n < 0 then return failed(e) end
   if band(revents, POLLNVAL) ~= 0 then return failed(EBADF) end
   if n == 0 and sec and sec * 1000 > LONGEST then return M.poll(fd, direction, sec - LONGEST / 1000) end

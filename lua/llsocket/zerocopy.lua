@@ -21,7 +21,7 @@ local sockopt = require "llsocket.sockopt"
 local transfer = require "llsocket.transfer"
 local tonumber, insert = tonumber, table.insert
 
-ffi.cdef "int llsocket1_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
+ffi.cdef "int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
 local errno, min, bor, band = ffi.errno, math.min, bit.bor, bit.band
 local is_self, has_empty, not_sent = handle.self, handle.has_empty, report.not_sent
@@ -119,7 +119,7 @@ end
 
 -- Reads one header at `at`; answers where the next is, and whether `r.err` is now what it carried.
 local function read_header(r, length, at)
-  if shim.llsocket1_cmsg_get(r.control, length, at, r.cell) ~= 1 then return nil end
+  if shim.llsocket2_cmsg_get(r.control, length, at, r.cell) ~= 1 then return nil end
   local level, kind, offset, size, after = r.cell[0], r.cell[1], r.cell[2], r.cell[3], r.cell[4]
   local found = is_error(level, kind) and size >= ERR_SIZE
   if found then ffi.copy(r.err, r.control + offset, ERR_SIZE) end
@@ -168,7 +168,7 @@ local function receive(sock, r)
   local header = r.header
   header.msg_name, header.msg_namelen = r.name, ffi.sizeof(layout.sockaddr_storage)
   header.msg_control, header.msg_controllen = r.control, ROOM
-  local n, e = C.llsocket1_recvmsg(sock.sd, header, QUEUE), errno()
+  local n, e = C.llsocket2_recvmsg(sock.sd, header, QUEUE), errno()
   if n < 0 then return nil, e end
   return tonumber(header.msg_controllen), n
 end

@@ -13,10 +13,14 @@
 
 static double toward(int mode, double x) {
     switch (mode) {
-    case 5: return trunc(x);
-    case 6: return ceil(x);
-    case 7: return floor(x);
-    default: return nearbyint(x);
+    case 5:
+        return trunc(x);
+    case 6:
+        return ceil(x);
+    case 7:
+        return floor(x);
+    default:
+        return nearbyint(x);
     }
 }
 
@@ -36,10 +40,14 @@ static void caught(int sig, siginfo_t *info, void *context) {
     mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
     const uint8_t *code = (const uint8_t *)m->psw.addr;
     (void)info;
-    if (code[0] == 0xb3 && code[1] == 0x5b) m->psw.addr += 4;
-    else code -= 4;
-    if (code[0] == 0xb3 && code[1] == 0x5b) divide(m, code);
-    else signal(sig, SIG_DFL);
+    if (code[0] == 0xb3 && code[1] == 0x5b)
+        m->psw.addr += 4;
+    else
+        code -= 4;
+    if (code[0] == 0xb3 && code[1] == 0x5b)
+        divide(m, code);
+    else
+        signal(sig, SIG_DFL);
 }
 
 __attribute__((constructor)) static void start(void) {

@@ -16,7 +16,9 @@
 #include <sys/syscall.h>
 #include <sys/socket.h>
 
-static const char *name_of(int error) { return error ? strerrorname_np(error) : "done"; }
+static const char *name_of(int error) {
+    return error ? strerrorname_np(error) : "done";
+}
 
 /* Sets, and reads back: as an int where it is four bytes long. */
 static void option(const char *name, int fd, int level, int opt, const void *value, socklen_t len) {
@@ -86,10 +88,17 @@ static void groups(int udp) {
 static void sends(const char *what, int udp, int level, int type, const void *data, size_t len) {
     struct sockaddr_in name;
     socklen_t size = sizeof name;
-    union { struct cmsghdr head; char bytes[256]; } control = { .bytes = "" };
+    union {
+        struct cmsghdr head;
+        char bytes[256];
+    } control = { .bytes = "" };
     struct iovec byte = { "x", 1 };
-    struct msghdr msg = { .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &byte, .msg_iovlen = 1,
-        .msg_control = &control, .msg_controllen = CMSG_SPACE(len) };
+    struct msghdr msg = { .msg_name = &name,
+                          .msg_namelen = sizeof name,
+                          .msg_iov = &byte,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = CMSG_SPACE(len) };
     getsockname(udp, (struct sockaddr *)&name, &size);
     control.head = (struct cmsghdr){ .cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(len) };
     memcpy(CMSG_DATA(&control.head), data, len);
@@ -105,10 +114,11 @@ static void receives(const char *what, int fd, size_t room) {
     close(next);
     memset(control, 0x55, sizeof control);
     recvmsg(fd, &msg, 0);
-    for (size_t i = room; i < sizeof control; i++) behind |= control[i] != 0x55;
+    for (size_t i = room; i < sizeof control; i++)
+        behind |= control[i] != 0x55;
     after = dup(0);
     printf("recvmsg of %s: MSG_CTRUNC %d, written behind the room %d, new descriptors %d\n", what,
-        (msg.msg_flags & MSG_CTRUNC) != 0, behind, after - next);
+           (msg.msg_flags & MSG_CTRUNC) != 0, behind, after - next);
 }
 
 static void messages(int udp) {
@@ -133,7 +143,8 @@ static void small_rooms(void) {
     getsockname(udp, (struct sockaddr *)&name, &size);
     sendto(udp, "x", 1, 0, (struct sockaddr *)&name, size);
     receives("IP_PKTINFO into too little", udp, CMSG_LEN(0) + 4);
-    *head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(8 * sizeof(int)) };
+    *head =
+        (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(8 * sizeof(int)) };
     socketpair(AF_UNIX, SOCK_DGRAM, 0, pair); /* CMSG_DATA is eight times descriptor 0 */
     sendmsg(pair[0], &msg, 0);
     receives("8 descriptors into room for 2", pair[1], CMSG_LEN(2 * sizeof(int)));
@@ -144,19 +155,28 @@ static void segments(void) {
     int udp = socket(AF_INET, SOCK_DGRAM, 0), to = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
     struct sockaddr_in name = v4("127.0.0.1");
     socklen_t size = sizeof name;
-    union { struct cmsghdr head; char bytes[64]; } control = { .bytes = "" };
+    union {
+        struct cmsghdr head;
+        char bytes[64];
+    } control = { .bytes = "" };
     static char data[2500], got[65536];
     struct iovec bytes = { data, sizeof data }, room = { got, sizeof got };
-    struct msghdr msg = { .msg_name = &name, .msg_namelen = size, .msg_iov = &bytes, .msg_iovlen = 1,
-        .msg_control = &control, .msg_controllen = CMSG_SPACE(sizeof(uint16_t)) };
+    struct msghdr msg = { .msg_name = &name,
+                          .msg_namelen = size,
+                          .msg_iov = &bytes,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = CMSG_SPACE(sizeof(uint16_t)) };
     bind(to, (struct sockaddr *)&name, size);
     getsockname(to, (struct sockaddr *)&name, &size);
     setsockopt(to, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
-    control.head = (struct cmsghdr){ .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) };
+    control.head =
+        (struct cmsghdr){ .cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) };
     memcpy(CMSG_DATA(&control.head), &(uint16_t){ 1000 }, sizeof(uint16_t));
     printf("sendmsg with UDP_SEGMENT: %s\n", name_of(sendmsg(udp, &msg, 0) < 0 ? errno : 0));
     memset(&control, 0, sizeof control);
-    msg = (struct msghdr){ .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    msg =
+        (struct msghdr){ .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
     memcpy(&on, recvmsg(to, &msg, MSG_DONTWAIT) < 0 ? data : (char *)CMSG_DATA(&control.head), sizeof on);
     printf("recvmsg has UDP_GRO: %d\n", on);
 }
@@ -166,9 +186,14 @@ static void refused(void) {
     int udp = socket(AF_INET, SOCK_DGRAM, 0), deaf = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
     struct sockaddr_in name = v4("127.0.0.1");
     socklen_t size = sizeof name;
-    union { struct cmsghdr head; char bytes[256]; } control = { .bytes = "" };
+    union {
+        struct cmsghdr head;
+        char bytes[256];
+    } control = { .bytes = "" };
     struct iovec room = { (char[8]){ 0 }, 8 };
-    struct msghdr msg = { .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct msghdr msg = {
+        .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
     struct sock_extended_err error = { 0 };
     bind(deaf, (struct sockaddr *)&name, size);
     getsockname(deaf, (struct sockaddr *)&name, &size);
@@ -185,9 +210,14 @@ static void packet_info(void) {
     int udp = socket(AF_INET6, SOCK_DGRAM, 0), on = 1;
     struct sockaddr_in6 name = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
     socklen_t size = sizeof name;
-    union { struct cmsghdr head; char bytes[256]; } control = { .bytes = "" };
+    union {
+        struct cmsghdr head;
+        char bytes[256];
+    } control = { .bytes = "" };
     struct iovec room = { (char[8]){ 0 }, 8 };
-    struct msghdr msg = { .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct msghdr msg = {
+        .msg_iov = &room, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
     struct in6_pktinfo info = { .ipi6_ifindex = 0 };
     setsockopt(udp, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
     bind(udp, (struct sockaddr *)&name, size);
@@ -204,8 +234,9 @@ static void packet_info(void) {
     printf("recvmsg has IPV6_TCLASS: %d\n", on);
     udp = socket(AF_INET, SOCK_DGRAM, 0);
     bind(udp, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = v4("127.0.0.1").sin_addr },
-        sizeof(struct sockaddr_in));
-    sends("IP_PKTINFO by lo", udp, IPPROTO_IP, IP_PKTINFO, &(struct in_pktinfo){ .ipi_ifindex = 1 }, sizeof(struct in_pktinfo));
+         sizeof(struct sockaddr_in));
+    sends("IP_PKTINFO by lo", udp, IPPROTO_IP, IP_PKTINFO, &(struct in_pktinfo){ .ipi_ifindex = 1 },
+          sizeof(struct in_pktinfo));
 }
 
 /* Of eight pages the first four shrink to two; write(2) tells whether the fifth can still be read. */
@@ -216,7 +247,8 @@ static void shrinks(void) {
     memset(block, 1, 8 * page);
     pipe(ends);
     syscall(SYS_mremap, block, 4 * page, 2 * page, 0, NULL); /* not t/abi/mremap.c's */
-    printf("mremap that shrinks: what lies behind is %s\n", write(ends[1], block + 4 * page, 1) == 1 ? "there" : "gone");
+    printf("mremap that shrinks: what lies behind is %s\n",
+           write(ends[1], block + 4 * page, 1) == 1 ? "there" : "gone");
 }
 
 static void interfaces(void) {

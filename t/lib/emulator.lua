@@ -8,7 +8,7 @@ local shim = require "llsocket.shim"
 require "llsocket.control" -- declares the shim's walk
 local proc = require "proc"
 
-ffi.cdef "uint32_t llsocket1_cmsg_len(uint32_t len);"
+ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
 -- A datagram socket that is connected to itself.
 local function echo()
@@ -29,11 +29,11 @@ end
 -- Receives packet info into a room that is too small for it; answers whether anything behind was written.
 local function writes_behind()
   local sock, control = echo(), ffi.new "uint64_t[64]"
-  local room = shim.llsocket1_cmsg_len(0) + 4
+  local room = shim.llsocket2_cmsg_len(0) + 4
   sock:setsockopt(L.IPPROTO_IP, L.IP_PKTINFO, "int", 1)
   sock:send "x"
   local msg, kept = message(control, room)
-  C.llsocket1_recvmsg(sock:fd(), msg, 0)
+  C.llsocket2_recvmsg(sock:fd(), msg, 0)
   sock:close()
   return kept and ffi.string(ffi.cast("char *", control) + room, 256):find "%Z" ~= nil
 end
@@ -41,16 +41,16 @@ end
 -- Whether sendmsg refuses an IP_TTL that setsockopt takes.
 local function refuses_ttl()
   local sock, control = echo(), ffi.new "uint64_t[8]"
-  local size = shim.llsocket1_cmsg_put(control, 0, L.IPPROTO_IP, L.IP_TTL, ffi.new("int[1]", 9), 4)
+  local size = shim.llsocket2_cmsg_put(control, 0, L.IPPROTO_IP, L.IP_TTL, ffi.new("int[1]", 9), 4)
   local msg, kept = message(control, size)
-  local n = C.llsocket1_sendmsg(sock:fd(), msg, 0)
+  local n = C.llsocket2_sendmsg(sock:fd(), msg, 0)
   sock:close()
   return kept and n < 0
 end
 
 -- Whether an option is none at all, be its value never so wrong.
 local function is_unknown(sock, level, opt, value)
-  local n, e = C.llsocket1_setsockopt(sock:fd(), level, opt, value, ffi.sizeof(value)), ffi.errno()
+  local n, e = C.llsocket2_setsockopt(sock:fd(), level, opt, value, ffi.sizeof(value)), ffi.errno()
   sock:close()
   return n ~= 0 and e == L.ENOPROTOOPT
 end

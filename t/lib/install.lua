@@ -23,9 +23,12 @@ if maps then print(maps:read "*a":match "(/[^\n]*/shim%.so)") end
 
 -- What a round trip prints where both were found in these folders.
 function M.expected(share, lib)
-  local out = M.version() .. " there and back\n" .. share .. "/llsocket.lua\n"
+  local out = M.release() .. " there and back\n" .. share .. "/llsocket.lua\n"
   return lib and out .. lib .. "/llsocket/shim.so\n" or out
 end
+
+-- What _VERSION says: before a release its number ends in -dev.
+function M.release() return M.read(M.source .. "/lua/llsocket.lua"):match '_VERSION = "([^"]+)"' end
 
 -- The release that meson.build names.
 function M.version() return M.read(M.source .. "/meson.build"):match "version: '([%d.]+)'" end

@@ -9,7 +9,7 @@ local function count(top)
   collectgarbage(); collectgarbage()
   local n = 0
   for fd = 0, top or TOP do
-    if shim.llsocket1_fcntl(fd, F_GETFD, 0) >= 0 then n = n + 1 end
+    if shim.llsocket2_fcntl(fd, F_GETFD, 0) >= 0 then n = n + 1 end
   end
   return n
 end

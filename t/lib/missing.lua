@@ -9,7 +9,7 @@ local M = {
   nosignal = not L.MSG_NOSIGNAL and "without MSG_NOSIGNAL a send blocks SIGPIPE by calls of its own" or nil,
   mmsg = not (L.MSG_WAITFORONE and L.MSG_NOSIGNAL) and "without recvmmsg and sendmmsg each message is a call" or nil,
   splice = not L.SPLICE_F_MOVE and "there is no splice(2)" or nil,
-  sendfile = shim.llsocket1_sendfile(0, -1, 0, 1) == -L.ENOSYS and "there is no sendfile(2)" or nil,
+  sendfile = shim.llsocket2_sendfile(0, -1, 0, 1) == -L.ENOSYS and "there is no sendfile(2)" or nil,
 }
 
 -- Skips all `n` tests of a file that cannot do without.

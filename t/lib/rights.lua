@@ -7,7 +7,7 @@ require "llsocket.fcntl" -- declares the shim's fcntl
 ffi.cdef [[
 int llsocket_t_pipe(int *fds) __asm__("pipe");
 int llsocket_t_eventfd(unsigned int n, int flags) __asm__("eventfd");
-uint32_t llsocket1_cmsg_len(uint32_t len);
+uint32_t llsocket2_cmsg_len(uint32_t len);
 ]]
 
 local C = ffi.C
@@ -30,7 +30,7 @@ end
 function M.open()
   local out = {}
   for fd = 0, M.TOP do
-    if shim.llsocket1_fcntl(fd, L.F_GETFD, 0) >= 0 then out[#out + 1] = fd end
+    if shim.llsocket2_fcntl(fd, L.F_GETFD, 0) >= 0 then out[#out + 1] = fd end
   end
   return table.concat(out, " "), #out
 end
@@ -42,10 +42,10 @@ function M.settled()
 end
 
 -- Whether a number is in use.
-function M.is_open(fd) return shim.llsocket1_fcntl(fd, L.F_GETFD, 0) >= 0 end
+function M.is_open(fd) return shim.llsocket2_fcntl(fd, L.F_GETFD, 0) >= 0 end
 
 -- The length of a header with `n` bytes of data, as CMSG_LEN has it.
-function M.cmsg_len(n) return shim.llsocket1_cmsg_len(n) end
+function M.cmsg_len(n) return shim.llsocket2_cmsg_len(n) end
 
 -- A message that carries one descriptor n times.
 function M.message(fd, n, data)

@@ -81,20 +81,20 @@ end
 -- Descriptors by number, without the library.
 function M.close(fd) return C.llsocket_t_rawclose(fd) == 0 end
 
-function M.is_open(fd) return shim.llsocket1_fcntl(fd, K.F_GETFD, 0) >= 0 end
+function M.is_open(fd) return shim.llsocket2_fcntl(fd, K.F_GETFD, 0) >= 0 end
 
-function M.is_cloexec(fd) return bit.band(shim.llsocket1_fcntl(fd, K.F_GETFD, 0), K.FD_CLOEXEC) ~= 0 end
+function M.is_cloexec(fd) return bit.band(shim.llsocket2_fcntl(fd, K.F_GETFD, 0), K.FD_CLOEXEC) ~= 0 end
 
-function M.is_nonblock(fd) return bit.band(shim.llsocket1_fcntl(fd, K.F_GETFL, 0), K.O_NONBLOCK) ~= 0 end
+function M.is_nonblock(fd) return bit.band(shim.llsocket2_fcntl(fd, K.F_GETFL, 0), K.O_NONBLOCK) ~= 0 end
 
 -- Copies a descriptor to the first free number from `least`, without close-on-exec.
-function M.copy(fd, least) return shim.llsocket1_fcntl(fd, K.F_DUPFD, least or 0) end
+function M.copy(fd, least) return shim.llsocket2_fcntl(fd, K.F_DUPFD, least or 0) end
 
 -- Sets O_NONBLOCK behind the library's back.
 function M.set_nonblock(fd, on)
-  local flags = shim.llsocket1_fcntl(fd, K.F_GETFL, 0)
+  local flags = shim.llsocket2_fcntl(fd, K.F_GETFL, 0)
   flags = on and bit.bor(flags, K.O_NONBLOCK) or bit.band(flags, bit.bnot(K.O_NONBLOCK))
-  assert(shim.llsocket1_fcntl(fd, K.F_SETFL, flags) == 0)
+  assert(shim.llsocket2_fcntl(fd, K.F_SETFL, flags) == 0)
 end
 
 function M.getuid() return C.llsocket_t_getuid() end

@@ -28,7 +28,7 @@ local function found_by_loader(tree)
   local config = install.write(net.tmpdir() .. "/config.lua", ('rocks_trees = { { name = "one", root = "%s" } }\n'):format(tree))
   local text = install.round_trip(("LUAROCKS_CONFIG='%s' LUA_CPATH=/none/?.so LUA_INIT='require \"luarocks.loader\"'")
     :format(config))
-  T.is(text:match "^[^\n]*\n", version .. " there and back\n", "luarocks.loader finds it, too")
+  T.is(text:match "^[^\n]*\n", install.release() .. " there and back\n", "luarocks.loader finds it, too")
 end
 
 local function removed(dir, tree)

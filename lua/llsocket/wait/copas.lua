@@ -13,9 +13,9 @@ local owner = require "llsocket.owner"
 local waiting = require "llsocket.wait"
 local next, pairs, setmetatable, max = next, pairs, setmetatable, math.max
 
-ffi.cdef "double llsocket1_now(void);"
+ffi.cdef "double llsocket2_now(void);"
 
-local now = shim.llsocket1_now
+local now = shim.llsocket2_now
 local EBADF, EINVAL = const.EBADF, const.EINVAL
 local SELECTABLE = luasocket._SETSIZE or 1024
 local PRECISION = 0.1

@@ -12,9 +12,9 @@ local waiting = require "llsocket.wait"
 local error, ipairs, pairs, pcall, select, tostring = error, ipairs, pairs, pcall, select, tostring
 local type, unpack, create, traceback = type, unpack, coroutine.create, debug.traceback
 
-ffi.cdef "double llsocket1_now(void);"
+ffi.cdef "double llsocket2_now(void);"
 
-local now = shim.llsocket1_now
+local now = shim.llsocket2_now
 local floor, max, min = math.floor, math.max, math.min
 local resume, yield = coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINTR, ENOENT = const.EBADF, const.EBUSY, const.EINTR, const.ENOENT

@@ -7,9 +7,9 @@ local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local waiting = require "llsocket.wait"
 
-ffi.cdef "double llsocket1_now(void);"
+ffi.cdef "double llsocket2_now(void);"
 
-local now = shim.llsocket1_now
+local now = shim.llsocket2_now
 local max, min = math.max, math.min
 local SHORTEST, LONGEST = 0.001, 0.05
 

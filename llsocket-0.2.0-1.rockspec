@@ -1,9 +1,9 @@
 -- For LuaRocks: `luarocks --lua-version 5.1 make` in this folder builds and installs the library; see doc/install.md.
 package = "llsocket"
-version = "0.1.0-1"
+version = "0.2.0-1"
 source = {
-  url = "file://llsocket-0.1.0.tar.gz", -- made by `meson dist --formats gztar`; a source rock carries it
-  dir = "llsocket-0.1.0",
+  url = "file://llsocket-0.2.0.tar.gz", -- made by `meson dist --formats gztar`; a source rock carries it
+  dir = "llsocket-0.2.0",
 }
 description = {
   summary = "The whole BSD socket API for LuaJIT",
