@@ -69,18 +69,17 @@ EXPORT const char *llsocket2_strerror(int errnum, char *buf, size_t size) {
 EXPORT int llsocket2_signalfd(const int32_t *signals, int count) {
 #ifdef __linux__
     sigset_t set, old;
-    int i, rc, fd;
+    int i, fd, error;
     sigemptyset(&set);
     for (i = 0; i < count; i++) {
         if (sigaddset(&set, signals[i]) != 0) return -1;
     }
-    rc = pthread_sigmask(SIG_BLOCK, &set, &old);
-    if (rc != 0) return errno = rc, -1;
+    if (THREAD_SIGMASK(SIG_BLOCK, &set, &old) != 0) return -1;
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd >= 0) return fd;
-    rc = errno;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return errno = rc, -1;
+    error = errno;
+    THREAD_SIGMASK(SIG_SETMASK, &old, NULL);
+    return errno = error, -1;
 #else
     (void)signals, (void)count;
     return errno = ENOSYS, -1;

@@ -60,7 +60,7 @@ struct guard {
 static void block(struct guard *guard) {
     sigemptyset(&guard->pipe);
     sigaddset(&guard->pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &guard->pipe, &guard->old);
+    THREAD_SIGMASK(SIG_BLOCK, &guard->pipe, &guard->old);
     guard->before = sigismember(&guard->old, SIGPIPE) == 1 && is_pending();
 }
 
@@ -68,7 +68,7 @@ static void block(struct guard *guard) {
 static int unblock(const struct guard *guard, int n, size_t wanted) {
     int saved = errno, may_have = (n < 0 && saved == EPIPE) || (n > 0 && (size_t)n < wanted), sig;
     if (may_have && !guard->before && is_pending()) sigwait(&guard->pipe, &sig);
-    pthread_sigmask(SIG_SETMASK, &guard->old, NULL);
+    THREAD_SIGMASK(SIG_SETMASK, &guard->old, NULL);
     errno = saved;
     return n;
 }

@@ -21,6 +21,14 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+/* Sets this thread's signal mask.  glibc before 2.32 has pthread_sigmask in libpthread only, which LuaJIT is not linked
+ * with.  On Linux sigprocmask is the same system call, and every libc has it. */
+#ifdef __linux__
+#define THREAD_SIGMASK sigprocmask
+#else
+#define THREAD_SIGMASK pthread_sigmask
+#endif
+
 /* Raised with every incompatible change; every exported name carries it, and so does every name that Lua
  * declares, so that two versions of the library can live in one process. */
 #define LLSOCKET_ABI 2
