@@ -68,8 +68,9 @@ build = {
     ["llsocket.wait.luv"] = "lua/llsocket/wait/luv.lua",
     ["llsocket.wait.nginx"] = "lua/llsocket/wait/nginx.lua",
     ["llsocket.zerocopy"] = "lua/llsocket/zerocopy.lua",
+    ["llsocket.renamed"] = "lua/llsocket/renamed.lua",
     ["llsocket.shim"] = {
-      sources = { "csrc/facts.c", "csrc/macros.c", "csrc/sendfile.c", "csrc/tcpinfo.c" },
+      sources = { "csrc/facts.c", "csrc/macros.c", "csrc/renamed.c", "csrc/sendfile.c", "csrc/tcpinfo.c" },
       incdirs = { "csrc" },
     },
   },

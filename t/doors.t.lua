@@ -1,6 +1,6 @@
 -- doors: a module may require only modules of a lower floor, and only shim and libc load and declare.
 local FLOOR = {
-  shim = 0, libc = 0,
+  shim = -2, renamed = -1, libc = 0,
   const = 1, layout = 1, check = 1,
   later = 2, memory = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,

@@ -6,7 +6,9 @@
 -- errno can be read.  Callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
 -- The count of recvmmsg and sendmmsg is an unsigned int on Linux and a size_t on the BSDs: as the latter it is both.
 -- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
+-- The FFI binds by name: a function that headers give another symbol wants a line in renamed.lua, too.
 local ffi = require "ffi"
+local shim = require "llsocket.shim"
 
 ffi.cdef [[
 int llsocket2_socket(int domain, int type, int protocol) __asm__("socket");
@@ -71,6 +73,7 @@ int llsocket2_fileno(void *file) __asm__("fileno");
 void *llsocket2_malloc(size_t size) __asm__("malloc");
 void llsocket2_free(void *memory) __asm__("free");
 void llsocket2_memmove(void *to, const void *from, size_t size) __asm__("memmove");
+extern const int llsocket2_renames;
 ]]
 
-return ffi.C
+return shim.llsocket2_renames == 0 and ffi.C or require "llsocket.renamed"
