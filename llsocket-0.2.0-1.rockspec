@@ -54,6 +54,7 @@ build = {
     ["llsocket.poll"] = "lua/llsocket/poll.lua",
     ["llsocket.pollset"] = "lua/llsocket/pollset.lua",
     ["llsocket.readiness"] = "lua/llsocket/readiness.lua",
+    ["llsocket.shortage"] = "lua/llsocket/shortage.lua",
     ["llsocket.sockaddr"] = "lua/llsocket/sockaddr.lua",
     ["llsocket.socket"] = "lua/llsocket/socket.lua",
     ["llsocket.sockopt"] = "lua/llsocket/sockopt.lua",

@@ -2,7 +2,7 @@
 local FLOOR = {
   shim = -2, renamed = -1, libc = 0,
   const = 1, layout = 1, check = 1,
-  later = 2, memory = 2, errno = 2, readiness = 2, gai = 3,
+  later = 2, memory = 2, shortage = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
   addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
   device = 5, inet = 5, unix = 5,

@@ -7,7 +7,7 @@ local net = require "net"
 local signals = require "signals"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(41)
+local T = require("tap").plan(59)
 local before = leak.count()
 local socket = L.socket
 
@@ -124,6 +124,60 @@ for _, family in ipairs { "unix", "seqpacket", "inet6" } do
   T.is(tostring(s:getsockname()), tostring(there), family .. ": the own address is the listener's")
   s:close()
 end
+-- the peer's address, by the same call
+local peer = L.unix.getaddrinfo("/to/be/overwritten", L.SOCK_DGRAM)[1]
+clients[#clients + 1] = listener
+listener, ai = net.listener(L.AF_INET, true)
+T.is(select("#", listener:accept(nil, peer)), 4, "where nothing waits, an address to overwrite changes nothing of the answer")
+T.is(peer:addr(), "/to/be/overwritten", "and stays as it is")
+clients[#clients + 1] = dial(ai)
+s = assert(listener:accept(false, peer))
+T.is(s:nonblock(), false, "beside an address the first argument means what it meant")
+T.is(tostring(peer), tostring(s:getpeername()), "the address is the peer's")
+T.is(peer, s:getpeername(), "in all that it is: family, type and bytes")
+T.is(peer:protocol(), L.IPPROTO_TCP, "and protocol")
+s:close()
+
+local lost = dial(ai)
+local its_name = lost:getsockname()
+lost:linger(0)
+lost:close()
+listener:recvable(5)
+s = listener:accept(nil, peer)
+if s then
+  T.is(select(3, s:getpeername()), L.ENOTCONN, "of a connection that was reset in the queue getpeername knows nothing")
+  T.is(tostring(peer), tostring(its_name), "accept does")
+  s:close()
+else
+  T.skip(2, "this system accepts no connection that was reset")
+end
+
+for _, case in ipairs { { L.AF_UNIX, "unix:" }, { L.AF_INET6, "[::1]:" } } do
+  local family, shows = case[1], case[2]
+  local ok, l, there = pcall(function()
+    if family == L.AF_INET6 then return net.listener(family) end
+    local l = assert(socket.new(L.unix.getaddrinfo("", L.SOCK_STREAM)[1]))
+    assert(not l:bind() and not l:listen())
+    return l, l:getsockname()
+  end)
+  if ok then
+    clients[#clients + 1], clients[#clients + 2] = l, dial(there)
+    s = assert(l:accept(nil, peer))
+    T.is(peer:family(), family, "an address takes the peer's family")
+    T.is(tostring(peer):sub(1, #shows), shows, "and reads as one: " .. shows)
+    T.is(tostring(peer), tostring(s:getpeername()), "as getpeername tells it")
+    s:close()
+  else
+    T.skip(3, "no IPv6 on the loopback")
+  end
+end
+T.is(select("#", listener:accept(nil, nil)), 4, "nil stands for no address")
+for _, wrong in ipairs { "127.0.0.1", 1, {} } do
+  local raised, text = pcall(listener.accept, listener, nil, wrong)
+  T.is(not raised and text:match "bad argument.*", ("bad argument #2 to 'accept' (llsocket.addrinfo expected, got %s)"):format(type(wrong)),
+    "accept(nil, " .. type(wrong) .. ") raises")
+end
+
 listener:close()
 for _, sock in ipairs(clients) do sock:close() end
 T.is(leak.count(), before, "no descriptor is left")

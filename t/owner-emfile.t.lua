@@ -5,9 +5,10 @@ local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(13)
+local T = require("tap").plan(30)
 local before = leak.count()
-local socket = L.socket
+local socket, pipe, poll = L.socket, L.pipe, L.poll
+assert(poll.new "poll"):close() -- its module is read
 local ai = net.addr()
 local listener, there = net.listener(L.AF_INET, true)
 
@@ -37,7 +38,16 @@ local WAYS = {
   { "pair", function() return socket.pair(L.SOCK_STREAM) end },
   { "dup", function() return listener:dup() end },
   { "accept", function() return listener:accept() end },
+  { "pipe", function() return pipe.new() end },
+  { "poller", function() return poll.new() end },
+  { "a poller over poll(2)", function() return poll.new "poll" end },
+  { "timer", function() return poll.timer(1) end },
+  { "signal", function() return poll.signal(10) end },
+  { "child", function() return poll.child(proc.getpid()) end },
+  { "getifaddrs", function() return L.device.getifaddrs() end },
 }
+local TWO = { pair = true, pipe = true, poller = true } -- descriptors that it makes
+local NONE = { getifaddrs = true } -- it keeps none
 
 -- Fails where a way does not answer EMFILE in its own shape.
 local function refused(way, first, second, third, fourth)
@@ -67,14 +77,14 @@ local function nothing_to_collect(way, call)
   local kept = fill()
   for _ = 1, 50 do refused(way, call()) end
   kept[1]:close()
-  if way == "pair" then
-    refused(way, call()) -- room for one half
+  if TWO[way] then
+    refused(way, call()) -- room for one
     is(full(), false, "the half that was made is closed")
     kept[2]:close()
   end
   local got = call()
   is(got ~= nil, true, way .. " once there is room")
-  is(full(), true, "no descriptor left over")
+  is(full(), not NONE[way], "no descriptor left over")
 end
 
 local function drop() assert(socket.new(ai)) end
@@ -107,17 +117,70 @@ starved("a running collector runs on", function()
   is(collectgarbage "isrunning", true, "running")
 end)
 
-starved("descriptors are collected for at most once a second, and again later", function()
+-- Counts the collections that fn brings about with a collector that stands; answers also how many seconds it took.
+local function collections(fn)
+  collectgarbage "stop"
+  collectgarbage()
+  local count, start = 0, sys.clock()
+  local function arm()
+    getmetatable(newproxy(true)).__gc = function()
+      count = count + 1
+      arm()
+    end
+  end
+  arm()
+  fn()
+  return count, sys.clock() - start
+end
+
+starved("with 16 descriptors made since, garbage is collected at once, however often", function()
+  for _, way in ipairs(WAYS) do
+    if way[1] ~= "accept" then
+      for i = 1, 500 do
+        local got, err = way[2]()
+        if not got then error(("%s, the %dth: %s"):format(way[1], i, err)) end
+      end
+    end
+  end
+end)
+
+starved("with fewer made since, at most once a second, and again later", function()
   local quiet, peer = net.pair()
-  fill_with_garbage()
+  local kept = fill()
+  local function renew()
+    for i = 1, 3 do kept[i] = nil end
+  end
+  collectgarbage "stop"
+  renew()
+  kept[1] = assert(socket.new(ai))
+  kept[2], kept[3] = assert(socket.new(ai)), assert(socket.new(ai))
   local start = sys.clock()
-  is(socket.new(ai) ~= nil, true, "the first time")
-  fill_with_garbage()
+  renew()
   local _, _, e = socket.new(ai)
   if sys.clock() - start < 1 then is(e, L.EMFILE, "a second time at once") end
   is(quiet:recvable(2.1), false, "waiting")
   is(socket.new(ai) ~= nil, true, "a second time later")
   peer:close()
+end)
+
+starved("10,000 accepts that fail with a heap of 200 MB collect at most once a second", function()
+  local heap, kept = {}, fill()
+  for i = 1, 800000 do heap[i] = ("x"):rep(220) .. i end
+  is(collectgarbage "count" > 200000, true, "the heap")
+  local count, seconds = collections(function()
+    for _ = 1, 10000 do refused("accept", listener:accept()) end
+  end)
+  is(#heap + #kept > 8e5 and count <= 1 + seconds, true, ("%d collections in %.1f s"):format(count, seconds))
+end)
+
+starved("a call that fails counts as no descriptor made", function()
+  local kept = fill()
+  local count, seconds = collections(function()
+    for _ = 1, 40 do
+      for _, way in ipairs(WAYS) do refused(way[1], way[2]()) end
+    end
+  end)
+  is(#kept > 0 and count <= 1 + seconds, true, ("%d collections in %.1f s"):format(count, seconds))
 end)
 
 -- accept: the connection waits until there is room

@@ -11,6 +11,7 @@ local descriptor = require "llsocket.descriptor"
 local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local owner = require "llsocket.owner"
+local shortage = require "llsocket.shortage"
 local sockaddr = require "llsocket.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
 local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min, table.concat
@@ -366,7 +367,7 @@ local fd_ptr = ffi.typeof "int32_t *"
 local function own(fds, i)
   local fd = fds[i]
   local object = owner.shell(fd, nil, true) or descriptor.new()
-  object.sd, fds[i] = fd, -1
+  object.sd, fds[i], shortage.made = fd, -1, shortage.made + 1
   return object
 end
 

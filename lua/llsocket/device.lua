@@ -8,6 +8,7 @@ local layout = require "llsocket.layout"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local interface = require "llsocket.interface"
+local shortage = require "llsocket.shortage"
 local ipairs, tonumber, concat, insert = ipairs, tonumber, table.concat, table.insert
 
 ffi.cdef "int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
@@ -117,7 +118,10 @@ local M = {}
 ---@return integer? errno  ENOMEM, EMFILE
 function M.getifaddrs()
   local rc, e, head = C.llsocket2_getifaddrs(list_cell), errno(), list_cell[0]
-  if rc ~= 0 then return failed(e) end
+  if rc ~= 0 then
+    if shortage.collected(e) then return M.getifaddrs() end
+    return failed(e)
+  end
   local list = ffi.gc(head, C.llsocket2_freeifaddrs) -- should memory run out on the way
   local state = { links = {}, order = {} }
   each(list, add_link, state)

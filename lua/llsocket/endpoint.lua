@@ -65,13 +65,13 @@ function Socket:connect(ai)
 end
 
 --- Listens for connections; see listen(2).
----@param backlog? integer  connections that may wait, 1 to 2^31-1; the default is SOMAXCONN
+---@param backlog? integer  connections that may wait, 0 to 2^31-1; the default is SOMAXCONN
 ---@return string? err
 ---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EBADF once closed
 function Socket:listen(backlog)
   is_self(self, "listen")
   if type(backlog) == "nil" then backlog = const.SOMAXCONN end
-  if not check.int(backlog, 1, "listen") or backlog < 1 then return refused(EINVAL) end
+  if not check.int(backlog, 1, "listen") or backlog < 0 then return refused(EINVAL) end
   local rc, e = C.llsocket2_listen(self.sd, backlog), errno()
   if rc ~= 0 then return refused(e) end
 end

@@ -9,6 +9,7 @@ local const = require "llsocket.const"
 local descriptor = require "llsocket.descriptor"
 local layout = require "llsocket.layout"
 local readiness = require "llsocket.readiness"
+local shortage = require "llsocket.shortage"
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
@@ -28,9 +29,13 @@ local M = { MOST = MOST, available = const.EPOLLIN ~= nil }
 ---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
-  local fd, e = C.llsocket2_epoll_create1(const.EPOLL_CLOEXEC), errno()
-  if fd < 0 then return nil, e end
-  owner.sd = fd
+  local e
+  owner.sd, e = C.llsocket2_epoll_create1(const.EPOLL_CLOEXEC), errno()
+  if owner.sd < 0 then
+    if shortage.collected(e) then return M.new() end
+    return nil, e
+  end
+  shortage.made = shortage.made + 1
   return { owner = owner, events = events_t() }
 end
 

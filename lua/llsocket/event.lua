@@ -10,6 +10,7 @@ local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
 local layout = require "llsocket.layout"
 local report = require "llsocket.errno"
+local shortage = require "llsocket.shortage"
 local select, tonumber, type, max = select, tonumber, type, math.max
 
 ffi.cdef [[
@@ -111,10 +112,17 @@ function Event:close()
   if e then return report.refused(e) end
 end
 
--- Gives a new descriptor, or the errno of its birth, to an object.
-local function born(event, fd, e)
-  if fd < 0 then return failed(e) end
-  event.sd = fd
+-- Makes an object with the descriptor that a call answers; nil and the errno.  The object has it in the statement of the
+-- call: a debug hook that raises any later would leave a descriptor that nobody owns.
+local function born(kind, call, first, second)
+  local event = new(kind)
+  local e
+  event.sd, e = call(first, second), errno()
+  if event.sd < 0 then
+    if shortage.collected(e) then return born(kind, call, first, second) end
+    return nil, e
+  end
+  shortage.made = shortage.made + 1
   return event
 end
 
@@ -143,14 +151,12 @@ function M.timer(seconds, interval)
   check.number(interval, 2, "timer")
   if not (is_time(seconds) and is_time(interval)) then return failed(EINVAL) end
   if not const.TFD_CLOEXEC then return failed(ENOSYS) end
-  local event = new(TIMER)
   local flags = bit.bor(const.TFD_CLOEXEC, const.TFD_NONBLOCK)
-  local fd, e = C.llsocket2_timerfd_create(const.CLOCK_MONOTONIC, flags), errno()
-  if fd < 0 then return failed(e) end
-  event.sd = fd
+  local event, e = born(TIMER, C.llsocket2_timerfd_create, const.CLOCK_MONOTONIC, flags)
+  if not event then return failed(e) end
   set_time(timer_cell.it_value, max(seconds, 1e-9))
   set_time(timer_cell.it_interval, interval)
-  local rc, why = C.llsocket2_timerfd_settime(fd, 0, timer_cell, nil), errno()
+  local rc, why = C.llsocket2_timerfd_settime(event.sd, 0, timer_cell, nil), errno()
   if rc == 0 then return event end
   event:close()
   return failed(why)
@@ -172,10 +178,12 @@ function M.signal(signal, ...)
     if not check.int(list[i], i, "signal") or n > 64 then return failed(EINVAL) end
     signals_cell[i - 1] = list[i]
   end
-  local event = new(SIGNAL)
-  local fd, e = shim.llsocket2_signalfd(signals_cell, n), errno()
-  return born(event, fd, e)
+  local event, e = born(SIGNAL, shim.llsocket2_signalfd, signals_cell, n)
+  if not event then return failed(e) end
+  return event
 end
+
+local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
 
 --- Makes a child's end something to wait for; see pidfd_open(2).
 ---@param pid integer  of a child that nobody can have collected yet
@@ -184,20 +192,24 @@ end
 ---@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS where the system has none
 function M.child(pid)
   if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
-  local event = new(CHILD)
-  local fd, e = shim.llsocket2_pidfd(pid), errno()
-  return born(event, fd, e)
+  local event, e = born(CHILD, pidfd, pid)
+  if not event then return failed(e) end
+  return event
 end
 
 -- Where there is no eventfd a pipe wakes: its other end belongs to the first.
 local others = setmetatable({}, { __mode = "k" })
 local pipe_cell = ffi.new "int[2]"
 
-local function pipe_waker(event)
-  local other = descriptor.new()
+local function pipe_waker()
+  local event, other = new(WAKER), descriptor.new()
   local rc, e, read_end, write_end = C.llsocket2_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
-  if rc < 0 then return nil, e end
-  event.sd, other.sd, others[event] = read_end, write_end, other
+  if rc < 0 then
+    if shortage.collected(e) then return pipe_waker() end
+    return nil, e
+  end
+  event.sd, other.sd = read_end, write_end
+  shortage.made, others[event] = shortage.made + 2, other
   e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)
     or fcntl.set_cloexec(write_end, true) or fcntl.set_nonblock(write_end, true)
   if e then return nil, e end
@@ -208,12 +220,8 @@ end
 ---@return llsocket.event? waker
 ---@return integer? errno  EMFILE
 function M.waker()
-  local event = new(WAKER)
-  if not const.EFD_CLOEXEC then return pipe_waker(event) end
-  local fd, e = C.llsocket2_eventfd(0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK)), errno()
-  if fd < 0 then return nil, e end
-  event.sd = fd
-  return event
+  if not const.EFD_CLOEXEC then return pipe_waker() end
+  return born(WAKER, C.llsocket2_eventfd, 0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK))
 end
 
 --- Tells the descriptor to write to.

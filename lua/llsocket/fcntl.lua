@@ -102,11 +102,12 @@ end
 
 --- Duplicates a descriptor, close-on-exec where the system can; see fcntl(2).
 ---@param fd integer
----@return integer sd  -1 when it failed
----@return integer errno
-local function duplicate(fd)
-  local sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
-  return sd, e
+---@param owner llsocket.socket  gets the number at once, -1 when it failed
+---@return integer? errno
+local function duplicate(fd, owner)
+  local e
+  owner.sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
+  if owner.sd < 0 then return e end
 end
 
 ---@class llsocket.socket

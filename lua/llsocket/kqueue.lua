@@ -10,6 +10,7 @@ local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.fcntl"
 local layout = require "llsocket.layout"
 local readiness = require "llsocket.readiness"
+local shortage = require "llsocket.shortage"
 local tonumber, floor = tonumber, math.floor
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
@@ -29,10 +30,14 @@ local cell, time_cell = layout.kevent(), layout.timespec()
 ---@return integer? errno  EMFILE
 function M.new()
   local owner = descriptor.new()
-  local fd, e = C.llsocket2_kqueue(), errno()
-  if fd < 0 then return nil, e end
-  owner.sd = fd
-  e = fcntl.set_cloexec(fd, true)
+  local e
+  owner.sd, e = C.llsocket2_kqueue(), errno()
+  if owner.sd < 0 then
+    if shortage.collected(e) then return M.new() end
+    return nil, e
+  end
+  shortage.made = shortage.made + 1
+  e = fcntl.set_cloexec(owner.sd, true)
   if e then return nil, e end
   return { owner = owner, events = events_t(), at = {} }
 end

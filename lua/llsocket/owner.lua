@@ -9,14 +9,16 @@ local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
 local fcntl = require "llsocket.fcntl"
 local handle = require "llsocket.handle"
+local shortage = require "llsocket.shortage"
+local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
-local collectgarbage, type, os_time = collectgarbage, type, os.time
+local type = type
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
 local is_self, failed, refused = handle.self, report.failed, report.refused
 local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
-local EINVAL, EBADF, EMFILE, ENFILE = const.EINVAL, const.EBADF, const.EMFILE, const.ENFILE
-local ECONNABORTED = const.ECONNABORTED
+local collected = shortage.collected
+local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -33,25 +35,10 @@ local function take()
   return sock
 end
 
-local last -- when the collector was last run for descriptors
-
--- The collector does not see descriptors: when they run out, unreachable sockets may hold many.  At most
--- once a second, since a full collection on every failing accept would stall the process; a clock of whole
--- seconds wants a gap of two.  A collector that the user had stopped is stopped again.
-local function collected(e)
-  if e ~= EMFILE and e ~= ENFILE then return false end
-  local now = os_time()
-  if last and now >= last and now - last < 2 then return false end
-  last = now
-  local running = collectgarbage "isrunning"
-  collectgarbage()
-  if not running then collectgarbage "stop" end
-  return true
-end
-
--- Gives a descriptor to the object that was made for it.
-local function adopt(sock, sd, domain, socktype, proto, nonblock)
-  sock.sd, sock.domain, sock.type, sock.proto = sd, domain, band(socktype, bnot(bor(CLOEXEC, NONBLOCK))), proto
+-- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
+-- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
+local function describe(sock, domain, socktype, proto, nonblock)
+  sock.domain, sock.type, sock.proto = domain, band(socktype, bnot(bor(CLOEXEC, NONBLOCK))), proto
   sock.kind, sock.home = sock.type, domain
   sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   return sock
@@ -75,14 +62,16 @@ local function new(ai, nonblock)
   check.boolean(nonblock, 2, "new")
   local sock = take()
   local flags = bor(ai.type, CLOEXEC, nonblock and NONBLOCK or 0)
-  local sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno()
-  if sd < 0 then
+  local e
+  sock.sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno()
+  if sock.sd < 0 then
     spare = sock
     if collected(e) then return new(ai, nonblock) end
     return failed(e)
   end
-  adopt(sock, sd, ai.domain, ai.type, ai.proto, nonblock)
-  e = settle(sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
+  shortage.made = shortage.made + 1
+  describe(sock, ai.domain, ai.type, ai.proto, nonblock)
+  e = settle(sock.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
   if e then return discard(sock, e) end
   handle.names[sock] = ai
   return sock
@@ -112,8 +101,10 @@ local function pair(socktype, nonblock, protocol)
     if collected(e) then return pair(socktype, nonblock, protocol) end
     return failed(e)
   end
-  adopt(a, first, domain, socktype, proto, nonblock)
-  adopt(b, second, domain, socktype, proto, nonblock)
+  a.sd, b.sd = first, second
+  shortage.made = shortage.made + 2
+  describe(a, domain, socktype, proto, nonblock)
+  describe(b, domain, socktype, proto, nonblock)
   e = settle(a.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0) or settle(b.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
   if not e then return { a, b } end
   discard(a, e)
@@ -172,7 +163,7 @@ local function shell(fd, nonblock, as_is)
   if not domain then return nil, socktype, proto end
   local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
-  return adopt(sock, -1, domain, socktype, proto, nonblocking)
+  return describe(sock, domain, socktype, proto, nonblocking)
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
@@ -219,16 +210,17 @@ function Socket:dup(ai)
   is_self(self, "dup")
   check.optional(addrinfo.arg, ai, 1, "dup")
   local sock = take()
-  local sd, e = fcntl.duplicate(self.sd)
-  if sd < 0 then
+  local e = fcntl.duplicate(self.sd, sock)
+  if e then
     spare = sock
     if collected(e) then return self:dup(ai) end
     return failed(e)
   end
+  shortage.made = shortage.made + 1
   local from = ai or self
-  adopt(sock, sd, from.domain, from.type, from.proto, self.nonblocking)
+  describe(sock, from.domain, from.type, from.proto, self.nonblocking)
   sock.kind, sock.home, sock.ifindex = self.kind, self.home, self.ifindex
-  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sd, true)
+  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
   return sock
@@ -241,30 +233,55 @@ local function accept(sd, flags)
   return C.llsocket2_accept(sd, nil, nil)
 end
 
+local function accept_named(sd, ai, flags)
+  if has_accept4 then return C.llsocket2_accept4(sd, ai, namelen_cell, flags) end
+  return C.llsocket2_accept(sd, ai, namelen_cell)
+end
+
+-- Gives `sock` the new connection and `ai` its peer's address; answers the errno.  macOS tells none of a peer that is gone.
+local function accept_from(listener, sock, flags, ai)
+  namelen_cell[0] = sockaddr.SIZE
+  local e, namelen
+  sock.sd, e, namelen = accept_named(listener.sd, ai, flags), errno(), namelen_cell[0]
+  if sock.sd < 0 then return e end
+  ai.domain, ai.type, ai.proto = namelen > 0 and ai.name.any.ss_family or listener.home, listener.kind, listener.proto
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return e
+end
+
 --- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket, for as long as rcvtimeo
 --- allows.  Allocates the object.
 ---@param nonblock? boolean  for the new socket; the default is what llsocket last set or read on this one
+---@param ai? llsocket.addrinfo  to overwrite with the peer's address, which is known even where the peer has reset the
+---connection meanwhile; the default is not to ask
 ---@return llsocket.socket? sock
 ---@return string? err
 ---@return boolean? again  true: nothing waits, interrupted, or the connection died in the queue
 ---@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, EINVAL: it does not listen; EBADF once closed
-function Socket:accept(nonblock)
+function Socket:accept(nonblock, ai)
   is_self(self, "accept")
   check.boolean(nonblock, 1, "accept")
+  check.optional(addrinfo.arg, ai, 2, "accept")
   if nonblock == nil then nonblock = self.nonblocking end
-  local sock = take()
-  local sd, e = accept(self.sd, bor(CLOEXEC, nonblock and NONBLOCK or 0)), errno()
-  if sd < 0 then
+  local sock, flags = take(), bor(CLOEXEC, nonblock and NONBLOCK or 0)
+  local e
+  if ai then
+    e = accept_from(self, sock, flags, ai)
+  else
+    sock.sd, e = accept(self.sd, flags), errno()
+  end
+  if sock.sd < 0 then
     spare = sock
-    if collected(e) then return self:accept(nonblock) end
+    if collected(e) then return self:accept(nonblock, ai) end
     self.waits = handle.READ
     return report.not_accepted(e)
   end
-  adopt(sock, sd, self.domain, self.type, self.proto, nonblock)
+  shortage.made = shortage.made + 1
+  describe(sock, self.domain, self.type, self.proto, nonblock)
   sock.kind, sock.home = self.kind, self.home
-  e = settle(sd, not has_accept4)
+  e = settle(sock.sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
-  if not (e or has_accept4) then e = fcntl.set_nonblock(sd, nonblock) end
+  if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
   if not e then return sock end
   discard(sock, e)
   return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile

@@ -10,6 +10,7 @@ local check = require "llsocket.check"
 local report = require "llsocket.errno"
 local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.fcntl"
+local shortage = require "llsocket.shortage"
 local setmetatable, type = setmetatable, type
 
 local errno, failed, refused = ffi.errno, report.failed, report.refused
@@ -23,16 +24,22 @@ local is_self, arg = check.object(meta, "llsocket.pipe")
 
 local fds_cell = ffi.new "int[2]"
 
--- Both numbers are read in the statement of the call: after a branch a finaliser may make a pipe itself.
+-- Both numbers are read in the statement of the call: after a branch a finaliser may make a pipe itself.  They are given to
+-- their owners next: a debug hook that raises any later would leave them to nobody.
 local function open_pipe(pipe)
+  local from, to = pipe.output, pipe.input
   local rc, e, output, input
   if const.SPLICE_F_MOVE then -- pipe2(2) is older
     rc, e, output, input = C.llsocket2_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
   else
     rc, e, output, input = C.llsocket2_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
   end
-  if rc < 0 then return e end
-  pipe.output.sd, pipe.input.sd = output, input
+  if rc < 0 then
+    if shortage.collected(e) then return open_pipe(pipe) end
+    return e
+  end
+  from.sd, to.sd = output, input
+  shortage.made = shortage.made + 2
   if not const.SPLICE_F_MOVE then return fcntl.set_cloexec(output, true) or fcntl.set_cloexec(input, true) end
 end
 
