@@ -14,8 +14,8 @@ local peer = net.addr()
 
 jit.off() -- compiled code asks no hook
 
--- The most instructions of a call at which an error may leak: one descriptor is given away by 4, two by 12 or 16 and, where they are
--- made by two calls, 8.
+-- The most instructions of a call at which an error may leak: one descriptor is given away by 4, two by 12 or 16 and, where
+-- they are made by two calls, 8.
 local BIRTHS = {
   { "new", 4, function() return L.socket.new(ai) end },
   { "a non-blocking new", 4, function() return L.socket.new(ai, true) end },
