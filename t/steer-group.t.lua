@@ -7,7 +7,7 @@ local net = require "net"
 local show = require("show").show
 local text = require("llsocket.errno").text
 local before = leak.count()
-local N = 25
+local N = 35
 local T = require("tap").plan(N)
 
 local function refused(e) return show(text(e), e) end
@@ -50,7 +50,7 @@ local function index_of(from, to, n)
     word = bit.bxor(word, bit.bor(bit.lshift(a, 24), bit.lshift(b, 16), bit.lshift(c, 8), d))
   end
   local product = (ffi.cast("uint64_t", word % 2^32) * GOLDEN) % 2^32
-  return math.floor(tonumber(product) / 65536) % n
+  return math.floor(math.floor(tonumber(product) / 65536) * n / 65536)
 end
 
 -- Receives so many; answers which members had how many: index -> how often.
@@ -113,20 +113,47 @@ local function udp_flows(family, title)
 end
 
 local function tcp_flows(family, title)
-  local socks, ai = group(family, L.SOCK_STREAM, 3)
-  T.is(show(socks[1]:steer("hash", 3)), "", title .. ": three listeners get the hash")
+  local socks, ai = group(family, L.SOCK_STREAM, 4)
+  T.is(show(socks[1]:steer("hash", 4)), "", title .. ": four listeners get the hash")
   local wrong, used = {}, {}
   for i = 1, 60 do
     local client = assert(L.socket.new(ai))
     assert(not client:connect())
-    local want, got = index_of(client:getsockname(), ai, 3), accepted(socks)
+    local want, got = index_of(client:getsockname(), ai, 4), accepted(socks)
     used[got] = true
     if got ~= want then wrong[#wrong + 1] = i end
     client:close()
   end
   T.is(table.concat(wrong, " "), "", title .. ": each connection waits at the listener that the hash names")
-  T.is(show(used[0], used[1], used[2], used[-1]), "true, true, true, nil", title .. ": and all three are used")
+  T.is(show(used[0], used[1], used[2], used[3], used[-1]), "true, true, true, true, nil", title .. ": and all four are used")
   close(socks)
+end
+
+-- How many of a group's sockets get less than half or more than twice their share of what connect(2) gives ports to.
+local SHARE = 40
+local function uneven(socktype, n)
+  local socks, ai = group(L.AF_INET, socktype, n)
+  assert(not socks[1]:steer("hash", n))
+  local clients, seen, wrong = {}, {}, 0
+  for i = 1, SHARE * n do
+    clients[i] = assert(L.socket.new(ai))
+    assert(not clients[i]:connect())
+    if socktype == L.SOCK_DGRAM then clients[i]:send "x" end
+    local found = socktype == L.SOCK_STREAM and accepted(socks) or only(received(socks, 1))
+    seen[found] = (seen[found] or 0) + 1
+    clients[i]:close()
+  end
+  for i = 0, n - 1 do
+    local share = (seen[i] or 0) / SHARE
+    if share < 0.5 or share > 2 then wrong = wrong + 1 end
+  end
+  close(socks)
+  return wrong
+end
+
+for _, n in ipairs { 2, 3, 4, 7, 8 } do
+  T.is(uneven(L.SOCK_STREAM, n), 0, ("TCP: each of %d listeners gets about its share"):format(n))
+  T.is(uneven(L.SOCK_DGRAM, n), 0, ("UDP: each of %d sockets gets about its share"):format(n))
 end
 
 for i, family in ipairs { L.AF_INET, L.AF_INET6 } do

@@ -27,8 +27,8 @@ end
 -- Instructions are { opcode, k, jt, jf }: the accumulator is A, the index register X, `k` a number.
 local function load_word(offset) return { op("LD", "W", "ABS"), offset } end
 
--- A is the number of the processor that this runs on.
-local function by_cpu() return { load_word(const.SKF_AD_OFF + const.SKF_AD_CPU) } end
+-- A is the number of the processor that this runs on, modulo n.
+local function by_cpu(n) return { load_word(const.SKF_AD_OFF + const.SKF_AD_CPU), { op("ALU", "MOD", "K"), n } } end
 
 local function append(program, instructions)
   for _, instruction in ipairs(instructions) do program[#program + 1] = instruction end
@@ -52,16 +52,18 @@ local function by_flow6(net) return fold({ load_word(net + 40) }, { net + 8, net
 
 local GOLDEN = 0x9e3779b1 -- 2^32 over the golden ratio: the upper half of the product depends on every bit
 
--- A is a hash of the sender's address and of both ports.  Not the kernel's own, which is 0 where neither the network
--- card nor TCP made one.
-local function by_hash()
+-- A is below n, by a hash of the sender's address and of both ports.  Not the kernel's own, which is 0 where neither the
+-- network card nor TCP made one.  The upper half of the hash is scaled, 65535 * 65535 being below 2^32.  Modulo n it would be
+-- uneven: Linux draws the ports of connect(2) with one parity, and the lowest bit of a product depends on nothing else.
+local function by_hash(n)
   local net = const.SKF_NET_OFF
   local four, six = by_flow4(net), by_flow6(net)
   local program = { { op("LD", "B", "ABS"), net }, { op("ALU", "RSH", "K"), 4 }, { op("JMP", "JEQ", "K"), 4, 0, #four + 1 } }
   append(program, four)
   append(program, { { op("JMP", "JA"), #six } })
   append(program, six)
-  return append(program, { { op("ALU", "MUL", "K"), GOLDEN }, { op("ALU", "RSH", "K"), 16 } })
+  return append(program, { { op("ALU", "MUL", "K"), GOLDEN }, { op("ALU", "RSH", "K"), 16 },
+    { op("ALU", "MUL", "K"), n }, { op("ALU", "RSH", "K"), 16 } })
 end
 
 local MAKE = { cpu = by_cpu, hash = by_hash }
@@ -80,7 +82,7 @@ end
 
 local function attach(sd, how, n)
   if not is_there then return ENOPROTOOPT end
-  local program = append(MAKE[how](), { { op("ALU", "MOD", "K"), n }, { op("RET", "A"), 0 } })
+  local program = append(MAKE[how](n), { { op("RET", "A"), 0 } })
   local fprog, filters = assemble(program)
   local e = set(sd, SOL_SOCKET, ATTACH, fprog, ffi.sizeof(fprog))
   return e, filters -- the array lives until here
