@@ -18,7 +18,7 @@ for _ in pairs(walked) do n = n + 1 end
 local MANY = L.MSG_DONTWAIT + (L.MSG_ZEROCOPY or 0)
 local WORDS = { { 2^32 - MANY, "unsigned" }, { -MANY, "signed" } }
 
-local T = require("tap").plan(n * 2 + #WORDS + 12)
+local T = require("tap").plan(n * 2 + #WORDS + 21)
 
 -- All that a call could have changed.
 local function state(sock)
@@ -42,13 +42,15 @@ end
 
 -- Every impossible number at every position; those before are good, those after are left out unless required.
 local function refusals(f, self)
-  local out, want = {}, signature.failure(f.shape, L.EINVAL)
+  local out = {}
   for i, param in ipairs(f.params) do
     for _, value in ipairs(param.impossible) do
       local args = arguments(f, self, i, value)
       for j = i + 1, #f.params do
         if not f.params[j].optional then args.n, args[args.n + 1] = args.n + 1, f.params[j].sample end
       end
+      local below_zero = value < 0 and value > -math.huge and value % 1 == 0
+      local want = signature.failure(f.shape, below_zero and param.below_zero or L.EINVAL)
       local ok, got = pcall(function() return line(pack(f.fn(unpack(args, 1, args.n)))) end)
       if not ok or got ~= want then out[#out + 1] = ("#%d %.17g: %s"):format(i, value, got) end
     end
@@ -62,7 +64,7 @@ local SELF = { ["llsocket.socket"] = udp, ["llsocket.addrinfo"] = net.addr(L.AF_
 for _, f in ipairs(functions) do
   if walked[f] then
     local was = state(udp)
-    T.is(refusals(f, SELF[f.class]), "", f.title .. " answers EINVAL for every number that it cannot mean")
+    T.is(refusals(f, SELF[f.class]), "", f.title .. " answers EINVAL for every number that it cannot mean, or EBADF")
     T.is(state(udp), was, f.title .. " leaves the descriptor as it was")
   end
 end
@@ -78,6 +80,11 @@ fails(pack(udp:send("x", L.MSG_DONTWAIT, 2^32 + 1)), "transfer", L.EINVAL, "a se
 fails(pack(udp:send("x", 2^32 + 1, L.MSG_DONTWAIT)), "transfer", L.EINVAL, "a first flag of 33 bits is EINVAL")
 
 -- Possible for Lua, but for no kernel: its own answer comes back.
+for _, fd in ipairs { -1, -2^31, -2^40, -2^63 } do
+  fails(pack(L.wait.poll(fd, "r", 0)), "object", L.EBADF, ("wait.poll of %g is EBADF"):format(fd))
+  fails(pack(L.wait.wait(fd, "r", 0)), "object", L.EBADF, ("wait.wait of %g is EBADF"):format(fd))
+end
+fails(pack(L.wait.poll(2^31, "r", 0)), "object", L.EINVAL, "wait.poll of 2^31 is EINVAL")
 fails(pack(L.socket.wrap(-1)), "object", L.EBADF, "wrap(-1) is EBADF")
 fails(pack(L.socket.wrap(2^31 - 1)), "object", L.EBADF, "wrap of a number that is not open is EBADF")
 fails(pack(L.socket.pair(-1)), "object", L.EINVAL, "pair(-1) is EINVAL")

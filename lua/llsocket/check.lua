@@ -7,6 +7,7 @@ local ffi = require "ffi"
 local bit = require "bit"
 local error, getmetatable, getinfo = error, getmetatable, debug.getinfo
 
+local floor, huge = math.floor, math.huge
 local type, select, tobit, bor, istype = type, select, bit.tobit, bit.bor, ffi.istype
 
 local M = {}
@@ -75,6 +76,18 @@ end
 function M.int(value, position, method)
   if type(value) ~= "number" then bad(position, method, "number", value) end
   return tobit(value) == value
+end
+
+--- Raises unless `value` is a number; answers it as a descriptor's: -1 for any integer below 0, to which every call answers
+--- EBADF, and nil for what is no integer of 32 bits.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
+---@return integer? fd
+function M.fd(value, position, method)
+  if type(value) ~= "number" then bad(position, method, "number", value) end
+  if tobit(value) == value then return value end
+  if value < 0 and value > -huge and floor(value) == value then return -1 end
 end
 
 M.bad = bad

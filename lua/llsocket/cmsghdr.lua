@@ -76,7 +76,12 @@ local function check_owner(object, position, method)
   check.bad(position, method, "number, socket, descriptor or file", object)
 end
 
-local function is_fd(object) return luatype(object) ~= "number" or check.int(object) and object >= 0 end
+-- Answers EINVAL for a number that is no descriptor's; whether one is open the kernel tells when it is sent.
+local function refusal(object)
+  local fd = luatype(object) ~= "number" and 0 or check.fd(object)
+  if not fd then return EINVAL end
+  return fd < 0 and EBADF or nil
+end
 
 -- The fields are the constructors that NUMBERS makes: 0 to 255; EINVAL for any other number.
 ---@class llsocket.cmsghdr.module
@@ -111,7 +116,8 @@ function M.rights(fd, ...)
   local objects = { fd, ... }
   for i = 1, max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
   for _, object in ipairs(objects) do
-    if not is_fd(object) then return failed(EINVAL) end
+    local e = refusal(object)
+    if e then return failed(e) end
   end
   local bytes, e = rights_bytes(objects)
   if not bytes then return failed(e) end

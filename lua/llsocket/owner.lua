@@ -124,10 +124,14 @@ end
 
 -- Answers family, type and protocol as the kernel has them; or nil, err, errno.
 local function identity(fd)
-  local domain, err, e = domain_of(fd)
+  local domain, socktype, proto, err, e
+  domain, err, e = domain_of(fd)
   if not domain then return nil, err, e end
-  local socktype, proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE), 0
-  if const.SO_PROTOCOL then proto = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL) end
+  socktype, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE)
+  if not socktype then return nil, err, e end
+  if not const.SO_PROTOCOL then return domain, socktype, 0 end
+  proto, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL)
+  if not proto then return nil, err, e end
   return domain, socktype, proto
 end
 
@@ -176,10 +180,10 @@ end
 ---@return string? err
 ---@return integer? errno  EBADF, ENOTSOCK
 local function wrap(fd, nonblock)
-  local fd_ok = check.int(fd, 1, "wrap")
+  local number = check.fd(fd, 1, "wrap")
   local state, borrowed = wrap_options(nonblock)
-  if not fd_ok then return failed(EINVAL) end
-  local sock, err, e = shell(fd, state, borrowed)
+  if not number then return failed(EINVAL) end
+  local sock, err, e = shell(number, state, borrowed)
   if not sock then return nil, err, e end
   if borrowed then ffi.gc(sock, nil) end
   sock.borrowed, sock.sd = borrowed, fd

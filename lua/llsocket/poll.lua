@@ -40,8 +40,9 @@ local pollers = setmetatable({}, { __mode = "k" })
 -- The number behind what may be registered; nil once closed, or for an impossible number.
 local function number_of(object, method)
   if type(object) == "number" then
-    if check.int(object) then return object >= 0 and object or nil, EBADF end
-    return nil, EINVAL
+    local number = check.fd(object, 1, method)
+    if not number then return nil, EINVAL end
+    return number >= 0 and number or nil, EBADF
   end
   local fd = -1
   if is_socket(object) or is_event(object) or is_descriptor(object) then

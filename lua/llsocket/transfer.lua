@@ -194,8 +194,8 @@ end
 -- The descriptor of a file; nil and the errno where there is none.
 local function descriptor(file)
   if type(file) == "number" then
-    if check.int(file, 1, "sendfile") then return file end
-    return nil, EINVAL
+    local fd = check.fd(file, 1, "sendfile")
+    return fd, EINVAL
   end
   local state = io_type(file)
   if state == "file" then return C.llsocket2_fileno(file) end

@@ -30,7 +30,7 @@ end
 
 -- Raises for wrong types; answers the milliseconds, or nil for what is no descriptor, direction or time.
 local function check_arguments(fd, direction, sec, method)
-  local fd_ok = check.int(fd, 1, method)
+  local fd_ok = check.fd(fd, 1, method)
   check.string(direction, 2, method)
   local ms = M.milliseconds(sec, 3, method)
   return fd_ok and EVENTS[direction] and ms or nil

@@ -106,7 +106,7 @@ local MODULES = {
   inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
-    wrap = { "object", "int", "wrapping?" }, activated = { "never" } },
+    wrap = { "object", "fd", "wrapping?" }, activated = { "never" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
@@ -157,7 +157,7 @@ local function kinds(ai)
     kind = { { string = 1 }, "string", "int" },
     boolean = { { boolean = 1 }, "boolean", false },
     wrapping = { { boolean = 1, table = 1 }, "boolean", false },
-    file = { { number = 1 }, "number or file", 0, over(2^31) },
+    file = { { number = 1 }, "number or file", 0, over(2^31, -1, -2^31 - 1), L.EBADF },
     int = { { number = 1 }, "number", 1, over(2^31, -2^31 - 1) },
     level = { { number = 1 }, "number", L.SOL_SOCKET, over(2^31, -2^31 - 1) },
     option = { { number = 1 }, "number", L.SO_KEEPALIVE, over(2^31, -2^31 - 1) },
@@ -176,7 +176,8 @@ local function kinds(ai)
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     pid = { { number = 1 }, "number", 1, over(2^31, -1) },
     uid = { { number = 1 }, "number", 0, over(2^32, -1) },
-    owner = { { number = 1 }, "number, socket, descriptor or file", 0, over(2^31, -1) },
+    owner = { { number = 1 }, "number, socket, descriptor or file", 0, over(2^31, -1, -2^31), L.EBADF },
+    fd = { { number = 1 }, "number", 1, over(2^31, -1, -2^31 - 1), L.EBADF },
     msghdr = { {}, "llsocket.msghdr", assert(L.msghdr.new { data = "x" }) },
     batch = { {}, "llsocket.batch", assert(L.batch.new { count = 2, size = 64 }) },
     slot = { { number = 1 }, "number", 1, over(3, 0, -1) },
@@ -194,7 +195,7 @@ local function kinds(ai)
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },
     cmsgs = { { table = 1 }, "array of llsocket.cmsghdr", {} },
-    watched = { { number = 1 }, "number, socket, descriptor, event or poller", 0, over(2^31) },
+    watched = { { number = 1 }, "number, socket, descriptor, event or poller", 0, over(2^31, -1, -2^31 - 1), L.EBADF },
     events = { { string = 1 }, "string", "r" },
     backend = { { string = 1 }, "string", "poll" },
     any = { setmetatable({}, { __index = function() return true end }), "any", "x" },
@@ -212,6 +213,7 @@ local function params(row, known)
     local kind = known[row[i]:match "%a+"]
     out[i - 1] = {
       accepts = kind[1], expected = kind[2], sample = kind[3], impossible = kind[4] or {},
+      below_zero = kind[5], -- the errno that an integer below 0 is
       optional = row[i]:find "?" ~= nil, vararg = row[i] == "more?",
     }
   end
