@@ -12,7 +12,7 @@ local sockopt = require "llsocket.sockopt"
 local type = type
 
 local is_self, failed, refused = handle.self, report.failed, report.refused
-local KIND, set = sockopt.KIND, sockopt.set
+local KIND, NO_HALF, set = sockopt.KIND, sockopt.NO_HALF, sockopt.set
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
@@ -49,18 +49,28 @@ local OPTIONS = {
   { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "Hops that a datagram may go, 0 to 255." },
 }
 
+-- Sets an option of a socket; for an AF_INET6 socket IPv4's first, which counts for what it sends to IPv4 groups.
+-- `write` answers the value, or nil, err and errno.
+local function write_both(sock, level, write, value)
+  if level == IPPROTO_IPV6 then
+    local _, err, e = write(sock, IPPROTO_IP, value)
+    if e and not NO_HALF[e] then return nil, err, e end
+  end
+  return write(sock, level, value)
+end
+
 -- The argument's type is looked at first: a wrong one raises whatever the socket is.
 local function accessor(name, opt4, kind4, opt6, kind6)
   local opts, kinds = { [IPPROTO_IP] = opt4, [IPPROTO_IPV6] = opt6 }, { [IPPROTO_IP] = kind4, [IPPROTO_IPV6] = kind6 }
   local check_type = kind6 == KIND.boolean and check.boolean or check.number
+  local function write(sock, level, value) return kinds[level].write(sock.sd, level, opts[level], value, 1, name) end
   return function(sock, value)
     is_self(sock, name)
     if type(value) ~= "nil" then check_type(value, 1, name) end
     local level, e = level_of(sock)
     if not level then return failed(e) end
-    local kind, opt = kinds[level], opts[level]
-    if type(value) == "nil" then return kind.read(sock.sd, level, opt) end
-    return kind.write(sock.sd, level, opt, value, 1, name)
+    if type(value) == "nil" then return kinds[level].read(sock.sd, level, opts[level]) end
+    return write_both(sock, level, write, value)
   end
 end
 
@@ -118,7 +128,9 @@ function Socket:mcastif(ifname)
     return ifname
   end
   if ifname ~= "" then index, e = interface.index(ifname, self.sd) end
-  e = e or set_ifindex(self, level, index)
+  if e then return failed(e) end
+  if level == IPPROTO_IPV6 then e = set_ifindex(self, IPPROTO_IP, index) end
+  if not e or NO_HALF[e] then e = set_ifindex(self, level, index) end
   if e then return failed(e) end
   self.ifindex = index
   return ifname

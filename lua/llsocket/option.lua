@@ -3,16 +3,16 @@ local const = require "llsocket.const"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
-local KIND = require("llsocket.sockopt").KIND
+local sockopt = require "llsocket.sockopt"
 local type = type
 
-local is_self = handle.self
+local is_self, KIND, NO_HALF = handle.self, sockopt.KIND, sockopt.NO_HALF
 local AF_INET6 = const.AF_INET6
 local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
 
 -- A platform may lack an option, or have it under another name: then two rows have one method, and the first that
--- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept, and the socket's family tells
--- which is meant.  The rows are a text, since as a table they would take a tenth of the loading time.
+-- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept: an IPv4 socket has the first, an
+-- IPv6 socket both, of which it reads the second.  The rows are a text, since as a table they would take a tenth of the loading time.
 --
 -- method          level        option               kind    access  what it does
 local OPTIONS = [[
@@ -160,11 +160,17 @@ end
 ---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 local Socket = {}
 
--- The two methods of an option that IPv4 and IPv6 number apart, as one.  Other families get the kernel's answer.
-local function either(name, method4, method6)
+-- The two methods of an option that IPv4 and IPv6 number apart, as one.  An AF_INET6 socket may carry IPv4, and its kernel
+-- looks at IPv4's option then; with v6only it keeps that for later.  Other families get the kernel's answer.
+local function both(name, method4, method6)
   return function(sock, value)
     is_self(sock, name)
-    return (sock.home == AF_INET6 and method6 or method4)(sock, value)
+    if sock.home ~= AF_INET6 then return method4(sock, value) end
+    if type(value) ~= "nil" then
+      local _, err, e = method4(sock, value)
+      if e and not NO_HALF[e] then return nil, err, e end
+    end
+    return method6(sock, value)
   end
 end
 
@@ -195,7 +201,7 @@ local function make(name)
     if not first then
       method, first = known or absent(name), known and level
     elseif known and first == "IPPROTO_IP" and level == "IPPROTO_IPV6" then
-      method = either(name, method, known)
+      method = both(name, method, known)
     end
   end
   return method

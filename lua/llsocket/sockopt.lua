@@ -39,6 +39,9 @@ local function set(sd, level, opt, cell, size)
   if rc ~= 0 then return e end
 end
 
+-- What Linux answers to an IPv4 option on an AF_INET6 socket that cannot have it: a raw one, one of another protocol.
+local NO_HALF = { [ENOPROTOOPT] = true, [EINVAL] = true, [const.EOPNOTSUPP] = true }
+
 -- Makes the two functions of a number kept in a cell of `size` bytes.
 local function number(cell, size)
   local function read(sd, level, opt)
@@ -237,4 +240,4 @@ KIND.tcpinfo = {
   end,
 }
 
-return { KIND = KIND, set = set }
+return { KIND = KIND, NO_HALF = NO_HALF, set = set }
