@@ -11,7 +11,7 @@ local show = require("values").show
 local pack, line = signature.pack, signature.line
 
 local before = leak.count()
-local T = require("tap").plan(47)
+local T = require("tap").plan(57)
 
 local function one() return assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM))) end
 local function nothing() end
@@ -147,14 +147,66 @@ sock:close()
 T.is(p:wait(0), 0, "what a hook registers in a poller is taken out again")
 copy:close(); p:close()
 
--- a hook that yields
+-- a hook that yields, in a coroutine that nobody resumes, in one that somebody does, and in none
+local YIELDS = "attempt to yield from a function that runs before a close"
+local function yielding()
+  log, sock = {}, one()
+  number = sock:fd()
+  sock:onclose(function() log[#log + 1] = "first" end)
+  sock:onclose(function(s)
+    log[#log + 1] = "yields"
+    coroutine.yield(s)
+    log[#log + 1] = "goes on"
+  end)
+  return sock
+end
+local function closed() return show(sock:fd() == -1, sys.is_open(number)) end
+local closer = coroutine.wrap(function() return pack(yielding():close()) end)
+T.is(line(closer()), line { n = 1, YIELDS }, "a hook that yields is one that fails: close answers that")
+T.is(closed(), "true, false", "and closes at once, though nobody resumes the coroutine")
+T.is(table.concat(log, " "), "yields first", "the others run")
+T.is(select("#", sock:close()), 0, "closing once more does nothing")
+T.is(line(pack(yielding():close())), line { n = 1, YIELDS }, "so it is outside a coroutine")
+T.is(closed(), "true, false", "and closes")
+local MUTE_AT_LENGTH = setmetatable({}, { __tostring = function() coroutine.yield() end })
+sock = one()
+sock:onclose(function() error(MUTE_AT_LENGTH) end)
+number = sock:fd()
+closer = coroutine.wrap(function() return pack(sock:close()) end)
+local told = closer()
+T.ok(told and told.n == 1 and type(told[1]) == "string", "an error whose text yields has another")
+T.is(closed(), "true, false", "and the socket is closed")
+
+local resumed
 sock = one()
 number = sock:fd()
-sock:onclose(coroutine.yield)
-local closer = coroutine.wrap(function() return "closed", sock:close() end)
-T.ok(closer() == sock and sys.is_open(number), "a hook may yield, and the socket is open meanwhile")
-T.ok(select("#", sock:close()) == 0 and sys.is_open(number), "closing it meanwhile does nothing")
-T.ok(closer() == "closed" and not sys.is_open(number), "it is closed when the hook goes on")
+local inner
+sock:onclose(function()
+  inner = coroutine.running()
+  coroutine.yield()
+  resumed = true
+end)
+sock:close()
+T.is(show(coroutine.resume(inner)), "true", "who has the hook's coroutine may resume it later")
+T.is(show(resumed, coroutine.status(inner)), 'true, "dead"', "and it ends")
+
+-- Hooks in hooks, and what stays alive.
+local outer = one()
+sock = one()
+sock:onclose(function() log = "inner" end)
+outer:onclose(function() sock:close() error("outer fails", 0) end)
+T.is(line(pack(outer:close())), line { n = 1, "outer fails" }, "a hook may close another socket with hooks")
+T.is(log, "inner", "which run")
+local weak = setmetatable({}, { __mode = "v" })
+do
+  local s, data = one(), {}
+  weak.sock, weak.data = s, data
+  s:onclose(function() return data end)
+  s:close()
+end
+sock, outer = nil, nil -- luacheck: ignore
+collectgarbage(); collectgarbage()
+T.is(show(weak.sock, weak.data), "nil, nil", "a hook that has run keeps nothing alive")
 
 -- what the library itself does before an end, and may fail at
 local failing

@@ -4,6 +4,7 @@ local const = require "llsocket.const"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local pcall, setmetatable, type, insert, table_remove = pcall, setmetatable, type, table.insert, table.remove
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
 
 local is_self, EBADF = handle.self, const.EBADF
 
@@ -40,6 +41,20 @@ local function take(sock)
   return hook
 end
 
+local function guarded(fn, sock)
+  local ok, err = pcall(fn, sock)
+  if not ok then return handle.text_of(err) end -- here, for the error's __tostring may yield, too
+end
+
+-- Answers the error's text, or nil.  A function that yields would leave the close half done, for ever where nobody resumes
+-- it.  So it runs in a coroutine of its own, which is left to who resumes it.
+local function run(fn, sock)
+  local co = create(guarded)
+  local ran, err = resume(co, fn, sock)
+  if status(co) == "suspended" then return "attempt to yield from a function that runs before a close" end
+  return ran and err or not ran and handle.text_of(err) or nil -- not run: no stack was left
+end
+
 -- Runs them one by one, so that each may still take others back or add some; answers the first error.  The pollers
 -- come after, for what a hook registers.
 handle.before_close(function(sock, given_up)
@@ -47,8 +62,8 @@ handle.before_close(function(sock, given_up)
   if given_up then hooks[sock] = nil end
   for hook in take, sock do
     hook.sock = nil
-    local ok, err = pcall(hook.fn, sock)
-    if not (ok or first) then first = handle.text_of(err) end
+    local err = run(hook.fn, sock)
+    first = first or err
   end
   return first
 end, 1)
@@ -57,8 +72,9 @@ end, 1)
 local Socket = {}
 
 --- Adds a function that close runs before close(2), while fd() still tells the number: the last added first, each
---- once.  The socket stays alive until it is closed or its functions are taken back.
----@param fn fun(sock: llsocket.socket)  an error in it is what close answers, with no errno; the others still run
+--- once.  It runs in a coroutine of its own and must not yield: close would go on.  The socket stays alive until it is
+--- closed or its functions are taken back.
+---@param fn fun(sock: llsocket.socket)  an error in it, or a yield, is what close answers, with no errno; the others still run
 ---@return llsocket.hook? hook  `hook:remove()` takes it back
 ---@return string? err
 ---@return integer? errno  EBADF once closed
