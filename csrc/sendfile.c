@@ -1,8 +1,8 @@
 /* sendfile.c -- one sendfile(2) for every system, and sends that never raise SIGPIPE where nothing else prevents it.
  *
- * sendfile and splice have no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread for the
- * length of the call, and a signal that the call itself raised is taken off again.  It raises one with EPIPE, and also
- * when it answers a short count: Linux sends page by page, and the peer may close between two of them. */
+ * sendfile and splice have no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread
+ * for the length of the call, and a signal that the call itself raised is taken off again.  It raises one with EPIPE,
+ * and also when it answers a short count: Linux sends page by page, and the peer may close between two of them. */
 #include "shim.h"
 
 #include <errno.h>

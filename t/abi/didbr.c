@@ -3,7 +3,7 @@
  * LuaJIT uses it in math.floor, math.ceil and %, always to divide by one, and looks only at the condition code, which
  * says whether the remainder is complete: the rounding itself is another instruction's.  Preloaded, this catches the
  * SIGILL and answers the quotient, the remainder, and code 0, or 1 for infinity and NaN.  Nothing remains of a number
- * above 2^53 divided by one, so code 2, "incomplete", does not occur here; what a machine answers there is not known. */
+ * above 2^53 divided by one, so code 2, "incomplete", does not occur here; what a machine answers there is unknown. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <signal.h>

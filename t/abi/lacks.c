@@ -1,5 +1,5 @@
-/* lacks.c -- socket options, messages and mremap(2) in plain C, one line each: run by t/abi/lacks here and under an emulator, for what
- * then differs is none of llsocket's. */
+/* lacks.c -- socket options, messages and mremap(2) in plain C, one line each: run by t/abi/lacks here and under an
+ * emulator, for what then differs is none of llsocket's. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <ifaddrs.h>

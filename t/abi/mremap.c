@@ -1,5 +1,6 @@
-/* mremap.c -- mremap(2) that shrinks by munmap(2), for LuaJIT on machines of 32 bits: there qemu up to 10.0 takes away, of a
- * block that shrinks by n bytes, not its last n bytes alone but also the n bytes behind it (t/abi/lacks.c shows it). */
+/* mremap.c -- mremap(2) that shrinks by munmap(2), for LuaJIT on machines of 32 bits: there qemu up to 10.0 takes away,
+ * of a block that shrinks by n bytes, not its last n bytes alone but also the n bytes behind it (t/abi/lacks.c shows
+ * it). */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stddef.h>
