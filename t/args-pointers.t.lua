@@ -72,7 +72,7 @@ local function raised(fn, args)
   local got
   local ok, why = pcall(function() got = pack(fn(unpack(args, 1, args.n))) end)
   if ok then return "no error: " .. signature.line(got) end
-  return tostring(why):match "^%S+:%d+: (.*)" or tostring(why)
+  return tostring(why):match "^.-:%d+: (.*)" or tostring(why)
 end
 
 -- Adds to `out` what is wrong with the error of each pointer.

@@ -4,6 +4,7 @@ local example = require "example"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 local T = require("tap").plan(4)
 
@@ -11,7 +12,7 @@ local source, dir = os.getenv "LLSOCKET_SOURCE", net.tmpdir()
 local SHORT, LONG = 200, 600 -- rounds on each connection: what starting costs drops out
 
 local function build(name)
-  local text, ok = proc.run(("cc -O2 -std=gnu11 -o %s/%s %s/bench/%s.c"):format(dir, name, source, name))
+  local text, ok = proc.run(shell.format("cc -O2 -std=gnu11 -o %q/%s %q/bench/%s.c", dir, name, source, name))
   assert(ok, text)
 end
 
@@ -21,7 +22,7 @@ local SAME = { recv = "recvfrom", send = "sendto" }
 -- How often each call was made, by name.
 local function calls_of(server, connections, rounds)
   local log = dir .. "/log"
-  local command = ("%s/load new %d -%d strace -o %s %s"):format(dir, connections, rounds, log, server)
+  local command = shell.format("%q/load new %d -%d strace -o %q %s", dir, connections, rounds, log, server)
   local text, ok = proc.run(command)
   assert(ok, text)
   local calls = {}

@@ -6,6 +6,7 @@ local leak = require "leak"
 local missing = require "missing"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 local T = require("tap").plan(4)
 
@@ -21,8 +22,8 @@ end
 -- Instructions of a whole process, which a script may start.
 local function instructions(dir, source)
   local script = write(dir .. "/script.lua", source)
-  local command = "valgrind --trace-children=yes --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%s/out %s %s"
-  local text, ended = proc.run(command:format(dir, proc.luajit, script))
+  local command = "valgrind --trace-children=yes --tool=callgrind --smc-check=all-non-file --callgrind-out-file=%q/out %q %q"
+  local text, ended = proc.run(shell.format(command, dir, proc.luajit, script))
   return ended and tonumber(text:match "Collected : (%d+)")
 end
 

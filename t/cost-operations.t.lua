@@ -2,6 +2,7 @@
 -- included.  The collector stands still meanwhile.  A ceiling is what was measured and about a seventh of it.
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local leak = require "leak"
 local missing = require "missing"
 local before = leak.count()
@@ -116,8 +117,8 @@ local function rounds(row) return row[6] or 2000 end
 local function instructions()
   -- The interpreter may be started by a script: hence its children.
   local command = "valgrind --tool=callgrind --trace-children=yes --smc-check=all-non-file --dump-before=getpgid "
-    .. "--callgrind-out-file=%s/out %s %s"
-  local text, ended = proc.run(command:format(dir, proc.luajit, script))
+    .. "--callgrind-out-file=%q/out %q %q"
+  local text, ended = proc.run(shell.format(command, dir, proc.luajit, script))
   if not ended then print("# " .. text:gsub("\n", "\n# ")) end
   local out = {}
   for i, row in ipairs(ROWS) do
@@ -132,7 +133,7 @@ end
 local MEMORY = { mmap = true, munmap = true, mremap = true, mprotect = true, brk = true, madvise = true }
 
 local function calls()
-  local text, ended = proc.run(("strace -o %s/log %s %s"):format(dir, proc.luajit, script))
+  local text, ended = proc.run(shell.format("strace -o %q/log %q %q", dir, proc.luajit, script))
   if not ended then print("# " .. text:gsub("\n", "\n# ")) end
   local out, row = {}, nil
   for line in io.lines(dir .. "/log") do
@@ -145,7 +146,7 @@ local function calls()
 end
 
 local function garbage()
-  local text, ended = proc.run(("%s %s"):format(proc.luajit, script))
+  local text, ended = proc.run(shell.format("%q %q", proc.luajit, script))
   if not ended then print("# " .. text:gsub("\n", "\n# ")) end
   local out = {}
   for i, bytes in text:gmatch "(%d+)%s+(%S+)\n" do out[tonumber(i)] = tonumber(bytes) end

@@ -6,8 +6,9 @@ local leak = require "leak"
 local net = require "net"
 local missing = require "missing"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
-local helper = ("%s '%s/stream'"):format(os.getenv "LLSOCKET_RUN" or "", os.getenv "LLSOCKET_FACTS":match "^(.*)/")
+local helper = shell.format("%s %q/stream", os.getenv "LLSOCKET_RUN" or "", os.getenv "LLSOCKET_FACTS":match "^(.*)/")
 local MIB = tonumber(os.getenv "LLSOCKET_DIGEST_MIB") or 16
 local BYTES, EVERY = MIB * 2^20, MIB > 100 and 256 or 32
 local has_buffer, buffers = pcall(require, "string.buffer")
@@ -281,7 +282,7 @@ local function files()
     end)
   end
   sink:close(); file:close()
-  return proc.run(("%s sum '%s' %d"):format(helper, path, BYTES / size)), printed(taken)
+  return proc.run(shell.format("%s sum %q %d", helper, path, BYTES / size)), printed(taken)
 end
 if missing.sendfile then T.skip(1, missing.sendfile) else
   local given, taken = files()

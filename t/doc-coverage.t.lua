@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local handle = require "llsocket.handle"
 local multicast = require "llsocket.multicast"
+local shell = require "shell"
 local options = require("rooms").options
 local cmsghdr, msghdr = require "llsocket.cmsghdr", require "llsocket.msghdr"
 local leak = require "leak"
@@ -48,7 +49,7 @@ local SURE = set [[
 ]]
 
 local function list(folder, suffix)
-  local names, pipe = {}, assert(io.popen(("ls '%s/%s'"):format(source, folder)))
+  local names, pipe = {}, assert(io.popen(shell.format("ls %q/%s", source, folder)))
   for name in pipe:lines() do
     if name:sub(-#suffix) == suffix then names[#names + 1] = name end
   end

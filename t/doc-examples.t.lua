@@ -1,11 +1,12 @@
 -- doc-examples: every ```lua block of doc/ runs by itself, creates no global and leaves no descriptor.
 local leak = require "leak"
 local missing = require "missing"
+local shell = require "shell"
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/doc/"
 local before = leak.count()
 
 local function pages()
-  local names, pipe = {}, assert(io.popen("ls '" .. dir .. "'"))
+  local names, pipe = {}, assert(io.popen("ls " .. shell.quote(dir)))
   for name in pipe:lines() do names[#names + 1] = name:match "^.+%.md$" end
   pipe:close()
   return names

@@ -1,4 +1,6 @@
 -- doors: a module may require only modules of a lower floor, and only shim and libc load and declare.
+local shell = require "shell"
+
 local FLOOR = {
   shim = -2, renamed = -1, libc = 0,
   const = 1, layout = 1, check = 1,
@@ -23,7 +25,7 @@ local function read(path)
 end
 
 local names = {}
-local pipe = assert(io.popen("cd '" .. dir .. "' && find . -name '*.lua'"))
+local pipe = assert(io.popen(shell.format("cd %q && find . -name '*.lua'", dir)))
 for file in pipe:lines() do names[#names + 1] = file:match "^%./([%w_/]+)%.lua$":gsub("/", ".") end
 pipe:close()
 table.sort(names)

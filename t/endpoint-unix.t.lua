@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local leak = require "leak"
 local T = require("tap").plan(59)
@@ -24,7 +25,7 @@ local function refused(want, name, ...)
 end
 
 local function exists(path)
-  local _, ok = proc.run(("[ -S '%s' ]"):format(path))
+  local _, ok = proc.run(shell.format("[ -S %q ]", path))
   return ok
 end
 
@@ -115,7 +116,7 @@ local function as_nobody(fn, title)
 end
 
 l = assert(listener(dir .. "/private"))
-proc.run(("chmod 555 '%s'; chmod 000 '%s/private'"):format(dir, dir))
+proc.run(shell.format("chmod 555 %q; chmod 000 %q/private", dir, dir))
 as_nobody(function()
   local c = assert(socket.new(at(dir .. "/new")))
   return select(2, c:bind()) == L.EACCES
@@ -125,7 +126,7 @@ as_nobody(function()
   local err, again, why = c:connect()
   return type(err) == "string" and again == false and why == L.EACCES
 end, "a socket that may not be written: EACCES")
-proc.run(("chmod 700 '%s'"):format(dir))
+proc.run(shell.format("chmod 700 %q", dir))
 l:close()
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")

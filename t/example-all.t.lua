@@ -1,5 +1,6 @@
 -- examples/: each has a test of its own, is short where it should be, and tells what it is.
 local proc = require "proc"
+local shell = require "shell"
 
 local source = os.getenv "LLSOCKET_SOURCE"
 local SHORT = { udpecho = 60, unixlog = 60, mcastchat = 60, handover = 90, pktinfo = 60, errqueue = 80, timestamps = 60,
@@ -18,7 +19,7 @@ local MODULE = 80
 
 local function list(folder)
   local names = {}
-  for name in proc.run("ls '" .. source .. "/examples/" .. folder .. "'"):gmatch "(%w+)%.lua\n" do names[#names + 1] = name end
+  for name in proc.run(shell.format("ls %q/examples/%s", source, folder)):gmatch "(%w+)%.lua\n" do names[#names + 1] = name end
   return names
 end
 

@@ -5,6 +5,7 @@ local leak = require "leak"
 local missing = require "missing"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(64)
 local before = leak.count()
 if missing.sendfile then missing.skip_all(T, 64, missing.sendfile) end
@@ -12,7 +13,7 @@ if missing.sendfile then missing.skip_all(T, 64, missing.sendfile) end
 local MIB = 1024 * 1024
 local root = net.tmpdir()
 local dir = root .. "/www"
-proc.run(("mkdir -p '%s/sub/.git' '%s/odd name'"):format(dir, dir))
+proc.run(shell.format("mkdir -p %q/sub/.git %q'/odd name'", dir, dir))
 
 local function write(path, text)
   local file = assert(io.open(path, "wb"))
@@ -166,7 +167,7 @@ for _ = 1, 10 do be_rude() end
 
 if example.has "curl" and example.has "sha256sum" then
   local function curl(args) return (proc.run(("curl -sS -m 60 %s"):format(args:gsub("URL", url)))) end
-  local want = proc.run(("sha256sum < '%s/big.bin'"):format(dir))
+  local want = proc.run(shell.format("sha256sum < %q/big.bin", dir))
   T.is(curl "URL/big.bin | sha256sum", want, "a file of 64 MiB comes whole")
   local step, parts, fetch = math.ceil(64 * MIB / 10), {}, {}
   for i = 0, 9 do

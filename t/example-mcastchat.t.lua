@@ -4,6 +4,7 @@ local emulator = require "emulator"
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
+local shell = require "shell"
 local T = require("tap").plan(10)
 local before = leak.count()
 if emulator.groups then require("missing").skip_all(T, 10, emulator.groups) end
@@ -23,7 +24,7 @@ local function hear(ear) return ear:recvable(5) and ear:recv() or "nothing" end
 
 -- The chat reads from a pipe and writes to a file.
 local function chat(args, path)
-  return io.popen(("%s > '%s' 2>&1"):format(example.command(example.dir .. "mcastchat.lua", args), path), "w")
+  return io.popen(shell.format("%s > %q 2>&1", example.command(example.dir .. "mcastchat.lua", args), path), "w")
 end
 
 -- Waits until the file holds a line.

@@ -7,6 +7,7 @@ local net = require "net"
 local netns = require "netns"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local PLAN = 50
 local T = require("tap").plan(PLAN)
@@ -26,7 +27,7 @@ end
 
 local dir, host, peer_host = net.tmpdir(), net.own_host(1), net.own_host(2)
 local logs = dir .. "/logs"
-proc.run(("mkdir '%s' && chmod 711 '%s' && chown nobody '%s'"):format(logs, dir, logs))
+proc.run(shell.format("mkdir %q && chmod 711 %q && chown nobody %q", logs, dir, logs))
 
 -- What only this test asks nginx for.
 local MORE = [[
@@ -78,7 +79,7 @@ local function adapt(text, changes)
 end
 
 local source = example.dir .. "openresty/"
-for name in proc.run("ls '" .. source .. "'"):gmatch "(%w+%.lua)\n" do
+for name in proc.run("ls " .. shell.quote(source)):gmatch "(%w+%.lua)\n" do
   nginx.write(dir .. "/" .. name, adapt(read(source .. name), CHANGES[name] or {}))
 end
 local conf = adapt(read(source .. "nginx.conf"), CHANGES["nginx.conf"])

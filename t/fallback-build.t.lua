@@ -4,6 +4,7 @@ local L = require "llsocket"
 local net = require "net"
 local missing = require "missing"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local leak = require "leak"
 local values = require "values"
@@ -54,7 +55,7 @@ local function traced()
   local script = assert(io.open(dir .. "/script.lua", "w"))
   script:write(SCRIPT)
   script:close()
-  local out, ok = proc.run(("strace -o '%s/log' %s '%s/script.lua'"):format(dir, proc.luajit, dir))
+  local out, ok = proc.run(shell.format("strace -o %q/log %q %q/script.lua", dir, proc.luajit, dir))
   local log = assert(io.open(dir .. "/log"))
   local text = log:read "*a"
   log:close()

@@ -47,7 +47,7 @@ local function raises(fn, ...)
   return message
 end
 local function raise_is(want, name, ...)
-  local message = raises(...):gsub("^%S*(inet%-errors%.t%.lua):%d+: ", "%1: ")
+  local message = raises(...):gsub("^.-(inet%-errors%.t%.lua):%d+: ", "%1: ")
   T.is(message, "inet-errors.t.lua: bad argument " .. want, name)
 end
 raise_is("#1 to 'getaddrinfo' (string expected, got number)", "a number for a host raises at the caller's line",

@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local leak = require "leak"
 local proc = require "proc"
+local shell = require "shell"
 local show = require("show").show
 local inet, INVALID = L.inet, ("nil, Invalid argument, %d, %d"):format(L.EAI_SYSTEM, L.EINVAL)
 local NONAME = ("nil, %s, %d"):format(require("llsocket.gai").text(L.EAI_NONAME), L.EAI_NONAME)
@@ -135,8 +136,8 @@ local function calls(n)
   local file = assert(io.open(path, "w"))
   file:write(SOURCE:format(n))
   file:close()
-  local out = proc.run(("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %s -joff %s")
-    :format(proc.luajit, path))
+  local out = proc.run(shell.format("strace -qq -e trace='!brk,mmap,?mmap2,munmap,mremap,madvise,mprotect' %q -joff %q",
+    proc.luajit, path))
   os.remove(path)
   return out:match 'write%(%-1, "<", 1%)[^\n]*\n(.-)write%(%-1, ">", 1%)'
 end

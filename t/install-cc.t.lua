@@ -3,6 +3,7 @@ local example = require "example"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(5)
 local before = leak.count()
 
@@ -19,12 +20,12 @@ end
 local function run()
   local command = readme():match "`(cc [^`]*csrc/%*%.c[^`]*)`"
   T.ok(command, "README has the line: " .. tostring(command))
-  proc.run(("cp -r '%s/csrc' '%s/lua' '%s'; rm -f '%s/lua/llsocket/shim.so'"):format(source, source, dir, dir))
-  local text, ok = proc.run(("cd '%s' && %s"):format(dir, command))
+  proc.run(shell.format("cp -r %q/csrc %q/lua %q; rm -f %q/lua/llsocket/shim.so", source, source, dir, dir))
+  local text, ok = proc.run(shell.format("cd %q && %s", dir, command))
   T.ok(ok and text == "", "it builds without a word" .. text)
-  T.is(proc.run(("cd / && LUA_PATH='%s/lua/?.lua' LUA_CPATH= '%s' -e '%s'"):format(dir, proc.luajit, CODE)), "5", "and works")
-  proc.run(("cd '%s' && cc -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so"):format(dir))
-  T.is(proc.run(("cd / && LUA_PATH='%s/lua/?.lua' LUA_CPATH= '%s' -e '%s'"):format(dir, proc.luajit, CODE)), "5",
+  T.is(proc.run(shell.format("cd / && LUA_PATH=%q'/lua/?.lua' LUA_CPATH= %q -e %q", dir, proc.luajit, CODE)), "5", "and works")
+  proc.run(shell.format("cd %q && cc -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so", dir))
+  T.is(proc.run(shell.format("cd / && LUA_PATH=%q'/lua/?.lua' LUA_CPATH= %q -e %q", dir, proc.luajit, CODE)), "5",
     "without optimization, too")
 end
 

@@ -3,6 +3,7 @@ local example = require "example"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(14)
 local before = leak.count()
 
@@ -12,11 +13,11 @@ local CODE = [[local L = require "llsocket"; local p = L.socket.pair(L.SOCK_STRE
 
 -- Runs Lua with nothing but what the environment names.
 local function try(environment)
-  return (proc.run(("cd / && env -u LUA_PATH -u LUA_CPATH %s '%s' -e '%s'"):format(environment, proc.luajit, CODE)))
+  return (proc.run(shell.format("cd / && env -u LUA_PATH -u LUA_CPATH %s %q -e %q", environment, proc.luajit, CODE)))
 end
 
 local function meson(command)
-  local text, ok = proc.run(("cd '%s' && env -u DESTDIR %s"):format(dir, command))
+  local text, ok = proc.run(shell.format("cd %q && env -u DESTDIR %s", dir, command))
   if not ok then print("# " .. text:gsub("\n", "\n# ")) end
   return ok
 end
@@ -29,22 +30,22 @@ end
 
 local function run()
   T.ok(try "":find "module 'llsocket' not found", "without an install there is nothing to find")
-  T.ok(meson(("meson setup one '%s' --prefix '%s/usr'"):format(source, dir)), "a build folder with a prefix of its own")
+  T.ok(meson(shell.format("meson setup one %q --prefix %q/usr", source, dir)), "a build folder with a prefix of its own")
   T.ok(meson "meson install -C one", "meson install")
   local share, lib = dir .. "/usr/share/lua/5.1/", dir .. "/usr/lib/lua/5.1/"
   T.is(try(("'LUA_PATH=%s?.lua' 'LUA_CPATH=%s?.so'"):format(share, lib)), "5", "LUA_PATH and LUA_CPATH by hand")
   T.is(try(("'LUA_PATH=%s?.lua' LUA_CPATH="):format(share)), "5", "LUA_PATH alone: the shim is found beside")
-  T.is(proc.run(("cd '%s' && find . -name '*.lua' | sort"):format(share)),
-    proc.run(("cd '%s/lua' && find . -name '*.lua' | sort"):format(source)), "every Lua file is installed, and no other")
+  T.is(proc.run(shell.format("cd %q && find . -name '*.lua' | sort", share)),
+    proc.run(shell.format("cd %q/lua && find . -name '*.lua' | sort", source)), "every Lua file is installed, and no other")
 
   T.ok(meson "meson configure one -Dprefix=/opt/x -Dluadir=/opt/x/l -Dcluadir=/opt/x/c", "luadir and cluadir")
   T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")
   T.ok(exists "/stage/opt/x/l/llsocket/socket.lua" and exists "/stage/opt/x/c/llsocket/shim.so", "all is where it was asked for")
   T.is(try(("'LUA_PATH=%s/stage/opt/x/l/?.lua' 'LUA_CPATH=%s/stage/opt/x/c/?.so'"):format(dir, dir)), "5", "and work")
   T.ok(meson "ninja -C one uninstall", "ninja uninstall")
-  T.is(proc.run(("test ! -e '%s/stage' || find '%s/stage' -type f"):format(dir, dir)), "", "takes away what was installed last")
-  local said = proc.run(("cd '%s' && env -u LUA_PATH -u LUA_CPATH meson devenv -C one '%s' -e '%s' 2>/dev/null")
-    :format(dir, proc.luajit, CODE))
+  T.is(proc.run(shell.format("test ! -e %q/stage || find %q/stage -type f", dir, dir)), "", "takes away what was installed last")
+  local said = proc.run(shell.format("cd %q && env -u LUA_PATH -u LUA_CPATH meson devenv -C one %q -e %q 2>/dev/null",
+    dir, proc.luajit, CODE))
   T.is(said:match "[^\n]*$", "5", "meson devenv") -- in a cross build it has a word to say about emulators first
 end
 

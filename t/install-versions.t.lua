@@ -2,6 +2,7 @@
 local install = require "install"
 local leak = require "leak"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(9)
 local before = leak.count()
 
@@ -21,7 +22,7 @@ local function lines(items)
   return table.concat(items, "\n") .. "\n"
 end
 
-local function list(command) return (proc.run(("cd '%s' && %s | LC_ALL=C sort"):format(install.source, command))) end
+local function list(command) return (proc.run(shell.format("cd %q && %s | LC_ALL=C sort", install.source, command))) end
 
 local path = ("llsocket-%s-1.rockspec"):format(version)
 local rock = rockspec(path)

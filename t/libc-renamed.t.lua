@@ -5,6 +5,7 @@ local ffi = require "ffi"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 
 local T = require("tap").plan(5)
@@ -40,7 +41,7 @@ local function compiled(list)
   local file = assert(io.open(dir .. "/names.c", "w"))
   file:write(table.concat(text))
   file:close()
-  local out, ok = proc.run(("cc -w -shared -fPIC -I'%s/csrc' '%s/names.c' -o '%s/names.so'"):format(source, dir, dir))
+  local out, ok = proc.run(shell.format("cc -w -shared -fPIC -I%q/csrc %q/names.c -o %q/names.so", source, dir, dir))
   if not ok then print("# " .. out:gsub("\n", "\n# ")) end
   return ok and ffi.load(dir .. "/names.so")
 end

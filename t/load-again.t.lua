@@ -2,6 +2,7 @@
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 local T = require("tap").plan(23)
 
@@ -73,7 +74,7 @@ io.write("alive", tostring(sock))]], "alivenil", "the shim stays mapped for fina
 -- The second load finds another file: the first stays mapped, for finalisers of older sockets point into it.
 local dir = net.tmpdir()
 local real = assert(package.searchpath("llsocket.shim", package.cpath))
-assert(select(2, proc.run(("cp '%s' '%s/one.so' && cp '%s' '%s/two.so'"):format(real, dir, real, dir))))
+assert(select(2, proc.run(shell.format("cp %q %q/one.so && cp %q %q/two.so", real, dir, real, dir))))
 prints(([[
 package.cpath = "%s/one.so"
 ]]):format(dir) .. PRELUDE .. ([[

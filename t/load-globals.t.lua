@@ -1,5 +1,6 @@
 -- load-globals: no function of the library looks a global up when it runs.  A program may replace type or select; then its
 -- function would run inside every call, and a Lua function could become a finaliser.
+local shell = require "shell"
 local funcbc, funck = require("jit.util").funcbc, require("jit.util").funck
 local names = require("jit.vmdef").bcnames
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua"
@@ -31,7 +32,7 @@ local function walk(proto, found)
 end
 
 local files = {}
-local pipe = assert(io.popen("cd '" .. dir:gsub("'", [['\'']]) .. "' && find . -name '*.lua' | LC_ALL=C sort"))
+local pipe = assert(io.popen("cd " .. shell.quote(dir) .. " && find . -name '*.lua' | LC_ALL=C sort"))
 for file in pipe:lines() do files[#files + 1] = file:sub(2) end
 pipe:close()
 

@@ -1,11 +1,12 @@
 -- load: one table from require, modules also by themselves, and nothing else in the process changes.
 local leak = require "leak"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
 
 local names = {}
-local pipe = assert(io.popen("ls '" .. source .. "/lua/llsocket'"))
+local pipe = assert(io.popen(shell.format("ls %q/lua/llsocket", source)))
 for file in pipe:lines() do names[#names + 1] = file:match "^([%w_]+)%.lua$" end
 pipe:close()
 

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local before = leak.count()
 local T = require("tap").plan(28)
@@ -23,7 +24,7 @@ end
 -- Makes DIR/name/llsocket/shim.so of these bytes, or a folder of that name; answers its path.
 local function put(name, bytes)
   local path = ("%s/%s/llsocket/shim.so"):format(dir, name)
-  sh(("mkdir -p '%s'"):format(bytes and path:match "^(.*)/" or path))
+  sh(shell.format("mkdir -p %q", bytes and path:match "^(.*)/" or path))
   if not bytes then return path end
   local file = assert(io.open(path, "wb"))
   file:write(bytes)
@@ -33,7 +34,7 @@ end
 
 -- A tree of its own, so that no shim lies beside the Lua files.
 local lua = dir .. "/share/lua/5.1"
-sh(("mkdir -p '%s' && cp -r '%s/lua/.' '%s'"):format(lua, source, lua))
+sh(shell.format("mkdir -p %q && cp -r %q/lua/. %q", lua, source, lua))
 local BESIDE = { lua .. "/llsocket/shim.so", dir .. "/lib/lua/5.1/llsocket/shim.so" }
 
 local WORKS = [[
@@ -47,7 +48,7 @@ local function run(cpath, code, environment, folder)
   local file = assert(io.open(path, "w"))
   file:write(code)
   file:close()
-  return (proc.run(("cd '%s' && LUA_PATH='%s/?.lua' LUA_CPATH='%s' %s '%s' '%s'"):format(
+  return (proc.run(shell.format("cd %q && LUA_PATH=%q'/?.lua' LUA_CPATH=%q %s %q %q",
     folder or dir, lua, table.concat(cpath, ";"), environment or "", proc.luajit, path)))
 end
 
@@ -114,13 +115,14 @@ local function compile(name, code)
   local file = assert(io.open(dir .. "/stale.c", "w"))
   file:write(code)
   file:close()
-  return select(2, proc.run(("cc -shared -fPIC -o '%s' '%s/stale.c'"):format(path, dir))) and path
+  return select(2, proc.run(shell.format("cc -shared -fPIC -o %q %q/stale.c", path, dir))) and path
 end
 
 local later = compile("later", ("int llsocket%d_abi(int wanted) { (void)wanted; return %d; }"):format(ABI, -ABI - 1))
 if later then
   noted("a shim of a later ABI", later, (": a shim of ABI %d, not %d$"):format(ABI + 1, ABI))
-  noted("a shim without our symbols", compile("older", "int llsocket0_abi(int n) { return n; }"), ": no shim of ABI " .. ABI .. "$")
+  noted("a shim without our symbols", compile("older", "int llsocket0_abi(int n) { return n; }"),
+    ": no shim of ABI " .. ABI .. "$")
 else
   T.skip(4, "no C compiler to build a stale shim with")
 end
@@ -128,17 +130,17 @@ end
 -- Where a good one is found.
 T.is(run({ "shim.so" }, WORKS, nil, real:match "^(.*)/"), "5", "a template without a slash is a file of this folder")
 T.is(run({ "?.so" }, WORKS, nil, real:match "^(.*)/llsocket/"), "5", "so is a relative one")
-sh(("mkdir -p '%s/all'; cp '%s' '%s/all/one.so'"):format(dir, real, dir))
+sh(shell.format("mkdir -p %q/all; cp %q %q/all/one.so", dir, real, dir))
 T.is(run({ dir .. "/all/one.so" }, WORKS), "5", "a template may name the file itself")
-sh(("cp '%s' '%s'"):format(real, BESIDE[1]))
+sh(shell.format("cp %q %q", real, BESIDE[1]))
 T.is(run({}, WORKS), "5", "a shim beside the Lua file is found")
-sh(("mkdir -p '%s' && mv '%s' '%s'"):format(BESIDE[2]:match "^(.*)/", BESIDE[1], BESIDE[2]))
+sh(shell.format("mkdir -p %q && mv %q %q", BESIDE[2]:match "^(.*)/", BESIDE[1], BESIDE[2]))
 T.is(run({}, WORKS), "5", "and one in lib/lua where the Lua files are in share/lua")
 T.is(run({ dir .. "/none/?.so" }, WORKS), "5", "after the paths of cpath")
 os.remove(BESIDE[2])
 
-if ffi.os == "Linux" and not run({}, "", ("LD_PRELOAD='%s'"):format(real)):find "%S" then
-  T.is(run({}, WORKS, ("LD_PRELOAD='%s'"):format(real)), "5", "symbols that are in the process already need no file")
+if ffi.os == "Linux" and not run({}, "", shell.format("LD_PRELOAD=%q", real)):find "%S" then
+  T.is(run({}, WORKS, shell.format("LD_PRELOAD=%q", real)), "5", "symbols that are in the process already need no file")
 else
   T.skip(1, "no LD_PRELOAD here")
 end

@@ -3,6 +3,7 @@ local ABI = require "abi"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 local T = require("tap").plan(9)
 
@@ -10,19 +11,19 @@ local source, dir = os.getenv "LLSOCKET_SOURCE", net.tmpdir()
 local real = assert(package.searchpath("llsocket.shim", package.cpath))
 
 local function sh(command)
-  local text, ok = proc.run(("cd '%s' && %s"):format(dir, command))
+  local text, ok = proc.run(shell.format("cd %q && %s", dir, command))
   if not ok then print("# " .. text:gsub("\n", "\n# ")) end
   return ok
 end
 
 -- Makes DIR/name of the Lua files, with the shim of this build beside them.
 local function copy(name)
-  assert(sh(("mkdir %s && cp -r '%s/lua/.' %s && cp '%s' %s/llsocket/shim.so"):format(name, source, name, real, name)))
+  assert(sh(shell.format("mkdir %s && cp -r %q/lua/. %s && cp %q %s/llsocket/shim.so", name, source, name, real, name)))
 end
 
 -- Makes DIR/name of a release whose ABI number is one higher; answers whether the compiler could.
 local function next_release(name)
-  assert(sh(("mkdir %s && cp -r '%s/lua/.' '%s/csrc' %s && cd %s && find . -type f -exec sed -i '"):format(
+  assert(sh(shell.format("mkdir %s && cp -r %q/lua/. %q/csrc %s && cd %s && find . -type f -exec sed -i '",
     name, source, source, name, name)
     .. ("s/llsocket%d/llsocket%d/g; s/local ABI = %d/local ABI = %d/; s/LLSOCKET_ABI %d/LLSOCKET_ABI %d/' {} +"):format(
       ABI, ABI + 1, ABI, ABI + 1, ABI, ABI + 1)))

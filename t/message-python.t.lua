@@ -4,6 +4,7 @@ local emulator = require "emulator"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local show = require("values").show
 local before = leak.count()
 local T = require("tap").plan(26)
@@ -161,7 +162,8 @@ local function test()
     udp6, name6 = net.bound(L.AF_INET6, L.SOCK_DGRAM)
     udp6:rcvtimeo(20); udp6:recvttl(true); udp6:recvtos(true)
   end
-  local python = assert(io.popen(("python3 '%s' '%s' %d %d 2>&1"):format(script, dir, name4:port(), name6 and name6:port() or 0)))
+  local python = assert(io.popen(shell.format("python3 %q %q %d %d 2>&1",
+    script, dir, name4:port(), name6 and name6:port() or 0)))
   local first = python:read "*l" or ""
   local pid, uid, gid, port4, port6 = first:match "^(%d+) (%d+) (%d+) (%d+) (%w+)$"
   T.ok(pid, "Python runs: " .. first)

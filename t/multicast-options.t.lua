@@ -4,6 +4,7 @@ local leak = require "leak"
 local mcast = require "mcast"
 local netns = require "netns"
 local proc = require "proc"
+local shell = require "shell"
 local show = require("show").show
 local PLAN = 2 * 22 + 28
 local T = require("tap").plan(PLAN)
@@ -39,7 +40,7 @@ local function options(name, family, level, loop, ttl)
   local function raises(text, message, fn, ...)
     local args = { ... }
     local _, got = pcall(function() fn(sock, unpack(args)) end)
-    is(got:gsub("^%S*(multicast%-options)%.t%.lua:%d+: ", "%1: "), "multicast-options: " .. message, text)
+    is(got:gsub("^.-(multicast%-options)%.t%.lua:%d+: ", "%1: "), "multicast-options: " .. message, text)
   end
   is(show(sock:mcastloop()), "true", "mcastloop is true unless set")
   is(show(sock:mcastloop(false)), "false", "mcastloop answers the false it set")
@@ -144,7 +145,7 @@ local function calls(source)
   local file = assert(io.open(path, "w"))
   file:write('local L = require "llsocket"\n', source)
   file:close()
-  local out = proc.run(("strace -qq -e trace=setsockopt %s %s"):format(proc.luajit, path))
+  local out = proc.run(shell.format("strace -qq -e trace=setsockopt %q %q", proc.luajit, path))
   os.remove(path)
   return out
 end

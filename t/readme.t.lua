@@ -4,6 +4,8 @@ local example = require "example"
 local handle = require "llsocket.handle"
 local leak = require "leak"
 local net = require "net"
+local proc = require "proc"
+local shell = require "shell"
 local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
 
@@ -40,12 +42,17 @@ table.sort(names)
 local links = {}
 for link in readme:gmatch "%]%(([^)]+)%)" do links[#links + 1] = link end
 
-local T = require("tap").plan(#names + #links + 9)
+local T = require("tap").plan(#names + #links + 10)
 
 local quick = block("Quick start", "sh")
 T.is(lines(quick), 2, "the quick start has two lines")
 T.ok(quick:find "^%./setup [^\n]*examples/demo%.lua\n", "the first runs the demo")
 T.ok(quick:find "\n%./setup [^\n]*meson test[^\n]*\n$", "the second runs the tests")
+
+-- A path of the reader's may have a blank.
+local pages = readme
+for name in proc.run(shell.format("ls %q/doc", source)):gmatch "[^\n]+" do pages = pages .. read("doc/" .. name) end
+T.is(pages:match '[^\n]*[^"]%$PWD[^\n]*', nil, "no page has the reader's own folder without quotes")
 
 local server = block("A first server in twenty lines", "lua")
 T.ok(lines(server) <= 20, "the first server has twenty lines")

@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local leak = require "leak"
 local rights = require "rights"
@@ -89,7 +90,7 @@ write(script, SCRIPT)
 local sock, far = net.pair(L.SOCK_SEQPACKET)
 sock:rcvtimeo(20)
 far:cloexec(false)
-local python = assert(io.popen(("exec python3 '%s' %d '%s.txt'"):format(script, far:fd(), script)))
+local python = assert(io.popen(shell.format("exec python3 %q %d %q.txt", script, far:fd(), script)))
 far:close()
 local base, count = rights.open()
 

@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local leak = require "leak"
 local missing = require "missing"
 local values = require "values"
@@ -49,7 +50,7 @@ local function receive_all(sock, path)
   end
 end
 
-local function digest(path) return (proc.run("cksum < " .. path)) end
+local function digest(path) return (proc.run("cksum < " .. shell.quote(path))) end
 
 local SIZE = 64 * MIB
 local random = assert(io.open "/dev/urandom")

@@ -1,17 +1,18 @@
 -- shim: each C compiler at hand takes csrc without a warning, whatever its C library and headers are.
 local proc = require "proc"
+local shell = require "shell"
 local leak = require "leak"
 local before = leak.count()
 
 local csrc = os.getenv "LLSOCKET_SOURCE" .. "/csrc"
 local COMPILERS = { "gcc", "clang", "musl-gcc" }
-local COMMAND = "%s -shared -fPIC -O0 -Wall -Wextra -Wconversion -Werror -I'%s' '%s'/*.c -o '%s'"
+local COMMAND = "%s -shared -fPIC -O0 -Wall -Wextra -Wconversion -Werror -I%q %q/*.c -o %q"
 
 local T = require("tap").plan(#COMPILERS + 1)
 
 local function compile(compiler)
   local path = os.tmpname()
-  local out, ok = proc.run(COMMAND:format(compiler, csrc, csrc, path))
+  local out, ok = proc.run(shell.format(COMMAND, compiler, csrc, csrc, path))
   os.remove(path)
   if not ok then print("# " .. out:gsub("\n", "\n# ")) end
   return ok

@@ -2,6 +2,7 @@
 -- are sure to be in a LuaJIT process; nor does libc.lua.
 local leak = require "leak"
 local proc = require "proc"
+local shell = require "shell"
 local before = leak.count()
 
 local T = require("tap").plan(4)
@@ -37,7 +38,7 @@ end
 
 -- The undefined symbols of the shim: { name = version or false }.
 local function undefined()
-  local text = proc.run(("nm -D --undefined-only '%s'"):format(shim))
+  local text = proc.run("nm -D --undefined-only " .. shell.quote(shim))
   local symbols = {}
   for name, of in text:gmatch "%sU ([%w_]+)@*([%w_.]*)" do symbols[name] = version(of) or false end
   return symbols, text

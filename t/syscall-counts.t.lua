@@ -1,6 +1,7 @@
 -- syscall-counts: what each method costs in system calls, as strace(1) sees them.
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local leak = require "leak"
 local missing = require "missing"
 local before = leak.count()
@@ -167,7 +168,7 @@ local function run()
   local said, traces = proc.run "strace -o /dev/null true"
   if not traces then return nil, "strace may not trace here: " .. said:gsub("\n", " ") end
   write_script()
-  local text, ended = proc.run(("strace -o %s %s %s %s"):format(log, proc.luajit, mode(), script))
+  local text, ended = proc.run(shell.format("strace -o %q %q %s %q", log, proc.luajit, mode(), script))
   if not ended then print("# " .. text) end
   return read_trace(log)
 end

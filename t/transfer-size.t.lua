@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local leak = require "leak"
 local values = require "values"
 local show = values.show
@@ -113,8 +114,8 @@ else
 end
 
 -- In a child whose address space is limited: ENOMEM, and life goes on.
-local text, _, code = proc.run(([[(ulimit -v 600000 && %s -e "" || exit 77
-%s - <<'END'
+local text, _, code = proc.run(shell.format([[(ulimit -v 600000 && %q -e "" || exit 77
+%q - <<'END'
 local L = require "llsocket"
 local show = require("values").show
 local socks = assert(L.socket.pair(L.SOCK_STREAM, true))
@@ -125,7 +126,7 @@ print(show(b:recvfrom(2^31 - 1)))
 for _ = 1, 2000 do b:recv(2^31 - 1) end
 print(show(b:recvfrom(4096)))
 END
-)]]):format(proc.luajit, proc.luajit))
+)]], proc.luajit, proc.luajit))
 local lines = {}
 for line in text:gmatch "[^\n]+" do lines[#lines + 1] = line end
 if code ~= 77 then

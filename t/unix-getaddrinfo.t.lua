@@ -4,6 +4,7 @@ local ffi = require "ffi"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local show = require("show").show
 local text = require("llsocket.errno").text
 local getaddrinfo = L.unix.getaddrinfo
@@ -73,7 +74,7 @@ local function bound(path, socktype)
   return sock, not err and sock:getsockname() or err
 end
 local function exists(path)
-  local _, ok = proc.run(("test -S '%s'"):format(path))
+  local _, ok = proc.run(shell.format("test -S %q", path))
   return ok
 end
 

@@ -43,19 +43,20 @@ end
 -- The server of an echo, which load.c starts.
 local function echo(row, case, span, tool)
   local name, luajit = row.server, M.place.luajit
-  local command = name:find "%.lua$" and luajit .. " " .. M.place.root .. "/bench/server/" .. name or M.program(name)
-  return ("%s %s %d %g %s %s"):format(M.program "load", case[1], case[2], span, tool, command)
+  local command = name:find "%.lua$" and quote(luajit) .. " " .. quote(M.place.root .. "/bench/server/" .. name)
+    or quote(M.program(name))
+  return ("%s %s %d %g %s %s"):format(quote(M.program "load"), case[1], case[2], span, tool, command)
 end
 
 -- The command by which a row of a question works for so many seconds, or as many operations as the negative says.
 local function command_of(question, row, case, span, tool)
   if question.load then return echo(row, case, span, tool) end
-  local head = question.crowd and M.program "crowd" .. " " or ""
-  local work = row.work and ("%s %s"):format(M.program "work", row.work)
-    or ("%s %s/bench/one.lua %s %d"):format(M.place.luajit, M.place.root, question.name, row.index)
+  local head = question.crowd and quote(M.program "crowd") .. " " or ""
+  local work = row.work and ("%s %s"):format(quote(M.program "work"), row.work)
+    or ("%s %s %s %d"):format(quote(M.place.luajit), quote(M.place.root .. "/bench/one.lua"), question.name, row.index)
   local words = { head .. tool, work, ("%g"):format(span) }
   for _, word in ipairs(case) do words[#words + 1] = quote(word) end
-  if question.file then table.insert(words, ("%d %s"):format(question.file, file_of(question.file))) end
+  if question.file then table.insert(words, ("%d %s"):format(question.file, quote(file_of(question.file)))) end
   return table.concat(words, " ")
 end
 

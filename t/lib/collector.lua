@@ -3,6 +3,7 @@ local L = require "llsocket"
 local net = require "net"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 
 local M = {}
 
@@ -43,7 +44,7 @@ end
 -- Starts it; `report()` of what is answered tells what came.
 function M.statsd(dir, host, port)
   nginx.write(dir .. "/statsd.py", STATSD)
-  local pipe = assert(io.popen(("echo $$; exec python3 '%s/statsd.py' %s %d 2>&1"):format(dir, host, port)))
+  local pipe = assert(io.popen(shell.format("echo $$; exec python3 %q/statsd.py %s %d 2>&1", dir, host, port)))
   local statsd = { pid = tonumber(pipe:read "*l"), pipe = pipe }
   local line = pipe:read "*l"
   assert(line == "listening", line)
@@ -72,8 +73,8 @@ local function listens(path)
 end
 
 -- As an unprivileged user, who must be able to read the program.
-local START = [[echo $$; cd '%s'; export LD_LIBRARY_PATH=$(echo '%s'/usr/lib/*-linux-*)
-rsyslogd='%s/usr/sbin/rsyslogd' as="setpriv --reuid=nobody --regid=nogroup --clear-groups"
+local START = [[echo $$; cd %q; export LD_LIBRARY_PATH=$(echo %q/usr/lib/*-linux-*)
+rsyslogd=%q/usr/sbin/rsyslogd as="setpriv --reuid=nobody --regid=nogroup --clear-groups"
 [ "$(id -u)" = 0 ] && $as test -x "$rsyslogd" -a -w . 2>/dev/null || as=
 exec $as "$rsyslogd" -n -i NONE -f ./conf -M "$LD_LIBRARY_PATH/rsyslog" 2>&1]]
 
@@ -81,7 +82,7 @@ exec $as "$rsyslogd" -n -i NONE -f ./conf -M "$LD_LIBRARY_PATH/rsyslog" 2>&1]]
 function M.rsyslog(dir, host, port)
   nginx.write(dir .. "/conf", (RSYSLOG:gsub("%u%u%u%u?", { DIR = dir, HOST = host, PORT = tostring(port) })))
   os.remove(dir .. "/log")
-  local pipe = assert(io.popen(START:format(dir, nginx.prefix, nginx.prefix)))
+  local pipe = assert(io.popen(shell.format(START, dir, nginx.prefix, nginx.prefix)))
   local rsyslog = { pid = tonumber(pipe:read "*l"), pipe = pipe, dir = dir }
   net.await(function() return listens(dir .. "/log") or not nginx.is_alive(rsyslog.pid) end)
   assert(nginx.is_alive(rsyslog.pid), "rsyslogd ended")

@@ -7,6 +7,7 @@ local layout = require "llsocket.layout"
 local shim = require "llsocket.shim"
 require "llsocket.control" -- declares the shim's walk
 local proc = require "proc"
+local shell = require "shell"
 
 ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
@@ -69,7 +70,7 @@ local PROBES = {
   -- A program of this machine that starts only with the emulator's help has the emulator's calls beside its own.
   calls = function()
     local run = os.getenv "LLSOCKET_RUN"
-    if not run or proc.run(os.getenv "LLSOCKET_FACTS" .. " >/dev/null") == "" then return false end
+    if not run or proc.run(shell.quote(os.getenv "LLSOCKET_FACTS") .. " >/dev/null") == "" then return false end
     return "strace(1) sees the calls of the emulator"
   end,
 }

@@ -1,5 +1,6 @@
 -- example.lua -- starts the programs of examples/, in the mode in which the test itself runs.
 local proc = require "proc"
+local shell = require "shell"
 
 local M = { dir = os.getenv "LLSOCKET_SOURCE" .. "/examples/" }
 
@@ -9,7 +10,7 @@ local function flags()
 end
 
 -- The command that runs a Lua file: M.command("/tmp/x.lua", "arguments").
-function M.command(path, args) return ("'%s' %s '%s' %s"):format(proc.luajit, flags(), path, args or "") end
+function M.command(path, args) return shell.format("%q %s %q %s", proc.luajit, flags(), path, args or "") end
 
 -- Runs an example to its end; answers its output, and whether it ended well.
 function M.run(name, args) return proc.run(M.command(M.dir .. name .. ".lua", args)) end

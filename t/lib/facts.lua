@@ -1,4 +1,6 @@
 -- facts.lua -- what the C program t/facts.c printed, as tables.
+local shell = require "shell"
+
 local M = { const = {}, names = {}, spot = {}, structs = {}, order = {} }
 
 local READ = {
@@ -22,7 +24,7 @@ end
 
 local program = assert(os.getenv "LLSOCKET_FACTS", "LLSOCKET_FACTS: path of t/facts")
 local run = os.getenv "LLSOCKET_RUN" or "" -- what starts a program of another machine
-local pipe = assert(io.popen(("%s '%s'"):format(run, program)))
+local pipe = assert(io.popen(shell.format("%s %q", run, program)))
 for line in pipe:lines() do read_line(line) end
 pipe:close()
 

@@ -2,6 +2,7 @@
 -- nothing but what was installed.
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 
 local M = { source = os.getenv "LLSOCKET_SOURCE" }
 
@@ -70,33 +71,33 @@ end
 -- Makes the round trip with no LUA_PATH and LUA_CPATH but what `environment` sets; answers what it printed.
 function M.round_trip(environment, luajit)
   local path = M.write(net.tmpdir() .. "/code.lua", ROUND_TRIP)
-  return (proc.run(("cd / && env -u LUA_PATH -u LUA_CPATH %s '%s' '%s'"):format(environment, luajit or proc.luajit, path)))
+  return (proc.run(shell.format("cd / && env -u LUA_PATH -u LUA_CPATH %s %q %q", environment, luajit or proc.luajit, path)))
 end
 
 -- The same inside a folder that is a system of its own, by the LuaJIT in there.
 function M.round_trip_in(root)
   M.write(root .. "/code.lua", ROUND_TRIP)
-  return (proc.run(("env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot '%s' luajit /code.lua"):format(root)))
+  return (proc.run(shell.format("env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot %q luajit /code.lua", root)))
 end
 
 -- A copy of the source, without what was built in it and without its history.
 function M.copy()
   local dir = net.tmpdir() .. "/llsocket-" .. M.version()
-  assert(M.sh(("mkdir '%s' && cd '%s' && tar c --exclude=./.git --exclude=./build --exclude=./BUILD . | tar x -C '%s'")
-    :format(dir, M.source, dir)))
+  assert(M.sh(shell.format("mkdir %q && cd %q && tar c --exclude=./.git --exclude=./build --exclude=./BUILD . | tar x -C %q",
+    dir, M.source, dir)))
   return dir
 end
 
 -- The files below a folder that a find(1) test chooses, one a line.
 function M.files(dir, test)
-  return (proc.run(("cd '%s' && find . -type f %s | LC_ALL=C sort"):format(dir, test or "")))
+  return (proc.run(shell.format("cd %q && find . -type f %s | LC_ALL=C sort", dir, test or "")))
 end
 
 -- Why no Debian package can be built here; nil when one can.
 function M.lacks_debian()
   local why = M.lacks("dpkg-buildpackage", "dpkg-checkbuilddeps")
   if why then return why end
-  local text, ok = proc.run(("cd '%s' && dpkg-checkbuilddeps"):format(M.source))
+  local text, ok = proc.run(shell.format("cd %q && dpkg-checkbuilddeps", M.source))
   return not ok and (text:match "([^\n]*)\n$" or text) or nil
 end
 

@@ -1,5 +1,6 @@
 -- net.lua -- connected and bound sockets for tests: port 0, loopback, private folders.
 local L = require "llsocket"
+local shell = require "shell"
 
 local M = {}
 
@@ -62,10 +63,22 @@ function M.await(fn)
   error("waited in vain", 2)
 end
 
+-- Where temporary folders go: TMPDIR names a folder, but a unix socket's address holds 108 bytes, 104 on some systems, and
+-- configurations of other programs take no blanks and quotes.
+local LONGEST = 60
+local told
+local function temporary()
+  local dir = os.getenv "TMPDIR" or "/tmp"
+  if #dir <= LONGEST and dir:find "^/[%w/._-]*$" then return dir end
+  if not told then print "# the path of TMPDIR is too long or too odd for a unix socket: /tmp is used" end
+  told = true
+  return "/tmp"
+end
+
 -- A private folder, removed by M.cleanup().
 local folders = {}
 function M.tmpdir()
-  local pipe = assert(io.popen "mktemp -d")
+  local pipe = assert(io.popen("mktemp -d " .. temporary() .. "/llsocket-XXXXXX"))
   local dir = pipe:read "*l"
   pipe:close()
   folders[#folders + 1] = dir
@@ -73,7 +86,7 @@ function M.tmpdir()
 end
 
 function M.cleanup()
-  for _, dir in ipairs(folders) do os.execute("rm -rf '" .. dir .. "'") end
+  for _, dir in ipairs(folders) do os.execute("rm -rf " .. shell.quote(dir)) end
   folders, M.dir = {}, nil
 end
 

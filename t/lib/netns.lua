@@ -2,6 +2,7 @@
 -- and with it all that was made inside.
 local ffi = require "ffi"
 local proc = require "proc"
+local shell = require "shell"
 
 ffi.cdef [[
 int llsocket_t_unshare(int flags) __asm__("unshare");
@@ -48,7 +49,7 @@ end
 function M.batch(lines)
   local path = os.tmpname()
   write(path, table.concat(lines, "\n") .. "\n")
-  local out, ok = M.try("-batch " .. path)
+  local out, ok = M.try("-batch " .. shell.quote(path))
   os.remove(path)
   if not ok then error("ip -batch: " .. out, 2) end
 end

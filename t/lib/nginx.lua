@@ -2,6 +2,7 @@
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 
 local tools = os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/"
 local prefix = os.getenv "LLSOCKET_NGINX"
@@ -15,7 +16,7 @@ M.HTTP = [[
 
 local function fetch(dir, packages)
   if not prefix then return "LLSOCKET_NGINX names no folder to unpack nginx in" end
-  local out, ok = proc.run(("'%s/fetch' '%s' %s"):format(tools, dir, packages))
+  local out, ok = proc.run(shell.format("%q/fetch %q %s", tools, dir, packages))
   if not ok then return (out:gsub("%s+$", ""):gsub("\n", "; ")) end
 end
 
@@ -35,7 +36,7 @@ end
 
 -- What the shell needs to run a program of such a package.
 function M.command(dir, path)
-  return ("LD_LIBRARY_PATH=\"$(echo '%s'/usr/lib/*-linux-*)\" '%s/%s'"):format(dir, dir, path)
+  return shell.format("LD_LIBRARY_PATH=\"$(echo %q/usr/lib/*-linux-*)\" %q/%s", dir, dir, path)
 end
 
 function M.write(path, text)
@@ -87,7 +88,7 @@ local running = {}
 function M.start(conf, dir, environment)
   dir = dir or net.tmpdir()
   M.write(dir .. "/conf", (conf:gsub("DIR", dir)))
-  local command = ("echo $$; %s exec '%s/serve' '%s' 2>'%s/errors'"):format(environment or "", tools, dir, dir)
+  local command = shell.format("echo $$; %s exec %q/serve %q 2>%q/errors", environment or "", tools, dir, dir)
   local pipe = assert(io.popen(command))
   local server = { dir = dir, pipe = pipe, pid = tonumber(pipe:read "*l") }
   running[server.pid] = true

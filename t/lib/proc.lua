@@ -1,5 +1,6 @@
 -- proc.lua -- child processes and signals for tests, under private names.
 local ffi = require "ffi"
+local shell = require "shell"
 
 ffi.cdef [[
 int llsocket_t_fork(void) __asm__("fork");
@@ -62,7 +63,7 @@ function M.lua(source, flags)
   local file = assert(io.open(path, "w"))
   file:write(source)
   file:close()
-  local text, ok, code = M.run(("%s %s %s"):format(M.luajit, flags or "", path))
+  local text, ok, code = M.run(shell.format("%q %s %q", M.luajit, flags or "", path))
   os.remove(path)
   return text, ok, code
 end

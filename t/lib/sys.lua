@@ -24,7 +24,8 @@ local M = { linux = linux }
 M.glibc = pcall(function() return C.llsocket_t_libc end)
 M.musl = linux and not M.glibc
 
-local now = ffi.new "long[2]"
+-- Two longs on Linux. With room for two fields of 64 bits: some systems of 32 bits write those.
+local now = ffi.new "long[4]"
 
 -- Seconds that only grow.
 function M.clock()
@@ -32,9 +33,12 @@ function M.clock()
   return tonumber(now[0]) + tonumber(now[1]) / 1e9
 end
 
-local rlimit = ffi.typeof "struct { unsigned long soft, hard; }"
+-- musl and the BSDs have limits of 64 bits on every machine, glibc's symbol has longs.
+local rlimit = ffi.typeof(M.glibc and "struct { unsigned long soft, hard; }" or "struct { uint64_t soft, hard; }")
 local mips = jit.arch:find "mips" -- whose Linux kept the numbers of IRIX
 local NOFILE, AS = mips and 5 or linux and 7 or 8, mips and 6 or linux and 9 or 5
+
+M.rlimit, M.now = rlimit, now -- a test compares their sizes with what libc writes
 
 local function limit(what, soft)
   local l = rlimit()

@@ -2,6 +2,7 @@
 local leak = require "leak"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 
 local PARTS = {
   llsocket = [[
@@ -72,9 +73,9 @@ local before = leak.count()
 local function run(path, order, flags)
   local file = os.tmpname()
   nginx.write(file, script(order))
-  os.execute(("chmod 644 '%s'"):format(file))
-  local out = proc.run(("LUA_PATH=\"$LUA_PATH;%s/usr/share/lua/5.1/?.lua;%s/usr/share/lua/5.1/?/init.lua\" '%s' %s '%s'")
-    :format(path, path, os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/run", flags, file))
+  os.execute(shell.format("chmod 644 %q", file))
+  local out = proc.run(shell.format("LUA_PATH=\"$LUA_PATH;\"%q'/usr/share/lua/5.1/?.lua;'%q/usr/share/lua/5.1/?/init.lua "
+    .. "%q %s %q", path, path, os.getenv "LLSOCKET_SOURCE" .. "/t/nginx/run", flags, file))
   os.remove(file)
   return out
 end

@@ -4,6 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(20)
 local before = leak.count()
 
@@ -94,15 +95,15 @@ local function run_wrk(n, meanwhile)
   local dir = server.dir
   nginx.write(dir .. "/wrk.lua", WRK:format(n))
   os.remove(dir .. "/over")
-  local command = "( %s -t1 -c24 -d80 -s %s/wrk.lua http://127.0.0.1:%d/ >%s/wrk 2>&1; mv %s/wrk %s/over ) >/dev/null"
-  proc.run((command .. " 2>&1 &"):format(nginx.command(wrk, "usr/bin/wrk"), dir, port, dir, dir, dir))
+  local command = "( %s -t1 -c24 -d80 -s %q/wrk.lua http://127.0.0.1:%d/ >%q/wrk 2>&1; mv %q/wrk %q/over ) >/dev/null"
+  proc.run(shell.format(command .. " 2>&1 &", nginx.command(wrk, "usr/bin/wrk"), dir, port, dir, dir, dir))
   while not exists(dir .. "/over") do
     unix:recvable(0.01)
     collect()
     meanwhile(got.udp)
   end
   collect()
-  return (proc.run("cat " .. dir .. "/over"))
+  return (proc.run(shell.format("cat %q/over", dir)))
 end
 
 local function answered(text) return tonumber(text:match "(%d+) requests in") or 0 end

@@ -5,28 +5,30 @@ local net = require "net"
 local newcomer = require "newcomer"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 local source = os.getenv "LLSOCKET_SOURCE"
 local T = require("tap").plan(14)
 local before = leak.count()
 
 -- What a program called nginx does: Debian's, unpacked.  Its configuration loads modules that are installed, if any.
 local NGINX = [[#!/bin/sh
-export LD_LIBRARY_PATH="$(echo 'PREFIX'/usr/lib/*-linux-*)" LUA_PATH='PREFIX/usr/share/lua/5.1/?.lua;;'
-exec 'PREFIX/usr/sbin/nginx' "$@" \
-  -g "load_module PREFIX/usr/lib/nginx/modules/ndk_http_module.so;
-    load_module PREFIX/usr/lib/nginx/modules/ngx_http_lua_module.so;"
+prefix=%q
+modules=$prefix/usr/lib/nginx/modules
+export LD_LIBRARY_PATH="$(echo "$prefix"/usr/lib/*-linux-*)" LUA_PATH="$prefix/usr/share/lua/5.1/?.lua;;"
+exec "$prefix/usr/sbin/nginx" "$@" \
+  -g "load_module \"$modules/ndk_http_module.so\"; load_module \"$modules/ngx_http_lua_module.so\";"
 ]]
 
 local function follow()
   local dir = net.tmpdir()
-  proc.run(("cd '%s' && mkdir clone bin && cp -r '%s/csrc' '%s/lua' clone && rm -f clone/lua/llsocket/shim.so")
-    :format(dir, source, source))
-  nginx.write(dir .. "/bin/nginx", (NGINX:gsub("PREFIX", (nginx.prefix))))
+  proc.run(shell.format("cd %q && mkdir clone bin && cp -r %q/csrc %q/lua clone && rm -f clone/lua/llsocket/shim.so",
+    dir, source, source))
+  nginx.write(dir .. "/bin/nginx", shell.format(NGINX, nginx.prefix))
   nginx.write(dir .. "/script", "export PATH=" .. dir .. "/bin:$PATH\n" .. newcomer.script(dir))
   local nobody = proc.run("id -u"):match "^0\n" and "setpriv --reuid=nobody --regid=nogroup --clear-groups" or ""
-  if not select(2, proc.run(("%s test -r '%s'"):format(nobody, nginx.prefix))) then nobody = "" end
-  proc.run(("chmod +x %s/bin/nginx; [ -z '%s' ] || chown -R nobody %s"):format(dir, nobody, dir))
-  local out, ok = proc.run(("%s sh %s/script"):format(nobody, dir))
+  if not select(2, proc.run(shell.format("%s test -r %q", nobody, nginx.prefix))) then nobody = "" end
+  proc.run(shell.format("chmod +x %q/bin/nginx; [ -z %q ] || chown -R nobody %q", dir, nobody, dir))
+  local out, ok = proc.run(shell.format("%s sh %q/script", nobody, dir))
   T.ok(ok, "what the page says can be copied into a shell")
   T.ok(out:find("hello\n", 1, true), "nginx serves")
   net.await(function() return nginx.read(dir .. "/received") ~= "" end)

@@ -4,6 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local nginx = require "nginx"
 local proc = require "proc"
+local shell = require "shell"
 
 -- Whether nginx has sockets of its own there.
 local PHASES = {
@@ -108,8 +109,8 @@ end
 
 -- A unix socket holds about ten datagrams, so they are collected while the request is under way.
 local function request(dir, uri, session, listen)
-  local command = ("( printf 'GET %s HTTP/1.0\\r\\n\\r\\n' | %s s_client -unix %s/tls -tls1_2 -servername localhost"
-    .. " -quiet %s >%s/answer 2>&1; mv %s/answer %s/over ) >/dev/null 2>&1 &"):format(uri, openssl(), dir, session, dir, dir, dir)
+  local command = shell.format("( printf 'GET %s HTTP/1.0\\r\\n\\r\\n' | %s s_client -unix %q/tls -tls1_2 -servername localhost"
+    .. " -quiet %s >%q/answer 2>&1; mv %q/answer %q/over ) >/dev/null 2>&1 &", uri, openssl(), dir, session, dir, dir, dir)
   os.remove(dir .. "/over")
   proc.run(command)
   while not exists(dir .. "/over") do listen(0.02) end
@@ -120,8 +121,8 @@ local function request(dir, uri, session, listen)
 end
 
 local function certificate(dir)
-  return proc.run(("%s req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -config /dev/null"
-    .. " -keyout %s/key.pem -out %s/cert.pem"):format(openssl(), dir, dir))
+  return proc.run(shell.format("%s req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 2 -config /dev/null"
+    .. " -keyout %q/key.pem -out %q/cert.pem", openssl(), dir, dir))
 end
 
 local function exercise()
@@ -138,9 +139,10 @@ local function exercise()
     collect(udp, told)
     collect(unix, told)
   end
-  local first = request(dir, "/all", "-sess_out " .. dir .. "/session", listen)
+  local first = request(dir, "/all", "-sess_out " .. shell.quote(dir .. "/session"), listen)
   T.ok(first:find("served", 1, true), "a request goes through every phase but one")
-  T.ok(request(dir, "/content", "-sess_in " .. dir .. "/session", listen):find("told", 1, true), "and another through that one")
+  local second = request(dir, "/content", "-sess_in " .. shell.quote(dir .. "/session"), listen)
+  T.ok(second:find("told", 1, true), "and another through that one")
   nginx.stop(server, 3) -- SIGQUIT: orderly
   listen(0)
   for _, phase in ipairs(PHASES) do

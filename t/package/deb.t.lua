@@ -3,6 +3,7 @@ local install = require "install"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(13)
 local before = leak.count()
 
@@ -20,17 +21,18 @@ end
 local function run()
   local dir = install.copy()
   -- The tests run by themselves, and need not run here as well.
-  T.ok(install.sh(("cd '%s' && DEB_BUILD_OPTIONS=nocheck %sdpkg-buildpackage -us -uc"):format(dir, install.offline())),
+  T.ok(install.sh(shell.format("cd %q && DEB_BUILD_OPTIONS=nocheck %sdpkg-buildpackage -us -uc", dir, install.offline())),
     "dpkg-buildpackage makes a source package and a binary one, without a network")
-  local ok, text = install.sh(("cd '%s/..' && ls lua-llsocket_%s_*.changes"):format(dir, version))
+  local ok, text = install.sh(shell.format("cd %q/.. && ls lua-llsocket_%s_*.changes", dir, version))
   T.ok(ok, "of the release that meson.build names")
-  T.is(proc.run(("cd '%s/..' && lintian --allow-root --pedantic -I -E %s"):format(dir, text)), "", "lintian has nothing to say")
-  T.ok(install.sh(("cd '%s/..' && dpkg-source -x lua-llsocket_%s.dsc again"):format(dir, version)),
+  T.is(proc.run(shell.format("cd %q/.. && lintian --allow-root --pedantic -I -E %s", dir, text)), "",
+    "lintian has nothing to say")
+  T.ok(install.sh(shell.format("cd %q/.. && dpkg-source -x lua-llsocket_%s.dsc again", dir, version)),
     "dpkg-source unpacks its source")
   T.is(install.files(dir .. "/../again/lua"), install.files(install.source .. "/lua", "-name '*.lua'"), "which is whole")
 
   local tree = net.tmpdir()
-  T.ok(install.sh(("cd '%s/..' && dpkg -x lua-llsocket_%s_*.deb '%s'"):format(dir, version, tree)), "dpkg unpacks its package")
+  T.ok(install.sh(shell.format("cd %q/.. && dpkg -x lua-llsocket_%s_*.deb %q", dir, version, tree)), "dpkg unpacks its package")
   local share, lib = "/usr/share/lua/5.1", "/usr/lib/" .. triplet() .. "/lua/5.1"
   T.is(install.files(tree .. share), install.files(install.source .. "/lua", "-name '*.lua'"), "every Lua file is in it")
   T.is(install.files(tree .. lib), "./llsocket/shim.so\n", "and one shim")

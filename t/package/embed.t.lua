@@ -3,6 +3,7 @@ local install = require "install"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local T = require("tap").plan(7)
 local before = leak.count()
 
@@ -34,26 +35,26 @@ io.write((p[1]:send "works"), " ", (p[2]:recv()), " ", (L.poll.new():wait(0)))]]
 local function alone(program)
   local dir = net.tmpdir()
   local code = install.write(dir .. "/code.lua", ROUND_TRIP)
-  return (proc.run(("cd '%s' && LUA_PATH='%s/?.lua' LUA_CPATH='%s/?.so' '%s' '%s'"):format(dir, dir, dir, program, code)))
+  return (proc.run(shell.format("cd %q && LUA_PATH=%q'/?.lua' LUA_CPATH=%q'/?.so' %q %q", dir, dir, dir, program, code)))
 end
 
 local function run(dir)
   local told = install.told "Embedding"
   T.is(#told, 2, "doc/install.md tells two ways")
-  T.ok(install.sh(("cd '%s' && %s"):format(dir, told[1])), "a program links the shim in")
+  T.ok(install.sh(shell.format("cd %q && %s", dir, told[1])), "a program links the shim in")
   T.ok(alone(dir .. "/program"):find "module 'llsocket' not found", "its Lua files have to be found")
-  T.is(proc.run(("cd / && LUA_PATH='%s/lua/?.lua' LUA_CPATH= '%s/program' '%s'"):format(dir, dir,
+  T.is(proc.run(shell.format("cd / && LUA_PATH=%q'/lua/?.lua' LUA_CPATH= %q/program %q", dir, dir,
     install.write(dir .. "/code.lua", ROUND_TRIP))), "5 works 0", "where they are, no shim is looked for")
-  T.ok(install.sh(("cd '%s' && set -e\n%s"):format(dir, told[2])), "a program links them in, too")
+  T.ok(install.sh(shell.format("cd %q && set -e\n%s", dir, told[2])), "a program links them in, too")
   T.is(alone(dir .. "/program"), "5 works 0", "which needs no other file")
 end
 
 local dir = net.tmpdir()
 install.write(dir .. "/program.c", HOST)
-assert(install.sh(("cp -r '%s/csrc' '%s/lua' '%s' && rm -f '%s/lua/llsocket/shim.so'"):format(
+assert(install.sh(shell.format("cp -r %q/csrc %q/lua %q && rm -f %q/lua/llsocket/shim.so",
   install.source, install.source, dir, dir)))
 local why = install.lacks "cc"
-if not why and not select(2, proc.run(("cd '%s' && cc program.c %s -lluajit-5.1 -o program"):format(dir, HEADERS))) then
+if not why and not select(2, proc.run(shell.format("cd %q && cc program.c %s -lluajit-5.1 -o program", dir, HEADERS))) then
   why = "there are no files to embed LuaJIT with (libluajit-5.1-dev)"
 end
 if why then T.skip(6, why) else run(dir) end

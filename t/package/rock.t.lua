@@ -2,6 +2,7 @@
 local install = require "install"
 local leak = require "leak"
 local net = require "net"
+local shell = require "shell"
 local T = require("tap").plan(25)
 local before = leak.count()
 
@@ -12,7 +13,7 @@ local TOLD = { "make", "pack llsocket", "install llsocket-" .. version .. "-1.li
 
 -- LuaRocks writes beside the sources, so they are a copy; HOME is private as well, for its cache.
 local function rocks(dir, tree, command)
-  return install.sh(("cd '%s' && HOME='%s' %s --tree '%s' %s"):format(dir, dir, luarocks, tree, command))
+  return install.sh(shell.format("cd %q && HOME=%q %s --tree %q %s", dir, dir, luarocks, tree, command))
 end
 
 local function found_in(tree, name)
@@ -26,8 +27,8 @@ local function found_by_loader(tree)
     return T.skip(1, "luarocks.loader is not where this LuaJIT looks")
   end
   local config = install.write(net.tmpdir() .. "/config.lua", ('rocks_trees = { { name = "one", root = "%s" } }\n'):format(tree))
-  local text = install.round_trip(("LUAROCKS_CONFIG='%s' LUA_CPATH=/none/?.so LUA_INIT='require \"luarocks.loader\"'")
-    :format(config))
+  local text = install.round_trip(shell.format("LUAROCKS_CONFIG=%q LUA_CPATH=/none/?.so LUA_INIT='require \"luarocks.loader\"'",
+    config))
   T.is(text:match "^[^\n]*\n", install.release() .. " there and back\n", "luarocks.loader finds it, too")
 end
 
@@ -50,17 +51,17 @@ local function run()
   found_by_loader(one)
 
   T.ok(rocks(dir, one, "pack llsocket"), "luarocks pack")
-  local ok, rock = install.sh(("ls '%s'/llsocket-%s-1.*.rock"):format(dir, version))
+  local ok, rock = install.sh(shell.format("ls %q/llsocket-%s-1.*.rock", dir, version))
   T.ok(ok and not rock:find "\n.", "makes one rock")
   removed(dir, one)
-  T.ok(rocks("/", two, ("install '%s'"):format(rock:match "^[^\n]*")), "luarocks install, of the packed rock")
+  T.ok(rocks("/", two, shell.format("install %q", rock:match "^[^\n]*")), "luarocks install, of the packed rock")
   found_in(two, "which works")
   removed("/", two)
 
   local archive = ("llsocket-%s.tar.gz"):format(version)
-  T.ok(install.sh(("cd '%s' && tar czf ../%s -C .. llsocket-%s && mv ../%s . && zip -q 'llsocket-%s-1.src.rock' '%s' %s")
-    :format(dir, archive, version, archive, version, rockspec, archive)), "a source rock is the rockspec and the release, zipped")
-  T.ok(rocks("/", three, ("install '%s/llsocket-%s-1.src.rock'"):format(dir, version)), "luarocks install, of the source rock")
+  T.ok(install.sh(shell.format("cd %q && tar czf ../%s -C .. llsocket-%s && mv ../%s . && zip -q 'llsocket-%s-1.src.rock' %q %s",
+    dir, archive, version, archive, version, rockspec, archive)), "a source rock is the rockspec and the release, zipped")
+  T.ok(rocks("/", three, shell.format("install %q/llsocket-%s-1.src.rock", dir, version)), "luarocks install, of the source rock")
   found_in(three, "which works")
   removed("/", three)
   local headers = "/usr/include/luajit-2.1"
