@@ -8,13 +8,13 @@ local pack, line = signature.pack, signature.line
 local poll = L.poll
 
 local before = leak.count()
-local T = require("tap").plan(#pollers.names * 38 + 11)
+local T = require("tap").plan(#pollers.names * 43 + 11)
 
 local function fails(e, name, ...) T.is(line(pack(...)), signature.failure("object", e), name) end
 
 local function refuses(name)
   local p, a, b = assert(poll.new(name)), net.pair()
-  for _, word in ipairs { "", "e", "o", "eo", "rr", "rx", "R", "r w", "r\0", "rwrw" } do
+  for _, word in ipairs { "", "e", "o", "eo", "rr", "rz", "R", "r w", "r\0", "rwrw", "x", "rxo", "pp" } do
     fails(L.EINVAL, ("%s: add with %q is EINVAL"):format(name, word), p:add(a, word))
   end
   fails(L.EBADF, name .. ": add of -1 is EBADF", p:add(-1, "r"))
@@ -25,6 +25,8 @@ local function refuses(name)
   fails(L.EEXIST, name .. ": adding twice is EEXIST", p:add(a, "w"))
   fails(L.EEXIST, name .. ": by its number as well", p:add(a:fd(), "w"))
   fails(L.EINVAL, name .. ": modify with no word is EINVAL", p:modify(a, "z"))
+  fails(L.EINVAL, name .. ": modify to exclusive is EINVAL", p:modify(a, "rx"))
+  fails(L.EINVAL, name .. ": an exclusive word with urgent data is EINVAL", p:add(b, "rpx"))
   T.is(pollers.seen(p), "", name .. ": what was refused has changed nothing")
   assert(p:remove(a))
   fails(L.ENOENT, name .. ": removing twice is ENOENT", p:remove(a))

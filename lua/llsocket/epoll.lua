@@ -13,10 +13,10 @@ local shortage = require "llsocket.shortage"
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
-local EDGE, ONCE = readiness.EDGE, readiness.ONCE
+local EDGE, ONCE, URGENT, EXCLUSIVE = readiness.EDGE, readiness.ONCE, readiness.URGENT, readiness.EXCLUSIVE
 local ADD, MOD, DEL = const.EPOLL_CTL_ADD, const.EPOLL_CTL_MOD, const.EPOLL_CTL_DEL
 local IN, OUT, HUP, ERR, RDHUP = const.EPOLLIN, const.EPOLLOUT, const.EPOLLHUP, const.EPOLLERR, const.EPOLLRDHUP
-local ET, ONESHOT = const.EPOLLET, const.EPOLLONESHOT
+local ET, ONESHOT, PRI, ALONE = const.EPOLLET, const.EPOLLONESHOT, const.EPOLLPRI, const.EPOLLEXCLUSIVE
 
 local MOST = 1024 -- events a call
 local events_t = const.EPOLLIN and ffi.typeof("$[1024]", layout.epoll_event)
@@ -39,15 +39,21 @@ function M.new()
   return { owner = owner, events = events_t() }
 end
 
--- The peer's half-close is asked for with reading.
+-- Ask for the peer's half-close with reading, but not with EPOLLEXCLUSIVE: the kernel refuses the two together.
 local function asked(want)
-  return bor(band(want, READ) ~= 0 and bor(IN, RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
-    band(want, EDGE) ~= 0 and ET or 0, band(want, ONCE) ~= 0 and ONESHOT or 0)
+  local alone = band(want, EXCLUSIVE) ~= 0
+  return bor(band(want, READ) ~= 0 and bor(IN, alone and 0 or RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
+    band(want, URGENT) ~= 0 and PRI or 0, band(want, EDGE) ~= 0 and ET or 0, band(want, ONCE) ~= 0 and ONESHOT or 0,
+    alone and ALONE or 0)
 end
 
+-- No branch between filling the cell and the call: a side trace begins with a collector step, and a finaliser may come
+-- here meanwhile.
 local function control(state, op, fd, want, generation)
-  cell.events, cell.fd, cell.generation = asked(want) % 2^32, fd, generation % 2^32
-  local rc, e = C.llsocket2_epoll_ctl(state.owner.sd, op, fd, cell), errno()
+  if band(want, EXCLUSIVE) ~= 0 and not ALONE then return const.EINVAL end
+  local epfd, events = state.owner.sd, asked(want) % 2^32
+  cell.events, cell.fd, cell.generation = events, fd, generation % 2^32
+  local rc, e = C.llsocket2_epoll_ctl(epfd, op, fd, cell), errno()
   if rc ~= 0 then return e end
 end
 
@@ -56,7 +62,7 @@ end
 ---@param fd integer
 ---@param want integer  bits
 ---@param generation integer  any 32 bits, which the events will carry
----@return integer? errno  EEXIST, EBADF, EPERM, EOPNOTSUPP
+---@return integer? errno  EEXIST, EBADF, EPERM, EINVAL: exclusive, and urgent or another poller
 function M.add(state, fd, want, generation) return control(state, ADD, fd, want, generation) end
 
 --- Changes what is waited for, and the generation.
@@ -64,7 +70,7 @@ function M.add(state, fd, want, generation) return control(state, ADD, fd, want,
 ---@param fd integer
 ---@param want integer  bits
 ---@param generation integer
----@return integer? errno  ENOENT, EBADF, EOPNOTSUPP
+---@return integer? errno  ENOENT, EBADF, EINVAL: it is or would be exclusive
 function M.modify(state, fd, want, generation) return control(state, MOD, fd, want, generation) end
 
 --- Registers no more.
@@ -94,7 +100,8 @@ function M.get(state, i)
   local event = state.events[i]
   local events = event.events
   return event.fd, event.generation, bor(band(events, IN) ~= 0 and READ or 0, band(events, OUT) ~= 0 and WRITE or 0,
-    band(events, HUP) ~= 0 and HANGUP or 0, band(events, RDHUP) ~= 0 and HALF or 0, band(events, ERR) ~= 0 and ERROR or 0)
+    band(events, HUP) ~= 0 and HANGUP or 0, band(events, RDHUP) ~= 0 and HALF or 0, band(events, ERR) ~= 0 and ERROR or 0,
+    band(events, PRI) ~= 0 and URGENT or 0)
 end
 
 return M

@@ -126,7 +126,8 @@ local function born(kind, call, first, second)
   return event
 end
 
-local timer_cell = layout.itimerspec and layout.itimerspec()
+-- Each call has its own: a finaliser that makes a timer may run between two steps of this one.
+local times_t = layout.itimerspec
 
 local function set_time(spec, sec)
   local nsec = floor(sec * 1e9 + 0.5)
@@ -154,15 +155,17 @@ function M.timer(seconds, interval)
   local flags = bit.bor(const.TFD_CLOEXEC, const.TFD_NONBLOCK)
   local event, e = born(TIMER, C.llsocket2_timerfd_create, const.CLOCK_MONOTONIC, flags)
   if not event then return failed(e) end
-  set_time(timer_cell.it_value, max(seconds, 1e-9))
-  set_time(timer_cell.it_interval, interval)
-  local rc, why = C.llsocket2_timerfd_settime(event.sd, 0, timer_cell, nil), errno()
+  local times = times_t()
+  set_time(times.it_value, max(seconds, 1e-9))
+  set_time(times.it_interval, interval)
+  local rc, why = C.llsocket2_timerfd_settime(event.sd, 0, times, nil), errno()
   if rc == 0 then return event end
   event:close()
   return failed(why)
 end
 
-local signals_cell = ffi.new "int32_t[64]"
+-- Each call has its own: a finaliser may make signals readable while the object of this call is made.
+local signals_t = ffi.typeof "int32_t[64]"
 
 --- Makes signals readable instead of deadly; see signalfd(2).  It blocks them in this thread, for good: the kernel
 --- gives no signal to both.
@@ -173,12 +176,12 @@ local signals_cell = ffi.new "int32_t[64]"
 ---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
 function M.signal(signal, ...)
   local list = { signal, ... }
-  local n = max(1, select("#", signal, ...))
+  local n, signals = max(1, select("#", signal, ...)), signals_t()
   for i = 1, n do
     if not check.int(list[i], i, "signal") or n > 64 then return failed(EINVAL) end
-    signals_cell[i - 1] = list[i]
+    signals[i - 1] = list[i]
   end
-  local event, e = born(SIGNAL, shim.llsocket2_signalfd, signals_cell, n)
+  local event, e = born(SIGNAL, shim.llsocket2_signalfd, signals, n)
   if not event then return failed(e) end
   return event
 end

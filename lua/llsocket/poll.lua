@@ -14,13 +14,14 @@ local handle = require "llsocket.handle"
 local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
-local error, getmetatable, pairs, pcall, setmetatable, type = error, getmetatable, pairs, pcall, setmetatable, type
+local error, getmetatable, pcall, setmetatable, type = error, getmetatable, pcall, setmetatable, type
 
 local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
 local is_socket, is_event = check.is(handle.type), check.is(event.type)
 local is_descriptor = check.is(descriptor.type)
 local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
+local URGENT, EXCLUSIVE = readiness.URGENT, readiness.EXCLUSIVE
 
 local BACKENDS = { epoll = "llsocket.epoll", kqueue = "llsocket.kqueue", poll = "llsocket.pollset" }
 local PREFERRED = const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "poll"
@@ -34,8 +35,23 @@ local meta = {
 
 local is_self = check.object(meta, "llsocket.poller")
 
--- All pollers, so that close can take a socket out of them.
-local pollers = setmetatable({}, { __mode = "k" })
+-- All pollers, so that close can take a socket out of them: a list with holes where one was collected, and its length.
+-- No set: LuaJIT compiles no loop over pairs, and what closes a watched socket would stay interpreted.
+local pollers, most = setmetatable({}, { __mode = "v" }), 0
+
+-- Puts a poller in place of one that is gone.
+local function enlist(p)
+  local i = 1
+  while i <= most and pollers[i] do i = i + 1 end
+  pollers[i], most = p, i > most and i or most
+end
+
+local function strike(p)
+  for i = 1, most do
+    if pollers[i] == p then pollers[i] = nil end
+  end
+  while most > 0 and not pollers[most] do most = most - 1 end
+end
 
 -- The number behind what may be registered; nil once closed, or for an impossible number.
 local function number_of(object, method)
@@ -79,12 +95,14 @@ end
 
 local function forget(p, fd) p.objects[fd], p.values[fd], p.generations[fd] = nil, nil, nil end
 
--- Registers under a new generation; answers the errno, or nil.
+-- Registers under a new generation, which nobody else gets, a finaliser that registers meanwhile neither; answers the
+-- errno, or nil.
 local function register(p, call, fd, object, want, value)
   local generation = bit.tobit(p.generation + 1)
+  p.generation = generation
   local e = call(p.backend_state, fd, want, generation)
   if e then return e end
-  p.generation, p.generations[fd], p.objects[fd] = generation, generation, object
+  p.generations[fd], p.objects[fd] = generation, object
   if type(value) == "nil" then value = object end
   p.values[fd] = value
   if is_socket(object) then object.watched = true end
@@ -97,11 +115,18 @@ local function take_out(p, fd)
   if not shared then p.backend.remove(p.backend_state, fd) end
 end
 
+-- Test for a poller by type(): getmetatable of a cdata aborts the trace of whoever closes a socket.
+local function fd_of(object) return type(object) == "table" and object:fd() or object.sd end
+
+local function take_out_of(p, object, fd)
+  if p and p.objects[fd] == object then take_out(p, fd) end
+end
+
+-- Peel the first iteration: with one poller a loop would run once each time, and its trace cut up the caller's.
 handle.before_close(function(object)
-  local fd = getmetatable(object) == meta and object:fd() or object.sd
-  for p in pairs(pollers) do
-    if p.objects[fd] == object then take_out(p, fd) end
-  end
+  local fd = fd_of(object)
+  take_out_of(pollers[1], object, fd)
+  for i = 2, most do take_out_of(pollers[i], object, fd) end
 end)
 
 -- By word, the modules: the best at once, for a program that is out of descriptors could read no file.
@@ -141,19 +166,20 @@ function M.new(backend)
     if state.owner then state.owner:close() end
     return failed(e)
   end
-  pollers[p] = true
+  enlist(p)
   return p
 end
 
 --- Registers what to wait for.  Until it is removed or closed the poller keeps the object, so it is not collected.
 ---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller  a number stays the
 ---caller's to remove before it is closed
----@param events string  "r" to read, "w" to write, "rw"; more letters: "e" edge-triggered, "o" one-shot
+---@param events string  "r" to read, "w" to write, "p" for urgent data, or several; more letters: "e" edge-triggered,
+---"o" one-shot, "x" exclusive
 ---@param value? any  what event() answers; the default is the object
 ---@return boolean? added
 ---@return string? err
----@return integer? errno  EEXIST, EBADF, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2); EINVAL for an
----unknown word
+---@return integer? errno  EEXIST, EBADF, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2), urgent data with
+---kqueue where it has no NOTE_OOB; EINVAL for an unknown word, for "x" without epoll, with "o" or "p" or of a poller
 function Poller:add(object, events, value)
   is_self(self, "add")
   local fd, want = asked(self, object, events, "add")
@@ -165,11 +191,11 @@ end
 
 --- Changes what to wait for; a one-shot is armed again.
 ---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
----@param events string  as for add
+---@param events string  as for add, but "x"
 ---@param value? any  the default is to keep it
 ---@return boolean? modified
 ---@return string? err
----@return integer? errno  ENOENT: not registered; EBADF; else as for add
+---@return integer? errno  ENOENT: not registered; EBADF; EINVAL: exclusive; else as for add
 function Poller:modify(object, events, value)
   is_self(self, "modify")
   local fd, want = asked(self, object, events, "modify")
@@ -177,6 +203,7 @@ function Poller:modify(object, events, value)
   if not self.generations[fd] then return failed(ENOENT) end
   if type(value) == "nil" then value = self.values[fd] end
   if type(object) == "number" then object = self.objects[fd] end -- a socket stays kept
+  if band(want, EXCLUSIVE) ~= 0 then return failed(EINVAL) end
   local e = register(self, self.backend.modify, fd, object, want, value)
   if e then return failed(e) end
   return true
@@ -253,6 +280,7 @@ end
 ---@return boolean? hangup  both directions are closed
 ---@return boolean? half  the peer has closed its direction
 ---@return boolean? err  there is an error: ask error()
+---@return boolean? urgent  there is urgent data: asked for with "p"
 function Poller:event(i)
   is_self(self, "event")
   local i_ok = check.int(i, 1, "event")
@@ -260,19 +288,19 @@ function Poller:event(i)
   local fd, bits = self.ready_fd[i - 1], self.ready_bits[i - 1]
   if self.generations[fd] ~= self.ready_generation[i - 1] then return nil end
   return self.values[fd], band(bits, READ) ~= 0, band(bits, WRITE) ~= 0, band(bits, HANGUP) ~= 0,
-    band(bits, HALF) ~= 0, band(bits, ERROR) ~= 0
+    band(bits, HALF) ~= 0, band(bits, ERROR) ~= 0, band(bits, URGENT) ~= 0
 end
 
 -- A call where a loop would do, for the same reason.
 local function next_event(p, i)
   if i >= p.ready then return nil end
   i = i + 1
-  local value, read, write, hangup, half, err = p:event(i)
-  if type(value) ~= "nil" then return i, value, read, write, hangup, half, err end
+  local value, read, write, hangup, half, err, urgent = p:event(i)
+  if type(value) ~= "nil" then return i, value, read, write, hangup, half, err, urgent end
   return next_event(p, i)
 end
 
---- Goes over the events of the last wait: `for i, value, read, write, hangup, half, err in p:events() do`.
+--- Goes over the events of the last wait: `for i, value, read, write, hangup, half, err, urgent in p:events() do`.
 ---@return function iterator
 ---@return llsocket.poller p
 ---@return integer zero
@@ -310,7 +338,7 @@ end
 ---@return integer? errno
 function Poller:close()
   is_self(self, "close")
-  pollers[self] = nil
+  strike(self)
   self.objects, self.values, self.generations, self.ready = {}, {}, {}, 0
   event.close_waker(self.waker)
   local owner = self.backend_state.owner

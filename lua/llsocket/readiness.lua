@@ -1,9 +1,9 @@
 -- readiness.lua -- what a poller is asked for and what it answers, as bits and as words.
 local bit = require "bit"
 
-local M = { READ = 1, WRITE = 2, HANGUP = 4, HALF = 8, ERROR = 16, EDGE = 32, ONCE = 64 }
+local M = { READ = 1, WRITE = 2, HANGUP = 4, HALF = 8, ERROR = 16, EDGE = 32, ONCE = 64, URGENT = 128, EXCLUSIVE = 256 }
 
-local LETTER = { r = M.READ, w = M.WRITE, e = M.EDGE, o = M.ONCE }
+local LETTER = { r = M.READ, w = M.WRITE, p = M.URGENT, e = M.EDGE, o = M.ONCE, x = M.EXCLUSIVE }
 
 -- Each word is read once: there are few.
 local words = {}
@@ -15,10 +15,12 @@ local function parse(word)
     if not one or bit.band(bits, one) ~= 0 then return false end
     bits = bits + one
   end
-  return bit.band(bits, M.READ + M.WRITE) ~= 0 and bits
+  if bit.band(bits, M.ONCE) ~= 0 and bit.band(bits, M.EXCLUSIVE) ~= 0 then return false end
+  return bit.band(bits, M.READ + M.WRITE + M.URGENT) ~= 0 and bits
 end
 
---- Reads a word such as "r", "rw" or "rwe": r to read, w to write, e edge-triggered, o one-shot.
+--- Reads a word such as "r", "rw" or "rwe": r to read, w to write, p for urgent data, e edge-triggered, o one-shot,
+--- x exclusive, which cannot be one-shot.
 ---@param word string
 ---@return integer|false bits  false for what is no such word
 function M.bits(word)

@@ -11,7 +11,7 @@ for _, name in ipairs { "epoll", "kqueue", "poll" } do
   end
 end
 
-local LETTERS = { "r", "w", "h", "p", "e" } -- read, write, hang-up, the peer's half-close, error
+local LETTERS = { "r", "w", "h", "p", "e", "u" } -- read, write, hang-up, the peer's half-close, error, urgent
 
 local function letters(...)
   local out = ""
@@ -23,8 +23,8 @@ end
 function M.seen(p, sec, max)
   local out = {}
   assert(p:wait(sec or 0, max))
-  for _, value, read, write, hangup, half, err in p:events() do
-    out[#out + 1] = tostring(value) .. ":" .. letters(read, write, hangup, half, err)
+  for _, value, read, write, hangup, half, err, urgent in p:events() do
+    out[#out + 1] = tostring(value) .. ":" .. letters(read, write, hangup, half, err, urgent)
   end
   table.sort(out)
   return table.concat(out, " ")

@@ -1,5 +1,6 @@
 -- standin.lua -- the library loaded anew with other constants: a name that is taken away stands for a system without
--- it, and a wrong number for one whose kernel refuses the call; or with other calls of libc.  All else is real.
+-- it, and a wrong number for one whose kernel refuses the call; or with other calls of libc and other structs.  All else
+-- is real.
 local shim = require "llsocket.shim"
 local libc = require "llsocket.libc"
 local methods = require("llsocket.handle").methods
@@ -8,8 +9,9 @@ local M = {}
 
 assert(methods.sendfd) -- the ordinary library's rooms that load by their first use: later they would find the other's
 
--- Loads it; false takes a name away.  `calls` stand in for functions of libc, by their names in libc.lua.
-function M.load(changes, calls)
+-- Loads it; false takes a name away.  `calls` stand in for functions of libc, by their names in libc.lua, `structs` for
+-- those of layout.lua.
+function M.load(changes, calls, structs)
   for name in pairs(package.loaded) do
     if name:find "^llsocket%f[.%z]" then package.loaded[name] = nil end
   end
@@ -17,6 +19,7 @@ function M.load(changes, calls)
   if calls then package.loaded["llsocket.libc"] = setmetatable(calls, { __index = libc }) end
   local const = require "llsocket.const"
   for name, value in pairs(changes) do const[name] = value or nil end
+  for name, struct in pairs(structs or {}) do require("llsocket.layout")[name] = struct end
   return require "llsocket"
 end
 

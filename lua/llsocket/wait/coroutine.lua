@@ -9,7 +9,7 @@ local check = require "llsocket.check"
 local handle = require "llsocket.handle"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
-local error, ipairs, pairs, pcall, select, tostring = error, ipairs, pairs, pcall, select, tostring
+local error, ipairs, pcall, select, tostring = error, ipairs, pcall, select, tostring
 local type, unpack, create, traceback = type, unpack, coroutine.create, debug.traceback
 
 ffi.cdef "double llsocket2_now(void);"
@@ -147,11 +147,15 @@ function M.wait(fd, direction, sec)
   return waiting.answer(sleep(co, fd, direction, sec))
 end
 
+local function wake_closed(slot)
+  if slot and slot.co then wake(slot, EBADF) end
+end
+
+-- No pairs: it would keep whoever closes a socket from being compiled.
 handle.before_close(function(sock)
   local fd = sock.sd
-  for _, slots_of in pairs(slots) do
-    if slots_of[fd] and slots_of[fd].co then wake(slots_of[fd], EBADF) end
-  end
+  wake_closed(slots.r[fd])
+  wake_closed(slots.w[fd])
 end)
 
 --- Makes a coroutine, which run begins.
