@@ -27,7 +27,7 @@ end
 -- Makes things in a loop until memory runs out; keeps them, so that it must.
 local function until_out(make)
   local kept
-  for _ = 1, 40 do kept = { kept, make() } end
+  for _ = 1, 80 do kept = { kept, make() } end
   return kept
 end
 
