@@ -32,10 +32,11 @@ end
 -- Functions that stand in these tables for other rooms of the library.
 local INNER = set [[
   device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
-  addrinfo.blank addrinfo.arg cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
-  msghdr.arg msghdr.check_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
-  msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive batch.before_end batch.has
-  batch.has_empty batch.after_partial_send wait.milliseconds wait.sleeper wait.answer
+  addrinfo.blank addrinfo.arg addrinfo.kept cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
+  msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
+  msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
+  batch.restore batch.last_certain batch.spread batch.has batch.has_empty batch.after_partial_send
+  wait.milliseconds wait.sleeper wait.answer
 ]]
 
 -- What cannot fail, and so answers no errno.

@@ -7,7 +7,7 @@ local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
-local type = type
+local tonumber, type, typeof = tonumber, type, ffi.typeof
 
 local errno = ffi.errno
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
@@ -41,6 +41,20 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
 
 is_object = check.is(addrinfo_t)
 local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
+
+local own = tonumber(addrinfo_t)
+
+--- Raises unless `value` is an address that can be kept beyond the call.  A reference to one in an array or a struct of the
+--- caller's passes for one, but does not keep that alive.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
+local function kept(value, position, method)
+  arg(value, position, method)
+  if tonumber(typeof(value)) ~= own then
+    check.bad(position, method, "llsocket.addrinfo that is no part of another object", value)
+  end
+end
 
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
@@ -150,4 +164,4 @@ function Addrinfo:nameinfo(flag, ...)
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, canonnames = canonnames }
+return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, kept = kept, canonnames = canonnames }

@@ -36,12 +36,16 @@ local function make(level, kind, bytes, objects)
   return setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta)
 end
 
--- The number of what owns a descriptor; nil and why not.
+local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
+
+-- The number of what owns a descriptor; nil and why not.  `rights` hands out the table, where the program may have put anything.
 local function number_of(object)
-  if luatype(object) == "number" then return object end
   if io_type(object) == "file" then return C.llsocket2_fileno(object) end
-  if io_type(object) or object.sd < 0 then return nil, EBADF end
-  return object.sd
+  local is_number = luatype(object) == "number"
+  if not (is_number or is_socket(object) or is_descriptor(object)) then return nil, EBADF end
+  local fd = is_number and object or object.sd
+  if check.int(fd) and fd >= 0 then return fd end
+  return nil, EBADF
 end
 
 local int_cell = ffi.new "int[1]"
@@ -67,8 +71,6 @@ local function encode(cmsg)
   if cmsg.objects then return rights_bytes(cmsg.objects) end
   return cmsg.bytes
 end
-
-local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
 
 local function check_owner(object, position, method)
   if luatype(object) == "number" or io_type(object) then return end

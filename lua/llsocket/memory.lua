@@ -13,8 +13,9 @@ local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor
 local byte_ptr = typeof "uint8_t *"
 local UNKNOWN = 2^53 -- the size of what a pointer points to; doubles are exact up to here
 
--- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer.
-local room, writable = {}, {}
+-- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer; whether C
+-- may write there; and whether it is a reference, as `s.bytes` and `rows[2]` are, which does not keep what it lies in.
+local room, writable, reference = {}, {}, {}
 
 -- An array's own size; a pointer to an array, `int (*)[3]`, says nothing of how many there are.
 local function size_of(buf, name)
@@ -33,7 +34,7 @@ local function learn(id, buf)
   local name = tostring(typeof(buf))
   local is_memory = name:find "[%*%[]" and not name:find("()", 1, true)
   room[id] = is_memory and size_of(buf, name) or -1
-  writable[id] = (pcall(target, buf))
+  writable[id], reference[id] = (pcall(target, buf)), name:find("&", 1, true) ~= nil
   return room[id]
 end
 
@@ -113,6 +114,16 @@ function M.writable(buf)
   return total >= 0 and writable[id] and total or nil
 end
 
+--- Tells whether memory is a part of another object, an array in a struct or a row of an array: it does not keep that alive,
+--- so who keeps it beyond the call keeps nothing.
+---@param buf any
+---@return boolean
+function M.is_reference(buf)
+  if type(buf) ~= "cdata" then return false end
+  local _, id = total_of(buf)
+  return reference[id]
+end
+
 -- The part of a string, an array or a pointer; raises for anything else.
 local function still(buf, size, first, method, expected)
   if type(buf) == "string" then return region(buf, size, first, #buf, method) end
@@ -137,7 +148,8 @@ function M.source(buf, size, offset, position, method)
   return region(start, size, first, total, method)
 end
 
---- Finds memory to send from that does not move by itself, as a string.buffer's does: a string, an array or a pointer.
+--- Finds memory to send from that does not move by itself, as a string.buffer's does, and that can be kept: a string, an
+--- array or a pointer, but no reference.
 ---@param buf any
 ---@param size any  bytes; the default is what is left of a string or a fixed array
 ---@param offset any  bytes; the default is 0
@@ -146,6 +158,7 @@ end
 ---@return ffi.cdata*? start  nil where it does not fit
 ---@return integer? size
 function M.lasting(buf, size, offset, position, method)
+  if M.is_reference(buf) then check.bad(1, method, "string, pointer, or array that is no part of another object", buf) end
   return still(buf, size, distance(offset, position, method), method, "string, array or pointer")
 end
 

@@ -106,11 +106,9 @@ end
 
 -- Apart from writev: a loop below a frame with varargs would not compile.
 local function writev(sock, parts, flags)
-  local e = msghdr.check_data(parts, 1, "writev") or not flags and EINVAL
-  if e then return not_sent(e) end
   local mh = take()
-  local _, _, why = mh:data(parts)
-  if why then return not_sent(why) end
+  local e = msghdr.set_data(mh, parts, 1, "writev") or not flags and EINVAL
+  if e then return not_sent(e) end
   local n, err, again, no = sendmsg(sock, mh, flags)
   mh:data "" -- the parts may be large
   spare = mh

@@ -16,6 +16,7 @@ local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
 local ipairs, setmetatable, tonumber, type, max, min = ipairs, setmetatable, tonumber, type, math.max, math.min
 
+local kept = addrinfo.kept
 local EINVAL, EMSGSIZE, ENOMEM = const.EINVAL, const.EMSGSIZE, const.ENOMEM
 local MAX_PARTS = 1024 -- IOV_MAX, what Linux and the BSDs take in one call
 local IPPROTO_UDP, UDP_GRO = const.IPPROTO_UDP, const.UDP_GRO
@@ -34,25 +35,34 @@ local function copy(from, to, count)
   return to
 end
 
--- Raises unless `data` is a string or an array of strings; answers nil, or the errno.
-local function check_data(data, position, method)
-  if type(data) == "string" then return end
-  if type(data) ~= "table" then check.bad(position, method, "string or array of strings", data) end
-  for i = 1, #data do
-    if type(data[i]) ~= "string" then check.bad(position, method, "array of strings", data[i]) end
+-- A caller's table is copied, and the copy is checked and used: with __index it may answer otherwise the next time.
+
+-- Raises unless `data` is a string or an array of strings; answers them as an array of the message's own.  That is taken out
+-- of the message meanwhile, because __index may use the message itself.
+local function draft(mh, data, position, method)
+  local parts, one = mh.draft or {}, type(data) == "string"
+  if not one and type(data) ~= "table" then check.bad(position, method, "string or array of strings", data) end
+  local count = one and 1 or #data
+  mh.draft = nil
+  for i = 1, count do
+    local part = one and data or data[i]
+    if type(part) ~= "string" then check.bad(position, method, "array of strings", part) end
+    parts[i] = part
   end
-  if #data > MAX_PARTS then return EMSGSIZE end
+  for i = #parts, count + 1, -1 do parts[i] = nil end
+  return parts
 end
 
 -- Raises unless `size` is a number or an array of numbers; answers them as an array, and their sum; or nil and
 -- the errno.
 local function check_size(size, position, method)
-  local sizes, total = type(size) == "table" and copy(size, {}, #size) or { size }, 0 -- what is checked is what is used
-  for i = 1, #sizes do
+  local count = type(size) == "table" and #size or 1
+  local sizes, total = type(size) == "table" and copy(size, {}, count) or { size }, 0
+  for i = 1, count do
     if not check.int(sizes[i], position, method) or sizes[i] < 1 then return nil, EINVAL end
     total = total + sizes[i]
   end
-  if #sizes > MAX_PARTS then return nil, EMSGSIZE end
+  if count > MAX_PARTS then return nil, EMSGSIZE end
   if total < 1 or total >= 2^31 then return nil, EINVAL end
   return sizes, total
 end
@@ -62,6 +72,7 @@ end
 local function check_into(into, size)
   local room = memory.writable(into)
   if not room then check.bad(1, "new", "writable array or pointer", into) end
+  if memory.is_reference(into) then check.bad(1, "new", "pointer, or array that is no part of another object", into) end
   if type(size) == "nil" and room == memory.UNKNOWN then check.bad(1, "new", "size of what the pointer points to", size) end
   local sizes, total
   if type(size) ~= "nil" then
@@ -73,9 +84,13 @@ local function check_into(into, size)
   return sizes or { length }, length, start
 end
 
+-- Raises unless `cmsgs` is an array of them; answers a copy.
 local function check_control(cmsgs, position, method)
   if type(cmsgs) ~= "table" then check.bad(position, method, "array of llsocket.cmsghdr", cmsgs) end
-  for i = 1, #cmsgs do cmsghdr.arg(cmsgs[i], position, method) end
+  local count = #cmsgs
+  local list = copy(cmsgs, {}, count)
+  for i = 1, count do cmsghdr.arg(list[i], position, method) end
+  return list
 end
 
 -- Points the header at the parts, less what was sent of them.
@@ -84,21 +99,21 @@ local function aim(mh)
   mh.total, mh.out.msg_iov, mh.out.msg_iovlen = total, mh.gathered.iov, count
 end
 
--- Each of the setters answers nil, or the errno.  Parts are copied, since the caller's array may change.  Room comes
--- first: without it all stays as it was, for the header must not point at strings that are no longer kept.
-local function set_data(mh, data)
-  local one = type(data) == "string"
-  local count = one and 1 or #data
+-- Each of the setters answers nil, or the errno.  What may fail comes first: then all stays as it was, for the header must not
+-- point at strings that are no longer kept.  The array that held the last parts is emptied for the next.
+local function set_parts(mh, parts, one)
+  local count = #parts
+  if count > MAX_PARTS then return EMSGSIZE end
   if not iovec.reserve(mh.gathered, max(1, count)) then return ENOMEM end
-  mh.total, mh.out.msg_iovlen = 0, 0 -- should the copying run out of memory
+  mh.total, mh.out.msg_iovlen = 0, 0 -- should memory run out before the header is whole
   mh.one, mh.sent, mh.received = one, 0, nil
-  if mh.one then
-    copy(mh.none, mh.parts, 0)
-    mh.parts[1] = data
-  else
-    copy(data, mh.parts, count)
-  end
+  mh.parts, parts = parts, mh.parts
   aim(mh)
+  mh.draft = copy(mh.none, parts, 0)
+end
+
+local function set_data(mh, data, position, method)
+  return set_parts(mh, draft(mh, data, position, method), type(data) == "string")
 end
 
 local function set_name(mh, ai)
@@ -125,27 +140,42 @@ end
 local function blank()
   return setmetatable({
     out = layout.msghdr(), into = layout.msghdr(), gathered = {}, scattered = {}, sending = {}, none = {},
-    parts = {}, sent = 0, total = 0, one = true, cmsgs = {}, rights = false, message_flags = 0,
+    parts = {}, draft = {}, sent = 0, total = 0, one = true, cmsgs = {}, rights = false, message_flags = 0,
   }, meta)
 end
 
 -- The sizes of the buffers to receive into, their sum, and where the caller's memory begins; or nil and the errno.
-local function check_buffers(t)
-  if type(t.into) ~= "nil" then return check_into(t.into, t.size) end
-  return check_size(type(t.size) == "nil" and 4096 or t.size, 1, "new")
+local function check_buffers(into, size)
+  if type(into) ~= "nil" then return check_into(into, size) end
+  return check_size(type(size) == "nil" and 4096 or size, 1, "new")
 end
 
--- What has gone wrong with the arguments of new; answers the sizes otherwise.
-local function check_new(t)
-  check.optional(addrinfo.arg, t.name, 1, "new")
-  if type(t.control) ~= "nil" then check_control(t.control, 1, "new") end
-  local e = type(t.data) ~= "nil" and check_data(t.data, 1, "new")
-  local sizes, total, start = check_buffers(t)
-  local room = type(t.controlsize) == "nil" and 2048 or t.controlsize
-  local room_ok = check.int(room, 1, "new") and room >= 0 and room <= 2^20
-  if e or not sizes then return nil, e or total end
-  if not room_ok then return nil, EINVAL end
-  return sizes, total, room, start
+local function check_room(size)
+  if type(size) == "nil" then return 2048 end
+  return check.int(size, 1, "new") and size >= 0 and size <= 2^20 and size or nil
+end
+
+-- Sets where to receive into; answers nil, or the errno.
+local function set_buffers(mh, into, size, room)
+  local sizes, total, start = check_buffers(into, size)
+  room = check_room(room)
+  if not sizes then return total end
+  if not room then return EINVAL end
+  mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(size) ~= "table"
+  if start then mh.memory, mh.start = into, start end -- the pointer alone would not keep the memory
+end
+
+-- Sets what the fields say, each of which is read once; answers nil, or the errno.  Wrong types raise first.
+local function fill(mh, t)
+  local name, cmsgs, data = t.name, t.control, t.data
+  check.optional(kept, name, 1, "new")
+  cmsgs = type(cmsgs) == "nil" and mh.none or check_control(cmsgs, 1, "new")
+  if type(data) == "nil" then data = "" end
+  local parts = draft(mh, data, 1, "new")
+  local e = set_buffers(mh, t.into, t.size, t.controlsize)
+  if e then return e end
+  set_name(mh, name)
+  return set_parts(mh, parts, type(data) == "string") or set_control(mh, cmsgs)
 end
 
 ---@class llsocket.msghdr.fields
@@ -166,13 +196,8 @@ local M = {}
 function M.new(t)
   if type(t) == "nil" then t = {} end
   if type(t) ~= "table" then check.bad(1, "new", "table", t) end
-  local sizes, total, room, start = check_new(t)
-  if not sizes then return failed(total) end
   local mh = blank()
-  mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(t.size) ~= "table"
-  if start then mh.memory, mh.start = t.into, start end -- the pointer alone would not keep the memory
-  set_name(mh, t.name)
-  local e = set_data(mh, t.data or "") or set_control(mh, t.control or mh.none)
+  local e = fill(mh, t)
   if e then return failed(e) end
   return mh
 end
@@ -183,7 +208,7 @@ end
 function Msghdr:name(ai)
   is_self(self, "name")
   if type(ai) ~= "nil" then
-    addrinfo.arg(ai, 1, "name")
+    kept(ai, 1, "name")
     set_name(self, ai)
   end
   if self.ai_is_buffer then self.buffer_given = true end -- the next receive takes another
@@ -216,7 +241,7 @@ function Msghdr:data(data)
     if self.received then return received(self) end
     return self.one and self.parts[1]:sub(self.sent + 1) or rest(self)
   end
-  local e = check_data(data, 1, "data") or set_data(self, data)
+  local e = set_data(self, data, 1, "data")
   if e then return failed(e) end
   return data
 end
@@ -234,8 +259,7 @@ function Msghdr:control(cmsgs)
     if self.arrived == true then self.arrived = control.take(self.receiving) end
     return self.arrived or copy(self.cmsgs, {}, #self.cmsgs)
   end
-  check_control(cmsgs, 1, "control")
-  local e = set_control(self, cmsgs)
+  local e = set_control(self, check_control(cmsgs, 1, "control"))
   if e then return failed(e) end
   return cmsgs
 end
@@ -334,6 +358,6 @@ function M.after_receive(mh, sock, n)
   take_name(mh, sock)
 end
 
-M.methods, M.arg, M.check_data, M.check_size = Msghdr, arg, check_data, check_size
+M.methods, M.arg, M.set_data, M.check_size = Msghdr, arg, set_data, check_size
 
 return require("llsocket.later").add("llsocket.msghdr", M)

@@ -58,7 +58,7 @@ end
 ---@return string? err
 ---@return integer? errno  EMFILE, ENFILE, EACCES, EPERM, EAFNOSUPPORT, EPROTONOSUPPORT
 local function new(ai, nonblock)
-  addrinfo.arg(ai, 1, "new")
+  addrinfo.kept(ai, 1, "new")
   check.boolean(nonblock, 2, "new")
   local sock = take()
   local flags = bor(ai.type, CLOEXEC, nonblock and NONBLOCK or 0)
@@ -141,9 +141,10 @@ local function wrap_options(how)
     check.boolean(how, 2, "wrap")
     return how, false
   end
-  check.boolean(how.own, 2, "wrap")
-  check.boolean(how.nonblock, 2, "wrap")
-  return how.nonblock, how.own == false
+  local own, nonblock = how.own, how.nonblock -- read once: __index may answer otherwise the next time
+  check.boolean(own, 2, "wrap")
+  check.boolean(nonblock, 2, "wrap")
+  return nonblock, own == false
 end
 
 -- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
@@ -212,7 +213,7 @@ end
 ---@return integer? errno  EMFILE; EBADF once closed
 function Socket:dup(ai)
   is_self(self, "dup")
-  check.optional(addrinfo.arg, ai, 1, "dup")
+  check.optional(addrinfo.kept, ai, 1, "dup")
   local sock = take()
   local e = fcntl.duplicate(self.sd, sock)
   if e then

@@ -125,11 +125,12 @@ local MODULES = {
 
 -- What rooms above use of a room that is public too.
 local INNER = {
-  device = { of = true }, addrinfo = { arg = true, blank = true }, descriptor = { new = true },
-  msghdr = { arg = true, check_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
+  device = { of = true }, addrinfo = { arg = true, kept = true, blank = true }, descriptor = { new = true },
+  msghdr = { arg = true, set_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
   pipe = { arg = true },
-  batch = { arg = true, after_receive = true, before_end = true, has = true, has_empty = true, after_partial_send = true },
+  batch = { arg = true, after_receive = true, restore = true, last_certain = true, spread = true, has = true, has_empty = true,
+    after_partial_send = true },
   cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
 
