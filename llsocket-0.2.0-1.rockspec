@@ -68,6 +68,7 @@ build = {
     ["llsocket.wait.cqueues"] = "lua/llsocket/wait/cqueues.lua",
     ["llsocket.wait.luv"] = "lua/llsocket/wait/luv.lua",
     ["llsocket.wait.nginx"] = "lua/llsocket/wait/nginx.lua",
+    ["llsocket.zero"] = "lua/llsocket/zero.lua",
     ["llsocket.zerocopy"] = "lua/llsocket/zerocopy.lua",
     ["llsocket.renamed"] = "lua/llsocket/renamed.lua",
     ["llsocket.shim"] = {

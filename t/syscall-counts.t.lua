@@ -34,11 +34,20 @@ local ROWS = {
   { "the answer to a batch", "", "assert(udp:sendbatch(udp_batch) == 8)", "sendmmsg of 8", "mmsg" },
   { "recvbatch, nothing waits", "drain(udp)", "assert(select(3, udp:recvbatch(udp_batch, L.MSG_DONTWAIT)))", "recvmmsg", "mmsg" },
   { "a batch's data, names and lengths", "", "keep(udp_batch:data(1), udp_batch:name(1), udp_batch:length(1, 1))", "" },
+  { "recvbatch of a stream", "drain(b); a:send 'x'", "assert(b:recvbatch(udp_batch) == 1)", "recvmsg" },
+  { "recv of an empty datagram", "drain(udp); udp:sendto('', udp_name)", "assert(udp:recv() == '')", "recvfrom" },
+  { "recv of an empty seqpacket", "seq[1]:send ''", "assert(seq[2]:recv() == '')", "recvfrom poll" },
+  { "recv at the end of a stream", "fresh = L.socket.pair(L.SOCK_STREAM); fresh[1]:close()", "assert(not fresh[2]:recv())",
+    "recvfrom" },
   { "splice", "drain(b); a:send 'x'", "assert(b:splice(c, pipe) == 1)", "splice rt_sigprocmask splice rt_sigprocmask",
     "splice" },
   { "sendfile", "", "assert(a:sendfile(file, 16) == 16)", "rt_sigprocmask sendfile rt_sigprocmask", "sendfile" },
-  { "recvfd of a socket", "drain(b); a:sendfd(udp)", "assert(b:recvfd())",
+  { "recvfd of a datagram socket", "drain(b); a:sendfd(udp)", "assert(b:recvfd())",
+    "recvmsg getsockopt getsockopt getsockopt fcntl poll", "flags" },
+  { "recvfd of a stream", "drain(b); a:sendfd(a)", "assert(b:recvfd())",
     "recvmsg getsockopt getsockopt getsockopt fcntl", "flags" },
+  { "wrap of a datagram socket", "fresh = L.socket.new(udp_name)", "keep(assert(L.socket.wrap(fresh:unwrap())))",
+    "getsockopt getsockopt getsockopt fcntl fcntl poll" },
   { "recvfd of a file", "drain(b); a:sendfd(file)", "assert(b:recvfd())", "recvmsg getsockopt", "flags" },
   { "an option read", "", "assert(a:rcvbuf())", "getsockopt" },
   { "an option set", "", "assert(a:reuseaddr(true))", "setsockopt" },
@@ -105,6 +114,7 @@ udp:bind()
 local udp_name = udp:getsockname()
 local c, d = unpack(L.socket.pair(L.SOCK_STREAM, true))
 local pipe = L.pipe.new()
+local seq = L.socket.pair(L.SOCK_SEQPACKET, true)
 local udp_batch = L.batch.new { count = 8, size = 64 }
 local file = io.tmpfile()
 file:write(("f"):rep(16)); file:flush()

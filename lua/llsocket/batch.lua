@@ -312,9 +312,6 @@ local function forget_segments(batch, n)
   batch.segmented = n < batch.capacity
 end
 
--- One of the error queue may be empty and is no end.
-local function is_error(batch, i) return band(batch.into[i].msg_hdr.msg_flags, const.MSG_ERRQUEUE or 0) ~= 0 end
-
 --- Makes what arrived the content, ready to be sent back.  No address is as long as the room for it: where it seems to
 --- be, a finaliser received into the same batch in between.
 ---@param batch llsocket.batch
@@ -328,7 +325,7 @@ function M.after_receive(batch, sock, n)
     local family = name.name.any.ss_family
     if namelen == NAME_SIZE then namelen = 0 end
     if is_unix then namelen = sockaddr.length(name.name, namelen, family) end
-    gathered[i].iov_len = min(into[i].msg_len, size) -- MSG_TRUNC counts what it cut
+    gathered[i].iov_len = min(tonumber(into[i].msg_len), size) -- MSG_TRUNC counts what it cut
     into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, namelen
     name.namelen, name.domain, name.type, name.proto = namelen, family, socktype, proto
   end
@@ -336,22 +333,46 @@ function M.after_receive(batch, sock, n)
   if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end
 end
 
--- Gives the kernel its room again where nothing is kept of what it wrote.
-local function restore(batch, first, n)
+--- Gives the kernel its room again where nothing is kept of what it wrote.
+---@param batch llsocket.batch
+---@param first integer
+---@param n integer  the last
+function M.restore(batch, first, n)
   for i = first, n do
     local into = batch.into[i].msg_hdr
     into.msg_namelen, into.msg_controllen = NAME_SIZE, batch.controlsize
   end
 end
 
---- Counts the messages of a stream that has not ended, among `n`: the kernel fills what is behind the end with nothing.
+local CERTAIN = bit.bor(const.MSG_ERRQUEUE or 0, const.MSG_CTRUNC) -- flags of what is a message though it may be empty
+
+local function is_bare(one)
+  local into = one.msg_hdr
+  return one.msg_len == 0 and into.msg_namelen == 0 and into.msg_controllen == 0 and band(into.msg_flags, CERTAIN) == 0
+end
+
+--- Tells which of `n` messages is the last that has bytes, a sender or ancillary data: those behind it may be the end.
 ---@param batch llsocket.batch
 ---@param n integer
----@return integer count
-function M.before_end(batch, n)
-  local count = 0
-  while count < n and (batch.into[count + 1].msg_len > 0 or is_error(batch, count + 1)) do count = count + 1 end
-  restore(batch, count + 1, n)
+---@return integer last  0 where there is none
+function M.last_certain(batch, n)
+  while n > 0 and is_bare(batch.into[n]) do n = n - 1 end
+  return n
+end
+
+--- Makes messages of the bytes that one call received from a stream into all buffers.  What came beside them is the first's.
+---@param batch llsocket.batch
+---@param n integer  bytes, from 1
+---@return integer count  of messages
+function M.spread(batch, n)
+  local into, size, count = batch.into, batch.size, 1
+  into[1].msg_len = min(n, size)
+  while n > count * size do
+    count = count + 1
+    local header = into[count].msg_hdr
+    into[count].msg_len = min(n - (count - 1) * size, size)
+    header.msg_namelen, header.msg_controllen, header.msg_flags = 0, 0, 0
+  end
   return count
 end
 
@@ -379,7 +400,7 @@ end
 ---@param i integer  from 1
 ---@return boolean is_cut  false: all of it went
 function M.after_partial_send(batch, i)
-  local iov, sent = batch.gathered[i], batch.out[i].msg_len
+  local iov, sent = batch.gathered[i], tonumber(batch.out[i].msg_len)
   local rest = tonumber(iov.iov_len) - sent
   if rest <= 0 then return false end
   local at = batch.bytes + i * batch.stride

@@ -12,12 +12,14 @@ local handle = require "llsocket.handle"
 local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
 local transfer = require "llsocket.transfer"
+local zero = require "llsocket.zero"
 
 local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
 local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.send_flags
-local is_blind, is_message = transfer.is_blind, transfer.is_message
+local is_blind, is_message, is_end = transfer.is_blind, zero.is_message, zero.is_end
 local not_received, not_sent = report.not_received, report.not_sent
-local c_send, c_sendto, sender = transfer.send, transfer.sendto, transfer.sender
+local c_send, c_sendto, sender, receive = transfer.send, transfer.sendto, transfer.sender, transfer.receive
+local somebody = transfer.somebody
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
 local MAX_LENGTH = transfer.MAX_LENGTH
 
@@ -46,16 +48,19 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local flags = check.flags(4, "recvinto", flag, ...)
   local start, len = memory.target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
-  local n, e = C.llsocket2_recv(self.sd, start, min(len, MAX_LENGTH), flags), errno()
-  if n < 0 then return handle.not_received(self, e) end
+  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, self.asks and somebody or nil)
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return handle.not_received(self, e)
+  end
   commit(buf, n, len)
-  if n > 0 or is_message(self, flags) then return n, nil, false end
+  if n > 0 or is_message(self, flags, namelen > 0) then return n, nil, false end
 end
 
 --- Sends a message from memory of the caller's; see send(2).  Blocks on a blocking socket, for as long as sndtimeo
 --- allows.  Allocates nothing.  Never raises SIGPIPE.
 ---@param buf string|ffi.cdata*|string.buffer  an array or pointer, or the bytes that a string.buffer holds, which keeps them
----@param size? integer  bytes, 0 only on datagram and raw sockets; the default is what is left, but for a pointer
+---@param size? integer  bytes, 0 sends an empty message but not on a stream; the default is what is left, but for a pointer
 ---@param offset? integer  bytes, where to begin; the default is 0
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
@@ -111,15 +116,18 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
     C.llsocket2_recvfrom(self.sd, start, min(len, MAX_LENGTH), flags, to, namelen_cell), errno(), namelen_cell[0]
   local named = n >= 0 and namelen > 0
   if mine and not named then spare = mine end
-  if n < 0 then return nil, handle.not_received(self, e) end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return nil, handle.not_received(self, e)
+  end
   commit(buf, n, len)
-  if n > 0 or is_message(self, flags) then return n, named and sender(self, to, namelen) or nil, nil, false end
+  if n > 0 or is_message(self, flags, named) then return n, named and sender(self, to, namelen) or nil, nil, false end
 end
 
 --- Sends a message from memory of the caller's to an address; see sendto(2).  Blocks on a blocking socket, for as long
 --- as sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.
 ---@param buf string|ffi.cdata*|string.buffer  as for sendfrom
----@param size integer?  bytes, 0 only on datagram and raw sockets; nil stands for what is left, but not for a pointer
+---@param size integer?  bytes, 0 sends an empty message but not on a stream; nil stands for what is left, but not for a pointer
 ---@param ai llsocket.addrinfo  where to
 ---@param offset? integer  bytes, where to begin; the default is 0
 ---@param flag? integer  MSG_*

@@ -9,12 +9,14 @@ local batches = require "llsocket.batch"
 local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local transfer = require "llsocket.transfer"
-local select = select
+local zero = require "llsocket.zero"
+local select, tonumber = select, tonumber
 
 local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
 local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
-local EINVAL, EOPNOTSUPP, AF_UNIX = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX
+local EINVAL, EOPNOTSUPP, AF_UNIX, SOCK_STREAM = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX, const.SOCK_STREAM
+local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
 local c_sendmsg, quiet = control.sendmsg, transfer.quiet
 local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
@@ -62,7 +64,7 @@ local function send_each(sd, batch, first, n, flags)
     local sent, e = c_sendmsg(sd, out[i].msg_hdr, flags), errno()
     if sent < 0 then return i > first and i - first or -1, e end
     out[i].msg_len = sent
-    if sent < gathered[i].iov_len then return i - first + 1, 0 end
+    if sent < tonumber(gathered[i].iov_len) then return i - first + 1, 0 end
   end
   return n, 0
 end
@@ -74,13 +76,38 @@ if not (MSG_WAITFORONE and quiet and ffi.os == "Linux") then send = send_each en
 ---@class llsocket.socket
 local Socket = {}
 
+-- A stream has no messages, so one recvmsg(2) fills all buffers, one after another.  recvmmsg(2) would tell a reset before
+-- the bytes that wait, and take the error away from the other calls.
+local function receive_stream(sock, batch, flags)
+  local header = batch.into[1].msg_hdr
+  header.msg_iovlen = batch.capacity
+  local n, e = C.llsocket2_recvmsg(sock.sd, header, flags), errno()
+  header.msg_iovlen = 1
+  if n > 0 then n = batches.spread(batch, n) end
+  return n, e
+end
+
+-- Whether a stream gives its bytes, and not the reports of its error queue, which are messages.
+local function is_stream(sock, flags) return sock.kind == SOCK_STREAM and band(flags, MSG_ERRQUEUE) == 0 end
+
+-- The kernel fills what is behind the end with nothing.  Whether nothing is the end is asked once, for all that came last.
+local function before_end(sock, batch, n, flags)
+  local certain = batches.last_certain(batch, n)
+  if certain == n or zero.is_message(sock, flags, false) then return n end
+  batches.restore(batch, certain + 1, n)
+  return certain
+end
+
 -- Apart from recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
 local function recvbatch(sock, batch, flags)
   if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
   if batch.controlsize > 0 and sock.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
-  local n, e = receive(sock, batch, flags)
-  if n < 0 then return handle.not_received(sock, e) end
-  if not has_empty(sock.kind) then n = batches.before_end(batch, n) end
+  local n, e = (is_stream(sock, flags) and receive_stream or receive)(sock, batch, flags)
+  if n < 0 then
+    if zero.is_end(sock, e, flags) then return end
+    return handle.not_received(sock, e)
+  end
+  if sock.asks then n = before_end(sock, batch, n, flags) end
   if n == 0 then return end
   batches.after_receive(batch, sock, n)
   return n, nil, false
@@ -104,7 +131,7 @@ end
 
 local function sendbatch(sock, batch, n, first, flags)
   if not (flags and batches.has(batch, n, first)) then return not_sent(EINVAL) end
-  local in_order = not has_empty(sock.kind)
+  local in_order = not has_empty(sock.kind) -- a stream: it has no empty message, and may take a part of one
   if in_order and batches.has_empty(batch, n, first) then return not_sent(EINVAL) end
   local sent, e = send(sock.sd, batch, first, n, bor(flags, MSG_NOSIGNAL))
   if sent < 0 then return handle.not_sent(sock, e) end

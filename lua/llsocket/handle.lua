@@ -22,12 +22,16 @@ local Socket = {}
 -- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
 -- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set; `kind` and `home` are the
 -- socket's real type and family, for `type` and `domain` are what dup's address may say instead.  `watched` tells that
--- somebody wants to know of its end, `waits` what the last call would have waited for: 1 to receive, 2 to send.  The
--- lookup is a function, folded away when compiled, so that an unknown name is nil and not an error.
+-- somebody wants to know of its end, `waits` what the last call would have waited for: 1 to receive, 2 to send.  `asks`
+-- makes receives ask for the sender, since 0 bytes alone may be the end: on seqpackets, and on datagram sockets that were
+-- shut down for reading.  Two fields are of 16 bits, so that an object takes no more than 32 bytes.  The lookup is a function,
+-- folded away when compiled, so that an unknown name is nil and not an error.
 local decl = [[
   struct {
-    int sd, domain, type, proto, kind, home, ifindex;
-    bool nonblocking, borrowed, watched;
+    int sd, domain, type, proto;
+    int16_t kind, home;
+    bool asks, nonblocking, borrowed, watched;
+    int ifindex;
     uint8_t waits;
   }
 ]]
@@ -46,12 +50,12 @@ local function new()
   return ffi.gc(sock, finalize)
 end
 
-local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+local SOCK_STREAM = const.SOCK_STREAM
 
---- Tells whether 0 bytes are a message on sockets of this type, and not the end.
+--- Tells whether 0 bytes can be sent by sockets of this type: all have empty messages but streams.
 ---@param kind integer  SOCK_*
 ---@return boolean
-local function has_empty(kind) return kind ~= SOCK_STREAM and kind ~= SOCK_SEQPACKET end
+local function has_empty(kind) return kind ~= SOCK_STREAM end
 
 -- The address that a socket was made with, for bind and connect without one.
 local names = setmetatable({}, { __mode = "k" })

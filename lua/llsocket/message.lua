@@ -11,6 +11,7 @@ local control = require "llsocket.control"
 local handle = require "llsocket.handle"
 local msghdr = require "llsocket.msghdr"
 local transfer = require "llsocket.transfer"
+local zero = require "llsocket.zero"
 local ipairs, select, type = ipairs, select, type
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
@@ -20,7 +21,7 @@ local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
 local AF_UNIX = const.AF_UNIX
-local c_sendmsg, is_blind, is_message = control.sendmsg, transfer.is_blind, transfer.is_message
+local c_sendmsg, is_blind, is_message, is_end = control.sendmsg, transfer.is_blind, zero.is_message, zero.is_end
 local MSG_NOSIGNAL, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_CTRUNC
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 
@@ -65,6 +66,11 @@ function Socket:sendmsg(mh, flag, ...)
   return sendmsg(self, mh, flags)
 end
 
+-- Whether a sender or ancillary data came with what was received, also such as found no room.
+local function is_accompanied(mh)
+  return mh.ai ~= nil or mh.receiving.head.len > 0 or band(mh.message_flags, MSG_CTRUNC) ~= 0
+end
+
 local function recvmsg(sock, mh, flags)
   if is_blind(sock, flags) then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
@@ -73,9 +79,12 @@ local function recvmsg(sock, mh, flags)
   if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
   local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
-  if n < 0 then return handle.not_received(sock, why) end
+  if n < 0 then
+    if is_end(sock, why, flags) then return end
+    return handle.not_received(sock, why)
+  end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or is_message(sock, mh.message_flags) then return mh.received, nil, false end
+  if n > 0 or is_message(sock, mh.message_flags, is_accompanied(mh)) then return mh.received, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that

@@ -12,6 +12,7 @@ local handle = require "llsocket.handle"
 local shortage = require "llsocket.shortage"
 local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
+local zero = require "llsocket.zero"
 local type = type
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
@@ -19,6 +20,7 @@ local is_self, failed, refused = handle.self, report.failed, report.refused
 local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local collected = shortage.collected
 local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
+local SOCK_SEQPACKET = const.SOCK_SEQPACKET
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -40,6 +42,7 @@ end
 local function describe(sock, domain, socktype, proto, nonblock)
   sock.domain, sock.type, sock.proto = domain, band(socktype, bnot(bor(CLOEXEC, NONBLOCK))), proto
   sock.kind, sock.home = sock.type, domain
+  sock.asks = sock.kind == SOCK_SEQPACKET
   sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   return sock
 end
@@ -168,7 +171,9 @@ local function shell(fd, nonblock, as_is)
   if not domain then return nil, socktype, proto end
   local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
-  return describe(sock, domain, socktype, proto, nonblocking)
+  describe(sock, domain, socktype, proto, nonblocking)
+  sock.asks = zero.must_ask(fd, sock.kind)
+  return sock
 end
 
 --- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
@@ -224,7 +229,7 @@ function Socket:dup(ai)
   shortage.made = shortage.made + 1
   local from = ai or self
   describe(sock, from.domain, from.type, from.proto, self.nonblocking)
-  sock.kind, sock.home, sock.ifindex = self.kind, self.home, self.ifindex
+  sock.kind, sock.home, sock.ifindex, sock.asks = self.kind, self.home, self.ifindex, self.asks
   e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
@@ -283,7 +288,7 @@ function Socket:accept(nonblock, ai)
   end
   shortage.made = shortage.made + 1
   describe(sock, self.domain, self.type, self.proto, nonblock)
-  sock.kind, sock.home = self.kind, self.home
+  sock.kind, sock.home, sock.asks = self.kind, self.home, self.asks
   e = settle(sock.sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
@@ -339,7 +344,9 @@ function Socket:shutdown(flag)
   is_self(self, "shutdown")
   if type(flag) == "nil" then flag = const.SHUT_RDWR end
   check.number(flag, 1, "shutdown")
-  local e = not HOW[flag] and EINVAL or shutdown(self.sd, flag)
+  if not HOW[flag] then return refused(EINVAL) end
+  local e = shutdown(self.sd, flag)
+  zero.was_shut(self, flag, e)
   if e then return refused(e) end
 end
 

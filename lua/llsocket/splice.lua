@@ -8,12 +8,15 @@ local report = require "llsocket.errno"
 local handle = require "llsocket.handle"
 local pipes = require "llsocket.pipe"
 local transfer = require "llsocket.transfer"
+local zero = require "llsocket.zero"
 
 ffi.cdef "int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);"
 
 local errno, min, type, floor = ffi.errno, math.min, type, math.floor
 local is_self, not_sent = handle.self, report.not_sent
 local EINVAL, EBADF, ENOSYS, SOCK_STREAM = const.EINVAL, const.EBADF, const.ENOSYS, const.SOCK_STREAM
+local EAGAIN, EWOULDBLOCK = const.EAGAIN, const.EWOULDBLOCK
+local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- streams with an urgent mark that stops splice(2)
 
 ---@class llsocket.socket
 local Socket = {}
@@ -25,9 +28,24 @@ local function objection(from, to, pipe)
   if not const.SPLICE_F_MOVE then return ENOSYS end
 end
 
+local byte_cell = ffi.new "uint8_t[1]"
+
+-- Passes an urgent mark as recv does, by moving the byte behind it.  The pipe is empty: nobody else has its ends, and splice
+-- fills it only when it has been drained.  So the byte has room there.
+local function pass_mark(from, pipe)
+  local n, e, byte = zero.next_byte(from.sd)
+  if n <= 0 then return n, e end
+  byte_cell[0] = byte
+  local done, why = C.llsocket2_write(pipe.input.sd, byte_cell, 1), errno()
+  return done, why
+end
+
 -- The count is kept at once: the bytes have left the socket.
 local function fill(from, pipe, bytes)
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
+  if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
+    if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
+  end
   if n > 0 then pipe.bytes = pipe.bytes + n end
   return n, e
 end

@@ -9,6 +9,7 @@ local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
 local handle = require "llsocket.handle"
 local sockaddr = require "llsocket.sockaddr"
+local zero = require "llsocket.zero"
 local type, io_type = type, io.type
 
 ffi.cdef [[
@@ -22,7 +23,8 @@ local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.sen
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM = const.SOCK_STREAM
-local MSG_NOSIGNAL, MSG_TRUNC, MSG_ERRQUEUE = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC, const.MSG_ERRQUEUE or 0
+local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
+local is_message, is_end = zero.is_message, zero.is_end
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
 
 -- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
@@ -37,8 +39,17 @@ local Socket = {}
 local SHARED_SIZE = 65536
 local shared = ffi.new "uint8_t[65536]"
 local namelen_cell = ffi.new "uint32_t[1]"
+local somebody = addrinfo.blank(0, 0, 0) -- the sender of what only wants to know whether there is one
 
--- Answers the result, the errno and the length of the sender's name, which is asked for where there is room for one.
+--- Receives, and asks for the sender where there is room for its name; see recv(2), recvfrom(2).
+---@param sd integer
+---@param buf ffi.cdata*
+---@param size integer  bytes
+---@param flags integer  MSG_*
+---@param name? ffi.cdata*  sockaddr.SIZE bytes
+---@return integer n  as recv(2)
+---@return integer errno
+---@return integer namelen  0 where the sender has no name or was not asked for
 local function receive(sd, buf, size, flags, name)
   if not name then return C.llsocket2_recv(sd, buf, size, flags), errno(), 0 end
   namelen_cell[0] = sockaddr.SIZE
@@ -79,13 +90,6 @@ end
 ---@return boolean
 local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
---- Tells whether 0 bytes are a message and not the end: so it is on datagram sockets, and in the error queue, where a
---- report need not bring the bytes that it is about.
----@param sock llsocket.socket
----@param flags integer  MSG_*
----@return boolean
-local function is_message(sock, flags) return has_empty(sock.kind) or band(flags, MSG_ERRQUEUE) ~= 0 end
-
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
@@ -100,10 +104,13 @@ function Socket:recv(bufsize, flag, ...)
   local size = size_of(bufsize, "recv")
   local flags = check.flags(2, "recv", flag, ...)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
-  local msg, n, e = read(self.sd, size, flags, nil)
+  local msg, n, e, namelen = read(self.sd, size, flags, self.asks and somebody or nil)
   if n > 0 then return msg, nil, false end
-  if n < 0 then return handle.not_received(self, e) end
-  if is_message(self, flags) then return "", nil, false end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return handle.not_received(self, e)
+  end
+  if is_message(self, flags, namelen > 0) then return "", nil, false end
 end
 
 -- An address is made before the call that fills it, and kept for the next when that gave none.
@@ -144,8 +151,11 @@ function Socket:recvfrom(bufsize, flag, ...)
     sender(self, ai, namelen)
   end
   if n > 0 then return msg, ai, nil, false end
-  if n < 0 then return nil, handle.not_received(self, e) end
-  if is_message(self, flags) then return "", ai, nil, false end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return nil, handle.not_received(self, e)
+  end
+  if is_message(self, flags, namelen > 0) then return "", ai, nil, false end
 end
 
 -- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
@@ -153,7 +163,7 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 
 --- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
 --- Never raises SIGPIPE.
----@param msg string  bytes; "" only on datagram and raw sockets
+---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
@@ -172,7 +182,7 @@ end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
 --- Allocates nothing.  Never raises SIGPIPE.
----@param msg string  bytes; "" only on datagram and raw sockets
+---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
 ---@param ai llsocket.addrinfo  where to
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
@@ -231,5 +241,5 @@ end
 
 return {
   methods = Socket, send = c_send, sendto = c_sendto, quiet = quiet,
-  is_blind = is_blind, is_message = is_message, sender = sender, MAX_LENGTH = MAX_LENGTH,
+  is_blind = is_blind, receive = receive, somebody = somebody, sender = sender, MAX_LENGTH = MAX_LENGTH,
 }
