@@ -8,7 +8,8 @@ local pairs = pairs
 ffi.cdef "const char *llsocket2_strerror(int errnum, char *buf, size_t size);"
 
 local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
-local EPIPE, ECONNRESET, ECONNABORTED = const.EPIPE, const.ECONNRESET, const.ECONNABORTED
+local EPIPE, ECONNRESET, ECONNABORTED, EINPROGRESS =
+  const.EPIPE, const.ECONNRESET, const.ECONNABORTED, const.EINPROGRESS
 
 -- Where two names share a number, the one that people know.
 local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
@@ -82,15 +83,15 @@ function M.not_received(e)
   return nil, texts[e], false, e
 end
 
---- What a sending call answers: `0, nil, true, errno` to try again, no values once the peer has closed,
---- `nil, err, false, errno` otherwise.
+--- What a sending call answers: `0, nil, true, errno` to try again, also where MSG_FASTOPEN has begun to connect
+--- (EINPROGRESS); no values once the peer has closed; `nil, err, false, errno` otherwise.
 ---@param e integer  errno
 ---@return integer? len
 ---@return string? err
 ---@return boolean? again
 ---@return integer? errno
 function M.not_sent(e)
-  if AGAIN[e] then return 0, nil, true, e end
+  if AGAIN[e] or e == EINPROGRESS then return 0, nil, true, e end
   if e == EPIPE or e == ECONNRESET then return end
   return nil, texts[e], false, e
 end

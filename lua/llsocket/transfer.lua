@@ -169,7 +169,8 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, EINPROGRESS, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EBADF once
+---closed
 function Socket:send(msg, flag, ...)
   is_self(self, "send")
   check.string(msg, 1, "send")
