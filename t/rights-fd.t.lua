@@ -8,7 +8,7 @@ local values = require "values"
 local text = require("llsocket.errno").text
 local show, failed = values.show, values.failed
 local before = leak.count()
-local T = require("tap").plan(114)
+local T = require("tap").plan(134)
 
 local pipe_r, pipe_w = rights.pipe()
 local file = assert(io.tmpfile())
@@ -178,6 +178,35 @@ do
     sys.close(stranger)
   end
   T.is(show(a:sendfd(4000)), failed(L.EBADF), "a number that is not open is the kernel's EBADF")
+  a:close(); b:close()
+end
+
+-- Flags.
+do
+  for _, name in ipairs { "SOCK_STREAM", "SOCK_DGRAM", "SOCK_SEQPACKET" } do
+    local a, b = net.pair(L[name]) -- blocking
+    T.is(show(b:recvfd(L.MSG_DONTWAIT)), values.again(L.EAGAIN), name .. ": recvfd with MSG_DONTWAIT does not block")
+    T.is(show(a:sendfd(pipe_r, nil, L.MSG_DONTWAIT)), SENT, name .. ": sendfd takes flags")
+    local peeked = b:recvfd(L.MSG_PEEK, L.MSG_DONTWAIT)
+    local taken = b:recvfd(L.MSG_DONTWAIT)
+    T.ok(peeked and taken and peeked:fd() ~= taken:fd(), name .. ": with MSG_PEEK recvfd answers a copy, and takes nothing")
+    T.is(show(b:recvfd(0, L.MSG_DONTWAIT)), values.again(L.EAGAIN), name .. ": a second flag counts, too")
+    for i = 1, 10000 do
+      local n = a:sendfd(pipe_r, nil, 0, L.MSG_DONTWAIT)
+      if n ~= 1 or i == 10000 then
+        T.is(n, 0, name .. ": sendfd with MSG_DONTWAIT does not block either")
+        break
+      end
+    end
+    for _, object in ipairs { peeked, taken, a, b } do object:close() end
+  end
+  local a, b = net.pair()
+  T.is(show(a:sendfd(pipe_r, nil, 1.5)), failed(L.EINVAL), "sendfd: half a flag is EINVAL")
+  T.is(show(a:sendfd(pipe_r, nil, L.MSG_ZEROCOPY or 2^32)), failed(L.EINVAL), "as is MSG_ZEROCOPY")
+  T.is(show(b:recvfd(2^32)), failed(L.EINVAL), "recvfd: a flag of 33 bits is EINVAL")
+  T.is(show(b:recvfd(L.MSG_TRUNC)), failed(L.EINVAL), "as is MSG_TRUNC on a stream")
+  local ok, err = pcall(b.recvfd, b, "text")
+  T.is(not ok and err:match "bad argument.*", "bad argument #1 to 'recvfd' (number expected, got string)", "text is no flag")
   a:close(); b:close()
 end
 

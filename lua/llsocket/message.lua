@@ -173,22 +173,26 @@ function Socket:readv(sizes, flag, ...)
   return readv(self, sizes, check.flags(2, "readv", flag, ...))
 end
 
---- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket.
+--- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket, for as long
+--- as sndtimeo allows.
 ---@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
 ---@param ai? llsocket.addrinfo  where to, on an unconnected datagram socket
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return integer? len  1; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF; else as send
-function Socket:sendfd(fd, ai)
+function Socket:sendfd(fd, ai, flag, ...)
   is_self(self, "sendfd")
   cmsghdr.check_owner(fd, 1, "sendfd")
   local cmsg, _, e = cmsghdr.rights(fd)
   check.optional(addrinfo.arg, ai, 2, "sendfd")
-  if not cmsg then return not_sent(e) end
+  local flags = send_flags(3, "sendfd", flag, ...)
+  if not (cmsg and flags) then return not_sent(e or EINVAL) end
   local mh, _, why = msghdr.new { name = ai, data = "\0", control = { cmsg } }
   if not mh then return not_sent(why) end
-  return sendmsg(self, mh, 0)
+  return sendmsg(self, mh, flags)
 end
 
 -- The one descriptor that was asked for; the others are closed at once.
@@ -203,18 +207,23 @@ local function only_one(mh)
   return not_received(band(mh:flags(), MSG_CTRUNC) ~= 0 and EMFILE or EBADMSG) -- there was room enough in the buffer
 end
 
---- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket.
+--- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket, for as long as
+--- rcvtimeo allows.
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
 ---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
 ---no number left for it, and it is lost; else as recv
-function Socket:recvfd()
+function Socket:recvfd(flag, ...)
   is_self(self, "recvfd")
+  local flags = check.flags(1, "recvfd", flag, ...)
+  if not flags then return not_received(EINVAL) end
   if self.sd < 0 or self.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
   local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
   if not mh then return not_received(why) end
-  local n, err, again, e = recvmsg(self, mh, 0)
+  local n, err, again, e = recvmsg(self, mh, flags)
   if n then return only_one(mh) end
   if again ~= nil then return nil, err, again, e end
 end
