@@ -19,6 +19,7 @@ build = {
     llsocket = "lua/llsocket.lua",
     ["llsocket.activation"] = "lua/llsocket/activation.lua",
     ["llsocket.addrinfo"] = "lua/llsocket/addrinfo.lua",
+    ["llsocket.anyoption"] = "lua/llsocket/anyoption.lua",
     ["llsocket.batch"] = "lua/llsocket/batch.lua",
     ["llsocket.buffer"] = "lua/llsocket/buffer.lua",
     ["llsocket.burst"] = "lua/llsocket/burst.lua",

@@ -7,7 +7,7 @@ local FLOOR = {
   later = 2, memory = 2, shortage = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
   addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
-  zero = 5, device = 5, inet = 5, unix = 5,
+  zero = 5, device = 5, inet = 5, unix = 5, anyoption = 5,
   multicast = 6, owner = 6, endpoint = 6, transfer = 6,
   event = 5, epoll = 5, kqueue = 5, pollset = 5, poll = 6, hook = 4, guest = 4, steer = 4,
   activation = 7, cmsghdr = 7, buffer = 7, control = 8, msghdr = 9, message = 10, zerocopy = 9,

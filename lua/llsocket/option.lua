@@ -1,6 +1,5 @@
 -- option.lua -- socket options: one row each, and a method for each that is made when it is first called for.
 local const = require "llsocket.const"
-local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"
 local sockopt = require "llsocket.sockopt"
@@ -8,7 +7,7 @@ local type = type
 
 local is_self, KIND, NO_HALF = handle.self, sockopt.KIND, sockopt.NO_HALF
 local AF_INET6 = const.AF_INET6
-local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
+local EBADF, ENOPROTOOPT = const.EBADF, const.ENOPROTOOPT
 
 -- A platform may lack an option, or have it under another name: then two rows have one method, and the first that
 -- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept: an IPv4 socket has the first, an
@@ -29,6 +28,7 @@ freebind           IPPROTO_IPV6 IPV6_FREEBIND        boolean rw  Binds to an add
 hoplimit           IPPROTO_IPV6 IPV6_UNICAST_HOPS    hops    rw  How many hops an IPv6 packet may go, 0 to 255.
 incomingcpu        SOL_SOCKET   SO_INCOMING_CPU      int     rw  The CPU that handles what arrives; -1 for none yet.
 keepalive          SOL_SOCKET   SO_KEEPALIVE         boolean rw  Probes an idle connection.
+linger             SOL_SOCKET   SO_LINGER_SEC        linger  rw  Waits in close for unsent data, seconds; 0 resets.
 linger             SOL_SOCKET   SO_LINGER            linger  rw  Waits in close for unsent data, seconds; 0 resets.
 mark               SOL_SOCKET   SO_MARK              word    rw  Marks packets for routing; needs CAP_NET_ADMIN.
 mtudiscover        IPPROTO_IP   IP_MTU_DISCOVER      hops    rw  How the path MTU is found: IP_PMTUDISC_*.
@@ -205,49 +205,6 @@ local function make(name)
     end
   end
   return method
-end
-
-local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
-local PUBLIC = { int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes }
-
-local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
-
--- Raises on wrong types; answers the kind, or nil where a value is impossible.
-local function kind_of(level, name, kind, method)
-  local level_ok, name_ok = check.int(level, 1, method), check.int(name, 2, method)
-  check.string(kind, 3, method)
-  return level_ok and name_ok and PUBLIC[kind]
-end
-
---- Reads any option; see getsockopt(2).  Never blocks; allocates only the string that it answers.
----@param level integer  SOL_* or IPPROTO_*
----@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
----@param kind "int"|"boolean"|"seconds"|"string"|"bytes"  seconds is a struct timeval, string ends at a NUL
----@return integer|boolean|number|string|nil value
----@return string? err
----@return integer? errno  ENOPROTOOPT, EOPNOTSUPP; EINVAL for an unknown kind or a number out of range; EBADF once closed
-function Socket:getsockopt(level, name, kind)
-  is_self(self, "getsockopt")
-  local k = kind_of(level, name, kind, "getsockopt")
-  if name == SO_GET_FILTER and level == SOL_SOCKET then k = kind == "bytes" and KIND.filter end
-  if not k then return failed(EINVAL) end
-  return k.read(self.sd, level, name)
-end
-
---- Sets any option; see setsockopt(2).  Never blocks, allocates nothing.
----@param level integer  SOL_* or IPPROTO_*
----@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
----@param kind "int"|"boolean"|"seconds"|"string"|"bytes"  of the value
----@param value integer|boolean|number|string  an int is 32 bits, signed or unsigned; seconds are 0 to below 2^31
----@return integer|boolean|number|string|nil value  as given
----@return string? err
----@return integer? errno  ENOPROTOOPT, EOPNOTSUPP, EPERM; EINVAL for an unknown kind or an impossible value; EBADF once closed
-function Socket:setsockopt(level, name, kind, value)
-  is_self(self, "setsockopt")
-  local k, expected = kind_of(level, name, kind, "setsockopt"), LUA_TYPE[kind]
-  if expected and type(value) ~= expected then check.bad(4, "setsockopt", expected, value) end
-  if not k then return failed(EINVAL) end
-  return k.write(self.sd, level, name, value, 4, "setsockopt")
 end
 
 return { methods = Socket, make = make, rows = rows }

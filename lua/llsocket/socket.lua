@@ -26,6 +26,7 @@ local LATER = {
   sendtofrom = "llsocket.buffer",
   sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
   steer = "llsocket.steer",
+  getsockopt = "llsocket.anyoption", setsockopt = "llsocket.anyoption",
   recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
   splice = "llsocket.splice",
   onclose = "llsocket.hook",

@@ -9,7 +9,7 @@ local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
-local ipairs, tonumber, min = ipairs, tonumber, math.min
+local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
 
 ffi.cdef "int llsocket2_ioctl(int fd, uint32_t request, void *arg);"
 
@@ -149,23 +149,45 @@ function KIND.linger.write(sd, level, opt, sec, position, method)
 end
 
 local BYTES_SIZE = 65536 -- longer than any option that Linux has
+local bytes_t = ffi.typeof "uint8_t[65536]"
 
--- Answers the option as bytes.  `unit` is how many bytes the kernel counts as one.
-local function read_bytes(sd, level, opt, unit)
-  local cell = spare_bytes or ffi.new "uint8_t[65536]" -- made when first used: few programs read such an option
-  spare_bytes, size_cell[0] = nil, BYTES_SIZE / unit
+--- Tells the size of the buffer that an input makes.
+---@param input? string|integer
+---@return integer? size  nil where it can be none
+local function input_size(input)
+  local size = type(input) == "string" and #input or input or BYTES_SIZE
+  if size >= 0 and size <= BYTES_SIZE and floor(size) == size then return size end
+end
+
+--- Reads an option as bytes.  Many an option reads the buffer first, so that what another left there must be gone.
+---@param sd integer
+---@param level integer
+---@param opt integer
+---@param unit integer  how many bytes the kernel counts as one
+---@param input? string|integer  what the kernel finds in the buffer, or the buffer's size alone; the default is 65536
+---@param whole? boolean  all the buffer, however much the kernel says that it wrote
+---@return string? bytes
+---@return string? err
+---@return integer? errno
+local function read_bytes(sd, level, opt, unit, input, whole)
+  local size = input_size(input)
+  if not size then return failed(EINVAL) end
+  local cell = spare_bytes or bytes_t() -- made when first used: few programs read such an option
+  spare_bytes, size_cell[0] = nil, floor(size / unit)
+  ffi.fill(cell, size)
+  if type(input) == "string" then ffi.copy(cell, input, size) end
   local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
-  local bytes = rc == 0 and ffi.string(cell, min(n * unit, BYTES_SIZE))
+  local bytes = rc == 0 and ffi.string(cell, whole and size or min(n * unit, size))
   spare_bytes = cell
   if not bytes then return failed(e) end
   return bytes
 end
 
-function KIND.bytes.read(sd, level, opt) return read_bytes(sd, level, opt, 1) end
+function KIND.bytes.read(sd, level, opt, input) return read_bytes(sd, level, opt, 1, input) end
 
 -- SO_GET_FILTER counts in instructions of a socket filter, so no other kind has a cell for it.
 KIND.filter = {
-  read = function(sd, level, opt) return read_bytes(sd, level, opt, 8) end,
+  read = function(sd, level, opt, input) return read_bytes(sd, level, opt, 8, input) end,
 }
 
 function KIND.bytes.write(sd, level, opt, bytes, position, method)
@@ -175,8 +197,8 @@ function KIND.bytes.write(sd, level, opt, bytes, position, method)
   return bytes
 end
 
-function KIND.string.read(sd, level, opt)
-  local bytes, err, e = KIND.bytes.read(sd, level, opt)
+function KIND.string.read(sd, level, opt, input)
+  local bytes, err, e = KIND.bytes.read(sd, level, opt, input)
   if not bytes then return nil, err, e end
   return bytes:match "^%Z*"
 end
@@ -240,4 +262,4 @@ KIND.tcpinfo = {
   end,
 }
 
-return { KIND = KIND, NO_HALF = NO_HALF, set = set }
+return { KIND = KIND, NO_HALF = NO_HALF, set = set, read_bytes = read_bytes, input_size = input_size }
