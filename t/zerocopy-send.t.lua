@@ -225,18 +225,19 @@ local function leave(how)
   local kept = alive(w, count)
   local fine = right(read_all(d, much))
   d:close()
-  return kept > 0 and fine and zerocopy.states[c] == nil and #zerocopy.kept, number
+  return kept > 0 and fine and zerocopy.states[c] == nil and L.socket.zerocopykept(), number
 end
-T.is(leave(function(c) c:close() end), 1, "what is outstanding at close is kept for good, and arrives as it was")
-local kept, number = leave(function(c) c:unwrap() end)
-T.is(kept, 2, "so at unwrap")
+local kept = leave(function(c) c:close() end)
+T.ok(kept and kept > 0, "what is outstanding at close is kept for good, and arrives as it was")
+local more, number = leave(function(c) c:unwrap() end)
+T.ok(more and more > kept, "so at unwrap")
 assert(L.socket.wrap(number)):close()
 local c, d = connection()
 c:sendzerocopy(message)
 read_all(d, 65536)
 T.ok(c:recvable(5), "a completion waits")
 c:close()
-T.is(#zerocopy.kept, 2, "which close reads: nothing of it is kept")
+T.is(L.socket.zerocopykept(), more, "which close reads: nothing of it is kept")
 d:close()
 
 -- Datagrams.  One that the kernel refuses late has used a number.

@@ -60,6 +60,12 @@ local function has_empty(kind) return kind ~= SOCK_STREAM end
 -- The address that a socket was made with, for bind and connect without one.
 local names = setmetatable({}, { __mode = "k" })
 
+-- Sockets whose descriptor dup has copied, and the copies: closing one of them ends no connection.
+local copied = setmetatable({}, { __mode = "k" })
+
+-- Sockets whose connection was reset before the close that comes: there is nothing left to shut down.
+local reset = setmetatable({}, { __mode = "k" })
+
 --- What a receive or an accept that failed answers.  A loop may ask what it would have waited for.
 ---@param sock llsocket.socket
 ---@param e integer  errno
@@ -154,7 +160,7 @@ end
 local self, arg = check.class(handle_t, "llsocket.socket")
 
 return {
-  type = handle_t, methods = Socket, new = new, names = names, self = self, arg = arg, has_empty = has_empty,
+  type = handle_t, methods = Socket, new = new, names = names, copied = copied, reset = reset, self = self, arg = arg, has_empty = has_empty,
   before_close = before_close, closing = closing, text_of = text_of,
   READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent, send_flags = send_flags,
 }

@@ -48,6 +48,15 @@ local function is_buffer(buf) return type(buf) == "userdata" and buffers[buf] en
 
 local M = { UNKNOWN = UNKNOWN }
 
+--- Tells how many bytes stay alive with an object.
+---@param buf string|ffi.cdata*
+---@return integer bytes  0 for a pointer, whose target is the caller's to keep
+function M.held(buf)
+  if type(buf) == "string" then return #buf end
+  local name = tostring(typeof(buf))
+  return name:find("[", 1, true) and not name:find "%(%*[^%[]*%)" and ffi.sizeof(buf) or 0
+end
+
 -- Answers whether `offset` and `size` are counts, and lie within `total` bytes.
 local function fits(size, offset, total)
   return size >= 0 and offset >= 0 and size + offset <= total and floor(size) == size and floor(offset) == offset

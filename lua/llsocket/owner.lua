@@ -233,6 +233,7 @@ function Socket:dup(ai)
   e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   handle.names[sock] = ai or handle.names[self]
+  handle.copied[self], handle.copied[sock] = true, true
   return sock
 end
 
@@ -370,7 +371,7 @@ local function close_watched(sock, flag)
   local go_on, err = handle.closing(sock, false)
   if not go_on then return end
   sock.watched = false
-  local e = release(sock, flag)
+  local e = release(sock, not handle.reset[sock] and flag or nil)
   if err then return err end
   if e then return refused(e) end
 end

@@ -49,8 +49,11 @@ later.keep()
 
 local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
 
+-- Functions beyond the first, likewise.
+local BEYOND = { activated = "llsocket.activation", zerocopykept = "llsocket.zerocopy" }
+
 return setmetatable(M, { __index = function(_, name)
-  if name ~= "activated" then return nil end
-  M.activated = later.load("llsocket.activation").activated
-  return M.activated
+  if not BEYOND[name] then return nil end
+  M[name] = later.load(BEYOND[name])[name]
+  return M[name]
 end })

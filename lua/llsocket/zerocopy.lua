@@ -19,11 +19,11 @@ local memory = require "llsocket.memory"
 local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
 local transfer = require "llsocket.transfer"
-local tonumber, insert = tonumber, table.insert
+local pairs, tonumber, type, insert = pairs, tonumber, type, table.insert
 
 ffi.cdef "int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
 
-local errno, min, bor, band = ffi.errno, math.min, bit.bor, bit.band
+local errno, floor, min, bor, band = ffi.errno, math.floor, math.min, bit.bor, bit.band
 local is_self, has_empty, not_sent = handle.self, handle.has_empty, report.not_sent
 local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
 local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
@@ -47,8 +47,16 @@ local Socket = {}
 -- while there are any, since only its error queue tells when they may go.  `others` is what else was in the queue.
 local states = setmetatable({}, { __mode = "k" })
 
--- The anchors of sockets that were closed or given up before the kernel had told: nobody ever will.
-local kept = {}
+-- The memory of sockets that were closed or given up before the kernel had told: nobody ever will.  `held` is its bytes,
+-- each object's once, `limit` how many sendzerocopy may add to.
+local kept, held, limit = {}, 0, nil
+
+local function keep_for_good(anchors)
+  for _, buf in pairs(anchors) do
+    if not kept[buf] then held = held + memory.held(buf) end
+    kept[buf] = true
+  end
+end
 
 -- Sends that somebody else had counted would make every number wrong, so the option must be off until now.
 local function begin(sock)
@@ -56,7 +64,7 @@ local function begin(sock)
   if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
-  states[sock] = { anchors = {}, outstanding = 0, next = 0 } -- first: with the option on and no memory it would be EBUSY
+  states[sock] = { anchors = {}, outstanding = 0, next = 0, pid = C.llsocket2_getpid() } -- first: with the option on and no memory it would be EBUSY
   on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
   if not on then
     states[sock] = nil
@@ -197,11 +205,31 @@ local function drain(sock, state)
   return done, copied
 end
 
+-- Whether the close that comes will reset the connection: not where a duplicate keeps it, the parent of a forked child, or
+-- who lent it.
+local function will_reset(sock, state)
+  if sock.kind ~= const.SOCK_STREAM or sock.borrowed or handle.copied[sock] then return false end
+  return state.pid == C.llsocket2_getpid() and KIND.linger.read(sock.sd, SOL_SOCKET, const.SO_LINGER) == 0
+end
+
+-- Resets the connection as close with linger 0 does, but with the socket still there to tell what it has let go.
+local nobody = layout.sockaddr_storage()
+nobody.ss_family = const.AF_UNSPEC
+local function reset(sock)
+  handle.reset[sock] = C.llsocket2_connect(sock.sd, nobody, ffi.sizeof(nobody)) == 0
+end
+
 handle.before_close(function(sock, given_up)
   local state = states[sock]
   if not state then return end
-  if not given_up then drain(sock, state) end
-  if state.outstanding > 0 then kept[#kept + 1] = state.anchors end
+  if not given_up then
+    drain(sock, state)
+    if state.outstanding > 0 and will_reset(sock, state) then
+      reset(sock)
+      drain(sock, state)
+    end
+  end
+  if state.outstanding > 0 then keep_for_good(state.anchors) end
   states[sock], state.keeper = nil, nil
 end)
 
@@ -246,7 +274,8 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR; ENOBUFS: too much is outstanding, ask completed; EOPNOTSUPP: neither TCP nor
+---@return integer? errno  EAGAIN, EINTR; ENOBUFS: too much is outstanding, ask completed, or closed sockets keep more than
+---zerocopykept's limit; EOPNOTSUPP: neither TCP nor
 ---UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; EINVAL out of range; EBADF once closed
 function Socket:sendzerocopy(buf, size, offset, flag, ...)
   is_self(self, "sendzerocopy")
@@ -256,6 +285,7 @@ function Socket:sendzerocopy(buf, size, offset, flag, ...)
   local state, why = states[self], nil
   if not state then state, why = begin(self) end
   if not state then return not_sent(why) end
+  if limit and held > limit then return not_sent(ENOBUFS) end
   flags = band(bor(flags, MSG_NOSIGNAL), ORDINARY)
   local n, e
   if len < LEAST or state.copies then
@@ -289,10 +319,26 @@ function Socket:completed()
   return state.outstanding, done, copied, others
 end
 
+--- Tells how much memory closed sockets keep, since the kernel may still read it and nobody will tell when it is done.
+--- May limit it: beyond, sendzerocopy answers ENOBUFS.
+---@param bytes? integer|false  0 to 2^53; false for no limit, which is the default
+---@return integer? kept  bytes, each string or array counted once
+---@return string? err
+---@return integer? errno  EINVAL
+local function zerocopykept(bytes)
+  if type(bytes) == "nil" then return held end
+  if bytes ~= false then
+    check.number(bytes, 1, "zerocopykept")
+    if not (bytes >= 0 and bytes <= 2^53 and floor(bytes) == bytes) then return report.failed(EINVAL) end
+  end
+  limit = bytes
+  return held
+end
+
 ---@class llsocket.queued
 ---@field name? llsocket.addrinfo  where what failed was sent
 ---@field data string  the beginning of it
 ---@field control llsocket.cmsghdr[]  `exterr` tells the error
 ---@field flags integer  MSG_*
 
-return { methods = Socket, states = states, release = release, kept = kept }
+return { methods = Socket, states = states, release = release, zerocopykept = zerocopykept }
