@@ -160,7 +160,7 @@ end
 local self, arg = check.class(handle_t, "llsocket.socket")
 
 return {
-  type = handle_t, methods = Socket, new = new, names = names, copied = copied, reset = reset, self = self, arg = arg, has_empty = has_empty,
-  before_close = before_close, closing = closing, text_of = text_of,
+  type = handle_t, methods = Socket, new = new, names = names, copied = copied, reset = reset, self = self, arg = arg,
+  has_empty = has_empty, before_close = before_close, closing = closing, text_of = text_of,
   READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent, send_flags = send_flags,
 }

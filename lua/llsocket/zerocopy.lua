@@ -64,7 +64,8 @@ local function begin(sock)
   if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
-  states[sock] = { anchors = {}, outstanding = 0, next = 0, pid = C.llsocket2_getpid() } -- first: with the option on and no memory it would be EBUSY
+  -- First: with the option on and no memory it would be EBUSY.
+  states[sock] = { anchors = {}, outstanding = 0, next = 0, pid = C.llsocket2_getpid() }
   on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
   if not on then
     states[sock] = nil
