@@ -45,6 +45,12 @@
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
 #define OLD_TCP_INFO 1
 #endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+#define TCP_INFO_6_2 1
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#define TCP_INFO_6_7 1
+#endif
 #else
 #include <netinet/tcp.h>
 #endif
@@ -211,6 +217,12 @@ static void tcp(void) {
     TCP(delivered) TCP(delivered_ce) TCP(bytes_sent) TCP(bytes_retrans) TCP(dsack_dups) TCP(reord_seen)
 #ifndef OLD_TCP_INFO
     TCP(rcv_ooopack) TCP(snd_wnd)
+#endif
+#ifdef TCP_INFO_6_2
+    TCP(rcv_wnd) TCP(rehash)
+#endif
+#ifdef TCP_INFO_6_7
+    TCP(total_rto) TCP(total_rto_recoveries) TCP(total_rto_time)
 #endif
 }
 #endif
