@@ -11,8 +11,10 @@ local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR]
 local EPIPE, ECONNRESET, ECONNABORTED, EINPROGRESS =
   const.EPIPE, const.ECONNRESET, const.ECONNABORTED, const.EINPROGRESS
 
--- Where two names share a number, the one that people know.
-local ALIAS = { EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP" }
+-- Where two names share a number, the one that people know; without a row the order of pairs() would choose.
+local ALIAS = {
+  EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP", EFSBADCRC = "EBADMSG", EFSCORRUPTED = "EUCLEAN",
+}
 
 local function all_names()
   local all = {}
