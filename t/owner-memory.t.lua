@@ -44,6 +44,7 @@ local function starve(make)
     if not ok and err == "not enough memory" then starved = starved + 1 elseif not ok then other = other or err end
   end
   hoard = nil
+  collectgarbage() -- raising the limit allocates
   sys.limit_memory(start + 2 ^ 30)
   return starved, other
 end
