@@ -81,6 +81,9 @@ local function run(path, order, flags)
 end
 
 local path, why = nginx.package "lua-ljsyscall"
+if path and nginx.read(path .. "/usr/share/lua/5.1/syscall.lua") == "" then
+  why = "the package lua-ljsyscall has no syscall.lua" -- that of Debian's sid holds documentation only
+end
 local missing = nginx.missing() or why
 for _, order in ipairs(ORDERS) do
   if missing then T.skip(2, missing)
