@@ -3,6 +3,7 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
+local netns = require "netns"
 local values = require "values"
 local before = leak.count()
 local errno_name = require("llsocket.errno").name
@@ -249,7 +250,7 @@ local function sends_nothing(T, row, kind)
 end
 
 local linux = ffi.os == "Linux"
-local T = require("tap").plan(#cases * #WAYS + 23 + #nothing + #SENDS)
+local T = require("tap").plan(#cases * #WAYS + 28 + #nothing + #SENDS + #WAYS)
 for _, c in ipairs(cases) do
   local kind, name, fn = c[1], c[2], c[3]
   for _, way in ipairs(WAYS) do
@@ -312,6 +313,19 @@ T.is(show(b:recvbatch(many)), "8, nil, false", "empty messages at the end of a b
 T.is(show(b:recvbatch(many)) .. " " .. contents(), '2, nil, false "" "two"', "which comes then")
 b:close()
 
+-- A datagram socket that was shut down, and a receive that would wait until the batch is full.
+a, b = net.connected(net.places[1], DGRAM, false)
+a:send "one"; a:send ""
+shut(b, L.SHUT_RD)
+T.is(show(b:recvbatch(many, L.MSG_WAITALL)) .. " " .. contents(), '2, nil, false "one" ""', "a batch ends with what has a sender")
+T.is(show(b:recvbatch(many, L.MSG_WAITALL)), "no values", "and then comes the end, also with MSG_WAITALL")
+T.is(show(b:recvbatch(many, L.MSG_DONTWAIT)), "no values", "and with MSG_DONTWAIT")
+T.is(show(b:recvmsg(mh, L.MSG_ERRQUEUE)), values.again(L.EAGAIN), "an empty error queue is no end")
+b:recverr(true)
+a:send "two"
+T.is(show(b:recvbatch(many)) .. " " .. contents(), '1, nil, false "two"', "what comes later comes in a batch, too")
+a:close(); b:close()
+
 -- Descriptors without a byte.
 for _, socktype in ipairs { "SOCK_DGRAM", "SOCK_SEQPACKET" } do
   a, b = net.pair(L[socktype], true)
@@ -335,6 +349,30 @@ local descriptors = leak.count()
 T.is(show(b:recv()), '"", nil, false', "a message with descriptors alone behind an empty one is seen")
 T.is(leak.count(), descriptors, "and the look installs none of them")
 b:close()
+
+-- Raw sockets, of which IPv6's tell no header.
+local EXPERIMENT = 253 -- an IP protocol for experiments, RFC 3692
+local function raw(way)
+  local ai = assert(L.inet.getaddrinfo6("::1", "0", L.SOCK_DGRAM))[1]
+  local to = assert(L.addrinfo.new(ai:bytes(), L.SOCK_RAW, EXPERIMENT))
+  local from, sock = assert(L.socket.new(to)), assert(L.socket.new(to, true))
+  local sent = values.show(from:sendto("", to))
+  local first, second = way(sock), way(sock)
+  shut(sock)
+  local third = way(sock)
+  from:sendto("", to)
+  local words = table.concat({ sent, first, second, third, way(sock), way(sock) }, " ")
+  from:close(); sock:close()
+  return words
+end
+local entered, why = netns.enter()
+if entered then netns.ip "link set lo up" end
+for _, way in ipairs(WAYS) do
+  if not entered then T.skip(1, why) else
+    T.is(raw(way[2]), '0, nil, false "" again end "" end',
+      "raw sockets: " .. way[1] .. ": an empty message, the end once shut down, a later message")
+  end
+end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -19,7 +19,7 @@ local is_self, has_empty, send_flags = handle.self, handle.has_empty, handle.sen
 local is_blind, is_message, is_end = transfer.is_blind, zero.is_message, zero.is_end
 local not_received, not_sent = report.not_received, report.not_sent
 local c_send, c_sendto, sender, receive = transfer.send, transfer.sendto, transfer.sender, transfer.receive
-local somebody = transfer.somebody
+local somebody, asked = transfer.somebody, zero.asked
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
 local MAX_LENGTH = transfer.MAX_LENGTH
 
@@ -48,7 +48,7 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local flags = check.flags(4, "recvinto", flag, ...)
   local start, len = memory.target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
-  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, self.asks and somebody or nil)
+  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.asks and somebody or nil)
   if n < 0 then
     if is_end(self, e, flags) then return end
     return handle.not_received(self, e)

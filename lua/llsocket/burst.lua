@@ -16,7 +16,7 @@ local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
 local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX, SOCK_STREAM = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX, const.SOCK_STREAM
-local MSG_ERRQUEUE = const.MSG_ERRQUEUE or 0
+local MSG_ERRQUEUE, asked = const.MSG_ERRQUEUE or 0, zero.asked
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
 local c_sendmsg, quiet = control.sendmsg, transfer.quiet
 local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
@@ -107,7 +107,7 @@ local function recvbatch(sock, batch, flags)
     if zero.is_end(sock, e, flags) then return end
     return handle.not_received(sock, e)
   end
-  if sock.asks then n = before_end(sock, batch, n, flags) end
+  if asked.any and sock.asks then n = before_end(sock, batch, n, flags) end
   if n == 0 then return end
   batches.after_receive(batch, sock, n)
   return n, nil, false

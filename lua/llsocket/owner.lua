@@ -20,7 +20,7 @@ local is_self, failed, refused = handle.self, report.failed, report.refused
 local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local collected = shortage.collected
 local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
-local SOCK_SEQPACKET = const.SOCK_SEQPACKET
+local SOCK_SEQPACKET, asked = const.SOCK_SEQPACKET, zero.asked
 
 -- What a creating call can do itself; 0 where the platform wants a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -40,9 +40,9 @@ end
 -- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
 -- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
 local function describe(sock, domain, socktype, proto, nonblock)
-  sock.domain, sock.type, sock.proto = domain, band(socktype, bnot(bor(CLOEXEC, NONBLOCK))), proto
-  sock.kind, sock.home = sock.type, domain
-  sock.asks = sock.kind == SOCK_SEQPACKET
+  local kind = band(socktype, bnot(bor(CLOEXEC, NONBLOCK)))
+  sock.domain, sock.type, sock.proto, sock.kind, sock.home = domain, kind, proto, kind, domain
+  if kind == SOCK_SEQPACKET then zero.ask(sock) end
   sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   return sock
 end
@@ -172,7 +172,7 @@ local function shell(fd, nonblock, as_is)
   local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
   describe(sock, domain, socktype, proto, nonblocking)
-  sock.asks = zero.must_ask(fd, sock.kind)
+  zero.look(sock, fd)
   return sock
 end
 
@@ -289,7 +289,8 @@ function Socket:accept(nonblock, ai)
   end
   shortage.made = shortage.made + 1
   describe(sock, self.domain, self.type, self.proto, nonblock)
-  sock.kind, sock.home, sock.asks = self.kind, self.home, self.asks
+  sock.kind, sock.home = self.kind, self.home
+  if asked.any then sock.asks = self.asks end
   e = settle(sock.sd, not has_accept4)
   -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end

@@ -24,7 +24,7 @@ local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local SOCK_STREAM = const.SOCK_STREAM
 local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
-local is_message, is_end = zero.is_message, zero.is_end
+local is_message, is_end, asked = zero.is_message, zero.is_end, zero.asked
 local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
 
 -- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
@@ -104,7 +104,7 @@ function Socket:recv(bufsize, flag, ...)
   local size = size_of(bufsize, "recv")
   local flags = check.flags(2, "recv", flag, ...)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
-  local msg, n, e, namelen = read(self.sd, size, flags, self.asks and somebody or nil)
+  local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.asks and somebody or nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then
     if is_end(self, e, flags) then return end

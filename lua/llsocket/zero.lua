@@ -16,7 +16,8 @@ local POLLRDHUP, SHUT_WR, FIONREAD = const.POLLRDHUP, const.SHUT_WR, const.FIONR
 local MSG_ERRQUEUE, MSG_DONTWAIT, MSG_CTRUNC = const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT, const.MSG_CTRUNC
 local PEEK = bor(const.MSG_PEEK, MSG_DONTWAIT)
 
-local M = {}
+local asked = { any = false }
+local M = { asked = asked } -- `any`: whether a socket asks at all; to look at each costs LuaJIT's interpreter 400 instructions
 
 local poll_cell, bytes_cell, byte_cell = nil, ffi.new "int32_t[1]", ffi.new "uint8_t[1]"
 
@@ -84,21 +85,23 @@ function M.is_end(sock, e, flags)
   return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
 end
 
+--- Makes receives from a socket ask for the sender.
+---@param sock llsocket.socket
+function M.ask(sock) sock.asks, asked.any = true, true end
+
 --- Remembers that a datagram or raw socket was shut down for reading.  shutdown(2) does so also where it answers ENOTCONN.
 ---@param sock llsocket.socket
 ---@param how integer  SHUT_*
 ---@param e integer?  errno of shutdown(2)
 function M.was_shut(sock, how, e)
-  if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.kind ~= SOCK_STREAM then sock.asks = true end
+  if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.kind ~= SOCK_STREAM then M.ask(sock) end
 end
 
---- Tells whether receives from a descriptor must ask for the sender, because 0 bytes alone may be the end.
----@param sd integer
----@param kind integer  SOCK_*
----@return boolean
-function M.must_ask(sd, kind)
-  if kind == SOCK_STREAM or kind == SOCK_SEQPACKET then return kind == SOCK_SEQPACKET end
-  return has_ended(sd) == true
+--- Asks poll(2) whether a datagram or raw socket that somebody else made was shut down for reading.
+---@param sock llsocket.socket
+---@param sd integer  its descriptor, which it need not have yet
+function M.look(sock, sd)
+  if sock.kind ~= SOCK_STREAM and sock.kind ~= SOCK_SEQPACKET and has_ended(sd) then M.ask(sock) end
 end
 
 --- Receives one byte where splice(2) found none: TCP stops it at an urgent mark as at the end.  Not sockatmark(3): a newer
