@@ -30,7 +30,20 @@ local BIRTHS = {
   { "child", 4, function() return poll.child(proc.getpid()) end },
   { "getifaddrs", 0, function() return device.getifaddrs() end },
 }
-local T = require("tap").plan(#BIRTHS * 2 + 1)
+-- The same of what closes: the object lets go of the number first, which may be another's as soon as close(2) returns.
+local dying
+local function made() dying = assert(L.socket.pair(L.SOCK_STREAM))[1] end
+local function with_hook()
+  made()
+  dying:onclose(function() end)
+end
+local function closed(err) return not err, err end
+local DEATHS = {
+  { "close", 6, made, function() return closed(dying:close()) end },
+  { "close that shuts down", 6, made, function() return closed(dying:close(L.SHUT_RDWR)) end },
+  { "close with a hook", 6, with_hook, function() return closed(dying:close()) end },
+}
+local T = require("tap").plan((#BIRTHS + #DEATHS) * 2 + 1)
 
 local TOP = 200
 local function open()
@@ -82,15 +95,18 @@ local function dial()
 end
 
 -- Answers at how many instructions something leaked, and how many there are.
-local function judge(fn, accepts)
+local function judge(fn, accepts, prepare)
   local leaks, i = 0, 0
   repeat
     i = i + 1
     local client = accepts and dial()
     local was = open()
+    if prepare then prepare() end
     local ended, got, err = run(fn, i)
-    if ended then assert(got, err) end
-    got = nil -- luacheck: ignore
+    if ended and err ~= "stopped" then assert(got, err) end -- close tells what its hooks ran into
+    ended = ended and got and true
+    if dying then dying:close() end -- which it must still do
+    got, dying = nil, nil -- luacheck: ignore
     if tidy(was) > 0 then leaks = leaks + 1 end
     if client then
       client:close()
@@ -104,6 +120,14 @@ end
 for _, birth in ipairs(BIRTHS) do
   local name, most, fn, accepts = birth[1], birth[2], birth[3], birth[4]
   local leaks, instructions = judge(fn, accepts)
+  T.ok(leaks <= most, ("%s: an error leaks at no more than %d instructions"):format(name, most))
+  print(("# at %d of %d"):format(leaks, instructions))
+  T.ok(instructions > 20, name .. ": it was stopped at each")
+end
+
+for _, death in ipairs(DEATHS) do
+  local name, most, prepare, fn = death[1], death[2], death[3], death[4]
+  local leaks, instructions = judge(fn, false, prepare)
   T.ok(leaks <= most, ("%s: an error leaks at no more than %d instructions"):format(name, most))
   print(("# at %d of %d"):format(leaks, instructions))
   T.ok(instructions > 20, name .. ": it was stopped at each")

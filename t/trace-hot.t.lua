@@ -5,7 +5,7 @@ local net = require "net"
 local trace = require "trace"
 
 local before = leak.count()
-local T = require("tap").plan(52)
+local T = require("tap").plan(57)
 local ROUNDS = 400
 local DONTWAIT, NOSIGNAL, EAGAIN = L.MSG_DONTWAIT, L.MSG_NOSIGNAL or 0, L.EAGAIN
 local SOL, NODELAY = L.SOL_SOCKET, L.TCP_NODELAY
@@ -101,11 +101,28 @@ compiles("accept, non-blocking", function()
   client:linger(0); client:close()
 end)
 
+local from = listener:getsockname()
+compiles("accept with an address", function()
+  local client = L.socket.new(name)
+  client:connect()
+  listener:accept(true, from):close()
+  client:linger(0); client:close()
+end)
+if net.has(net.places[2]) then
+  local six = assert(L.socket.new(net.addr(L.AF_INET6, L.SOCK_DGRAM)))
+  compiles("recvttl, which sets both halves of an IPv6 socket", function() return six:recvttl(true) end)
+  compiles("mcastttl, which does", function() return six:mcastttl(3) end)
+  six:close()
+else
+  T.skip(2, "no IPv6 here")
+end
+
 -- What would block.
 listener:nonblock(true)
 local full, rest = net.pair(L.SOCK_STREAM, true)
 repeat local _, _, again = full:send(text) until again
 compiles("accept that would block", function() listener:accept() end)
+compiles("accept with an address that would block", function() listener:accept(true, from) end)
 compiles("recv that would block", function() full:recv() end)
 compiles("recv with flags that would block", function() a:recv(64, DONTWAIT, NOSIGNAL) end)
 compiles("recvfrom that would block", function() full:recvfrom(64) end)
@@ -146,6 +163,7 @@ end
 leaves_nothing("recv that would block", function() full:recv() end)
 leaves_nothing("recvfrom that would block", function() full:recvfrom(64, DONTWAIT) end)
 leaves_nothing("accept that would block", function() listener:accept() end)
+leaves_nothing("accept with an address that would block", function() listener:accept(nil, from) end)
 leaves_nothing("send that would block", function() full:send "x" end)
 leaves_nothing("a send and the recv of a text that exists", function() a:send "x"; b:recv(64, DONTWAIT, NOSIGNAL) end)
 leaves_nothing("an option, read and set", function() tcp:tcpnodelay(true); tcp:tcpnodelay(); tcp:rcvtimeo(1.5) end)

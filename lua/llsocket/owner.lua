@@ -191,7 +191,7 @@ local function wrap(fd, nonblock)
   if not number then return failed(EINVAL) end
   local sock, err, e = shell(number, state, borrowed)
   if not sock then return nil, err, e end
-  if borrowed then ffi.gc(sock, nil) end
+  if borrowed then ffi.gc(sock, type) end -- see release
   sock.borrowed, sock.sd = borrowed, fd
   return sock
 end
@@ -352,19 +352,22 @@ function Socket:shutdown(flag)
   if e then return refused(e) end
 end
 
--- Answers the errno of the first that failed.  Nothing is left to finalise, and a builtin takes the finaliser's place, which
--- costs the collector a tenth of a call of C (accept and close: 1,950 instructions instead of 2,300).  To take it back
--- for nothing leaves holes in LuaJIT's table of finalisers, and where that is full but for a hole each birth rehashes it
--- all (20 us instead of 0.7 with 1,023 sockets open).
+-- Answers the errno of the first that failed.  The object lets go of the number just before close(2): it may be another's as
+-- soon as that returns, and an error that a debug hook raises in between leaks it.
+--
+-- Nothing is left to finalise, and a builtin takes the finaliser's place, which costs the collector a tenth of a call of C
+-- (accept and close: 1,950 instructions instead of 2,300).  To take it back for nothing leaves holes in LuaJIT's table of
+-- finalisers, and where that is full but for a hole each birth rehashes it all (20 us instead of 0.7 with 1,023 sockets
+-- open).
 local function release(sock, flag)
   local sd = sock.sd
   if sd < 0 then return nil end
-  sock.sd = -1 -- first, for the number may be another's as soon as close returns
-  local e = flag and shutdown(sd, flag) or nil
-  if sock.borrowed then return e end
-  local e2 = close(sd)
+  local e, borrowed = flag and shutdown(sd, flag) or nil, sock.borrowed
+  sock.sd = -1
+  if borrowed then return e end
+  local rc, e2 = C.llsocket2_close(sd), errno()
   ffi.gc(sock, type)
-  return e or e2
+  return e or rc ~= 0 and e2 or nil
 end
 
 -- A hook that closes the socket once more leaves that to the close that runs the hook.
