@@ -5,7 +5,7 @@ local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(30)
+local T = require("tap").plan(31)
 local before = leak.count()
 local socket, pipe, poll = L.socket, L.pipe, L.poll
 assert(poll.new "poll"):close() -- its module is read
@@ -161,6 +161,13 @@ starved("with fewer made since, at most once a second, and again later", functio
   is(quiet:recvable(2.1), false, "waiting")
   is(socket.new(ai) ~= nil, true, "a second time later")
   peer:close()
+end)
+
+starved("an error in a finaliser of the program is not the call's", function()
+  fill_with_garbage()
+  getmetatable(newproxy(true)).__gc = function() error "of the finaliser" end
+  local got, err, e = socket.new(ai)
+  is(got ~= nil or e == L.EMFILE and type(err) == "string", true, "new answers")
 end)
 
 starved("10,000 accepts that fail with a heap of 200 MB collect at most once a second", function()

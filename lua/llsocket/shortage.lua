@@ -1,7 +1,7 @@
 -- shortage.lua -- when descriptors run out: the collector does not see them, and objects that nothing refers to any more
 -- may hold many.
 local const = require "llsocket.const"
-local collectgarbage, os_time = collectgarbage, os.time
+local collectgarbage, pcall, os_time = collectgarbage, pcall, os.time
 
 local EMFILE, ENFILE = const.EMFILE, const.ENFILE
 local ENOUGH = 16 -- descriptors that may be garbage by now: a full collection for them is worth its time
@@ -27,7 +27,7 @@ function M.collected(e)
   if e ~= EMFILE and e ~= ENFILE or not is_due() then return false end
   local running = collectgarbage "isrunning"
   M.made = 0 -- first: what a finaliser makes counts
-  collectgarbage()
+  pcall(collectgarbage) -- a program's finaliser may raise, and its error is not the call's
   if not running then collectgarbage "stop" end
   last = os_time() -- afterwards: a collection that takes seconds must not call for the next one
   return true
