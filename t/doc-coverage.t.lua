@@ -35,7 +35,7 @@ local INNER = set [[
   addrinfo.blank addrinfo.arg addrinfo.kept cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
   msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
   msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
-  batch.restore batch.last_certain batch.spread batch.has batch.has_empty batch.after_partial_send
+  batch.has batch.has_empty batch.after_partial_send
   wait.milliseconds wait.sleeper wait.answer
 ]]
 

@@ -3,7 +3,6 @@
 -- Each message has a header to receive with and one to send with, over the same bytes and the same address: what was
 -- received is ready to be sent.  All that the kernel looks at lies in the block, which the object keeps.
 local ffi = require "ffi"
-local bit = require "bit"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"
@@ -19,7 +18,6 @@ local ipairs, setmetatable = ipairs, setmetatable
 ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
 local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
-local band = bit.band
 local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOMEM, const.ENOPROTOOPT
 local AF_UNIX, IPPROTO_UDP = const.AF_UNIX, const.IPPROTO_UDP
 local UDP_GRO, UDP_SEGMENT = const.UDP_GRO, const.UDP_SEGMENT
@@ -331,49 +329,6 @@ function M.after_receive(batch, sock, n)
   end
   batch.filled = n
   if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end
-end
-
---- Gives the kernel its room again where nothing is kept of what it wrote.
----@param batch llsocket.batch
----@param first integer
----@param n integer  the last
-function M.restore(batch, first, n)
-  for i = first, n do
-    local into = batch.into[i].msg_hdr
-    into.msg_namelen, into.msg_controllen = NAME_SIZE, batch.controlsize
-  end
-end
-
-local CERTAIN = bit.bor(const.MSG_ERRQUEUE or 0, const.MSG_CTRUNC) -- flags of what is a message though it may be empty
-
-local function is_bare(one)
-  local into = one.msg_hdr
-  return one.msg_len == 0 and into.msg_namelen == 0 and into.msg_controllen == 0 and band(into.msg_flags, CERTAIN) == 0
-end
-
---- Tells which of `n` messages is the last that has bytes, a sender or ancillary data: those behind it may be the end.
----@param batch llsocket.batch
----@param n integer
----@return integer last  0 where there is none
-function M.last_certain(batch, n)
-  while n > 0 and is_bare(batch.into[n]) do n = n - 1 end
-  return n
-end
-
---- Makes messages of the bytes that one call received from a stream into all buffers.  What came beside them is the first's.
----@param batch llsocket.batch
----@param n integer  bytes, from 1
----@return integer count  of messages
-function M.spread(batch, n)
-  local into, size, count = batch.into, batch.size, 1
-  into[1].msg_len = min(n, size)
-  while n > count * size do
-    count = count + 1
-    local header = into[count].msg_hdr
-    into[count].msg_len = min(n - (count - 1) * size, size)
-    header.msg_namelen, header.msg_controllen, header.msg_flags = 0, 0, 0
-  end
-  return count
 end
 
 --- Tells whether `n` messages from `first` on are there to be sent.

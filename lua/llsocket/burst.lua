@@ -8,11 +8,12 @@ local report = require "llsocket.errno"
 local batches = require "llsocket.batch"
 local control = require "llsocket.control"
 local handle = require "llsocket.handle"
+local sockaddr = require "llsocket.sockaddr"
 local transfer = require "llsocket.transfer"
 local zero = require "llsocket.zero"
 local select, tonumber = select, tonumber
 
-local errno, bor, band, type = ffi.errno, bit.bor, bit.band, type
+local errno, bor, band, min, type = ffi.errno, bit.bor, bit.band, math.min, type
 local is_self, has_empty, is_blind, send_flags = handle.self, handle.has_empty, transfer.is_blind, handle.send_flags
 local not_received, not_sent = report.not_received, report.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX, SOCK_STREAM = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX, const.SOCK_STREAM
@@ -76,6 +77,41 @@ if not (MSG_WAITFORONE and quiet and ffi.os == "Linux") then send = send_each en
 ---@class llsocket.socket
 local Socket = {}
 
+-- Gives the kernel its room again where nothing is kept of what it wrote.
+local function restore(batch, first, n)
+  for i = first, n do
+    local into = batch.into[i].msg_hdr
+    into.msg_namelen, into.msg_controllen = sockaddr.SIZE, batch.controlsize
+  end
+end
+
+local CERTAIN = bor(MSG_ERRQUEUE, const.MSG_CTRUNC) -- flags of what is a message though it may be empty
+
+local function is_bare(one)
+  local into = one.msg_hdr
+  return one.msg_len == 0 and into.msg_namelen == 0 and into.msg_controllen == 0 and band(into.msg_flags, CERTAIN) == 0
+end
+
+-- Which of `n` messages is the last that has bytes, a sender or ancillary data, 0 for none: those behind it may be the end.
+local function last_certain(batch, n)
+  while n > 0 and is_bare(batch.into[n]) do n = n - 1 end
+  return n
+end
+
+-- Makes messages of the bytes that one call received from a stream into all buffers, and counts them.  What came beside the
+-- bytes is the first message's.
+local function spread(batch, n)
+  local into, size, count = batch.into, batch.size, 1
+  into[1].msg_len = min(n, size)
+  while n > count * size do
+    count = count + 1
+    local header = into[count].msg_hdr
+    into[count].msg_len = min(n - (count - 1) * size, size)
+    header.msg_namelen, header.msg_controllen, header.msg_flags = 0, 0, 0
+  end
+  return count
+end
+
 -- A stream has no messages, so one recvmsg(2) fills all buffers, one after another.  recvmmsg(2) would tell a reset before
 -- the bytes that wait, and take the error away from the other calls.
 local function receive_stream(sock, batch, flags)
@@ -83,7 +119,7 @@ local function receive_stream(sock, batch, flags)
   header.msg_iovlen = batch.capacity
   local n, e = C.llsocket2_recvmsg(sock.sd, header, flags), errno()
   header.msg_iovlen = 1
-  if n > 0 then n = batches.spread(batch, n) end
+  if n > 0 then n = spread(batch, n) end
   return n, e
 end
 
@@ -92,9 +128,9 @@ local function is_stream(sock, flags) return sock.kind == SOCK_STREAM and band(f
 
 -- The kernel fills what is behind the end with nothing.  Whether nothing is the end is asked once, for all that came last.
 local function before_end(sock, batch, n, flags)
-  local certain = batches.last_certain(batch, n)
+  local certain = last_certain(batch, n)
   if certain == n or zero.is_message(sock, flags, false) then return n end
-  batches.restore(batch, certain + 1, n)
+  restore(batch, certain + 1, n)
   return certain
 end
 

@@ -129,8 +129,7 @@ local INNER = {
   msghdr = { arg = true, set_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
   pipe = { arg = true },
-  batch = { arg = true, after_receive = true, restore = true, last_certain = true, spread = true, has = true, has_empty = true,
-    after_partial_send = true },
+  batch = { arg = true, after_receive = true, has = true, has_empty = true, after_partial_send = true },
   cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
 
