@@ -3,7 +3,7 @@ local L = require "llsocket"
 local net = require "net"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(53)
+local T = require("tap").plan(55)
 local before = leak.count()
 local socket = L.socket
 
@@ -128,6 +128,42 @@ for i = 1, 400 do
   if sys.is_open(number) then wrong = wrong + 1 end
 end
 T.is(wrong, 0, "a close is a close while the collector closes others")
+
+-- the stack ends in the middle of a close: the socket still has its descriptor then, and can be closed
+local function nothing() end
+local function deep(depth, fn)
+  if depth == 0 then return fn() end
+  local answer = deep(depth - 1, fn)
+  return answer
+end
+jit.off(deep) -- what is compiled has other frames
+local deepest, raised, lost = 0, 0, 0
+for step = 16, 0, -1 do
+  while pcall(deep, deepest + 2^step, nothing) do deepest = deepest + 2^step end
+end
+
+-- Closes at that depth, with so many slots of the stack taken besides.
+local function end_at(depth, sock, slots)
+  local function end_it(...) return sock:close(L.SHUT_RDWR), ... end -- the arguments lie below its frame
+  local function end_below() return end_it(unpack({}, 1, slots)) end
+  jit.off(end_it); jit.off(end_below)
+  return pcall(deep, depth, end_below)
+end
+collect()
+collectgarbage "stop" -- LuaJIT drops a finaliser that finds no stack
+for i = 0, 20 * 12 - 1 do
+  local sock = assert(socket.new(net.addr()))
+  local number = sock:fd()
+  if not end_at(deepest - math.floor(i / 12), sock, i % 12) then raised = raised + 1 end
+  sock:close()
+  if sys.is_open(number) then
+    lost = lost + 1
+    sys.close(number)
+  end
+end
+collectgarbage "restart"
+T.ok(raised > 0, ("a close finds no stack in %d of 240 places"):format(raised))
+T.is(lost, 0, "and no descriptor is lost by that")
 collect()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
