@@ -24,7 +24,7 @@ local BIRTHS = {
   { "accept", 4, function() return listener:accept() end, true },
   { "accept with an address", 6, function() return listener:accept(true, peer) end, true },
   { "pipe", 16, function() return pipe.new() end },
-  { "poller", 8, function() return poll.new() end },
+  { "poller", L.EFD_CLOEXEC and 8 or 12, function() return poll.new() end },
   { "timer", 4, function() return poll.timer(1) end },
   { "signal", 4, function() return poll.signal(10) end },
   { "child", 4, function() return poll.child(proc.getpid()) end },

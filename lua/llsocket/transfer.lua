@@ -206,6 +206,7 @@ end
 local function descriptor(file)
   if type(file) == "number" then
     local fd = check.fd(file, 1, "sendfile")
+    if fd and fd < 0 then return nil, EBADF end -- there may be no sendfile(2) to say so
     return fd, EINVAL
   end
   local state = io_type(file)
