@@ -1,4 +1,5 @@
 -- rights-memory: memory runs out at every point between a receive and its objects, and no descriptor is lost.
+local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
@@ -10,6 +11,10 @@ local T = require("tap").plan(9)
 
 local SENT, POINTS = 20, 120
 
+-- Objects of 1 to 256 bytes, the largest first.
+local GRAINS = {}
+for i, size in ipairs { 256, 128, 64, 48, 40, 32, 24, 16, 8, 1 } do GRAINS[i] = ffi.typeof("uint8_t[" .. size .. "]") end
+
 -- In a child whose address space is full: answers what it saw, as a line.
 local function starve(step)
   local pipe_r, pipe_w = rights.pipe()
@@ -20,15 +25,27 @@ local function starve(step)
   mh:control {}
   local base = rights.settled()
   local failures, done, leaked, stolen = 0, 0, 0, 0
-  local ballast, crumbs, canaries = {}, nil, {}
+  local ballast, crumbs, canaries, grains, filled = {}, nil, {}, {}, 0
   for i = 1, 4096 do ballast[i] = false end
+  for i = 1, 32768 do grains[i] = false end
 
-  -- Large pieces until none is left, then the smallest ones.
+  -- Large pieces until none is left, then small ones, then those that fit into holes which are smaller still: the descriptors
+  -- of the round before leave such holes, of just the size that the next ones need.
   local function fill_large()
     for i = 1, 4096 do ballast[i] = ("b"):rep(32768 + i) end
   end
   local function fill_small()
     for _ = 1, 1e6 do crumbs = { crumbs } end
+  end
+  local function fill_holes(grain)
+    while filled < 32768 do
+      grains[filled + 1] = grain()
+      filled = filled + 1
+    end
+  end
+  local function sweep()
+    for i = 1, filled do grains[i] = false end
+    crumbs, filled = nil, 0
   end
   local function release(n)
     for _ = 1, n do crumbs = crumbs and crumbs[1] end
@@ -51,11 +68,12 @@ local function starve(step)
   for point = 1, POINTS do
     a:sendmsg(message)
     pcall(fill_small)
+    for i = 1, #GRAINS do pcall(fill_holes, GRAINS[i]) end
     release(point)
     collectgarbage "stop"
     local ok = pcall(step, b, mh)
     collectgarbage "restart"
-    crumbs = nil
+    sweep()
     collectgarbage(); collectgarbage()
     if ok then done = done + 1 else failures = failures + 1 end
     plant()
@@ -65,7 +83,7 @@ local function starve(step)
     harvest()
     if rights.open() ~= base then leaked = leaked + 1 end
   end
-  assert(#ballast == 4096) -- held until here
+  assert(#ballast == 4096 and #grains == 32768) -- held until here
   return ("failed %s, done %s, leaked in %d, stolen %d"):format(failures > 5 and "often" or failures,
     done > 5 and "often" or done, leaked, stolen)
 end
