@@ -9,6 +9,10 @@ local before = leak.count()
 local PEER = { luasocket = "socket", luaposix = "posix.sys.socket" }
 local DIFFERS = { port = true, fd = true, from_port = true, path = true } -- numbers and names that the system chose
 
+-- LuaSocket's dns.toip of a number asks for a name first: without /etc/hosts 127.0.0.1 may have none.
+local has_socket, luasocket = pcall(require, "socket")
+local NAMELESS = has_socket and not luasocket.dns.toip "127.0.0.1"
+
 local function cells(line)
   local out = {}
   for cell in line:match "^|(.*)|$":gmatch "[^|]+" do out[#out + 1] = cell:match "^%s*(.-)%s*$" end
@@ -69,6 +73,7 @@ end
 -- The values that differ between two programs.
 local function differences(a, b)
   local out, compared = {}, 0
+  if NAMELESS then b.ip = nil end
   for name, value in pairs(a) do
     local other = b[name]
     if other then
@@ -82,7 +87,7 @@ local function differences(a, b)
 end
 
 local all = tables()
-local T = require("tap").plan(#all * 4 + 2)
+local T = require("tap").plan(#all * 4 + 3)
 T.ok(#all >= 5, "there are tables: " .. #all)
 for i, t in ipairs(all) do
   local name = ("table %d, from %s, "):format(i, t.title)
@@ -103,6 +108,8 @@ for i, t in ipairs(all) do
     T.ok(compared > 0, ("%sof which there are some: %d"):format(name, compared))
   end
 end
+if NAMELESS then T.skip(1, "127.0.0.1 has no name here, and LuaSocket's dns.toip wants one: ip is not compared")
+else T.ok(true, "ip is compared, too") end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
