@@ -1,6 +1,6 @@
 // work.c -- the work of each question in C: what the others are measured against.
 //
-//   work QUESTION SECONDS|-OPERATIONS [ARG...]   prints operations, and how many ns of the clock and of the CPU they took
+//   work QUESTION SECONDS|-OPERATIONS [ARG...]   prints operations, and the ns of clock and CPU that they took
 //
 // Between two calls of getpgid(2), for callgrind to see, lies the second half of so many operations.
 #define _GNU_SOURCE

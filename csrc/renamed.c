@@ -1,9 +1,9 @@
 /* renamed.c -- calls whose symbol is not their name.
  *
- * Headers give a function another symbol where a struct that it reads has grown: glibc and musl the functions with a time
- * where time_t is longer than a long, NetBSD kevent and socket.  The name is still there, and takes the old struct.  The
- * FFI binds by name and would hand it the compiler's struct, so C makes these calls.  Where nothing is renamed, Lua
- * calls libc itself; see libc.lua. */
+ * Headers give a function another symbol where a struct that it reads has grown: glibc and musl the functions with a
+ * time where time_t is longer than a long, NetBSD kevent and socket.  The name is still there, and takes the old
+ * struct.  The FFI binds by name and would hand it the compiler's struct, so C makes these calls.  Where nothing is
+ * renamed, Lua calls libc itself; see libc.lua. */
 #include "shim.h"
 
 #include <errno.h>
@@ -33,7 +33,8 @@ EXPORT int llsocket2_renamed_socket(int domain, int type, int protocol) {
     return socket(domain, type, protocol);
 }
 
-/* A kernel before 5.1 stamps messages with times of a long; behind this symbol libc adds the time as the headers have it. */
+/* A kernel before 5.1 stamps messages with times of a long; behind this symbol libc adds the time as the headers have
+ * it. */
 EXPORT int llsocket2_renamed_recvmsg(int fd, void *msg, int flags) {
     return (int)recvmsg(fd, msg, flags);
 }

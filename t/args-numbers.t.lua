@@ -65,7 +65,7 @@ for _, f in ipairs(functions) do
   if walked[f] then
     local was = state(udp)
     T.is(refusals(f, SELF[f.class]), "", f.title .. " answers EINVAL for every number that it cannot mean, or EBADF")
-    T.is(state(udp), was, f.title .. " leaves the descriptor as it was")
+    T.same(state(udp), was, f.title .. " leaves the descriptor as it was")
   end
 end
 

@@ -6,8 +6,8 @@ local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
 
 local names = {}
-local pipe = assert(io.popen(shell.format("ls %q/lua/llsocket", source)))
-for file in pipe:lines() do names[#names + 1] = file:match "^([%w_]+)%.lua$" end
+local pipe = assert(io.popen(shell.format("cd %q/lua/llsocket && find . -name '*.lua' | LC_ALL=C sort", source)))
+for file in pipe:lines() do names[#names + 1] = file:match "^%./(.*)%.lua$":gsub("/", ".") end
 pipe:close()
 
 local T = require("tap").plan(#names + 18)
@@ -24,9 +24,13 @@ for _, name in ipairs { "inet", "unix", "addrinfo", "socket", "device" } do
   if type(L[name]) ~= "table" or L[name] ~= require("llsocket." .. name) then print(name) end
 end]], "", "its modules are those that require answers by name")
 
+-- A way of waiting needs the library whose loop it is.
 for _, name in ipairs(names) do
-  prints(([[local m = require "llsocket.%s"; io.write(type(m) == "userdata" and "table" or type(m))]]):format(name), "table",
-    ("llsocket.%s loads by itself"):format(name))
+  local code = [[local m = require "llsocket.%s"; io.write(type(m) == "userdata" and "table" or type(m))]]
+  local said = proc.lua(code:format(name))
+  local lacks = name:find "^wait%." and said:match "module '([^']+)' not found"
+  if lacks and not lacks:find "^llsocket" then T.skip(1, ("llsocket.%s needs %s, which is not here"):format(name, lacks))
+  else T.is(said, "table", ("llsocket.%s loads by itself"):format(name)) end
 end
 
 prints([[

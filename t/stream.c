@@ -1,6 +1,6 @@
 /* stream.c -- the far ends of a transfer under test: gives bytes, takes them, and prints how many and their digest.
  *
- *   stream give FD BYTES SEED    writes; datagrams of changing sizes where the descriptor has messages, and an empty one
+ *   stream give FD BYTES SEED    writes; datagrams of changing sizes to a descriptor with messages, and an empty one
  *   stream take FD               reads to the end, or to an empty datagram
  *   stream sum FILE TIMES        reads a file over and over
  *

@@ -57,13 +57,23 @@ end
 
 local function is_late(watch) return watch.at and now() >= watch.at end
 
+--- Answers the descriptor that Copas selects: one that is always ready once the wait is over.
+---@return integer
 function Watch:getfd() return (self.answer ~= nil or is_late(self)) and ready.sd or self.fd end
 
+--- Answers false: nothing was read ahead.
+---@return boolean
 function Watch.dirty() return false end
-function Watch.settimeout() end
-function Watch.close() end -- Copas closes what a thread waited for last
 
--- Copas asks until the answer is another than "timeout".
+--- Does nothing: the time is kept here.
+function Watch.settimeout() end
+
+--- Does nothing: Copas closes what a thread waited for last.
+function Watch.close() end
+
+--- Tells whether the wait is over; Copas asks until the answer is another than "timeout".
+---@return true?
+---@return string?
 function Watch:receive()
   if self.answer == nil then
     local is_ready, _, e = waiting.poll(self.fd, self.direction, 0)

@@ -1,0 +1,118 @@
+-- const: a name in consts.def that no system has, or a struct that its guard drops, would be nil everywhere without a word.
+local const = require "llsocket.const"
+local layout = require "llsocket.layout"
+local leak = require "leak"
+local proc = require "proc"
+local sys = require "sys"
+local before = leak.count()
+local source = os.getenv "LLSOCKET_SOURCE"
+local T = require("tap").plan(7)
+
+local function read(path)
+  local file = assert(io.open(source .. "/" .. path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- What t/elsewhere lists: names, and "struct NAME" and "field STRUCT.NAME".
+local elsewhere, names = {}, {}
+for line in read "t/elsewhere":gmatch "[^\n]+" do
+  if line:find "^%l" then elsewhere[line] = true
+  elseif not line:find "^#" then
+    for name in line:gmatch "%S+" do
+      elsewhere[name] = true
+      names[#names + 1] = name
+    end
+  end
+end
+
+-- The rows of the tables, as text: what the compiler was given, whatever its guards left.
+local constants, has = {}, {}
+for name in read "csrc/consts.def":gmatch "\nK%(([%w_]+)%)" do
+  constants[#constants + 1] = name
+  has[name] = true
+end
+local structs, fields = {}, {}
+for line in read "csrc/structs.def":gmatch "[^\n]+" do
+  local kind, struct, name = line:match "^(%u+) *%(([%w_]+),? ?([%w_]*)"
+  if kind == "STRUCT" then structs[#structs + 1] = struct
+  elseif kind == "PART" then fields[#fields + 1] = { struct, line:match '"([%w_]+)"' }
+  elseif kind then fields[#fields + 1] = { struct, name } end
+end
+
+-- The headers of Debian 12 are the oldest that know all of Linux's names; older ones lack some, and so does musl.
+local function younger()
+  if os.getenv "LLSOCKET_FALLBACKS" then return "a build with the option fallbacks takes names away" end
+  if not (sys.linux and sys.glibc) then return "t/elsewhere says what glibc's headers lack" end
+  local ask = "printf '#include <features.h>\\n#include <linux/version.h>\\n__GLIBC_MINOR__ LINUX_VERSION_CODE' | cc -E -P -"
+  local text = proc.run(ask)
+  local minor, linux = text:match "(%d+) (%d+)%s*$"
+  if not minor then return "no C compiler: the age of the headers is unknown" end
+  if tonumber(minor) < 36 or tonumber(linux) < 6 * 65536 + 256 then return "the headers are older than Debian 12's" end
+end
+
+-- A header that declares a name, where one does.
+local function header_of(name)
+  local find = [=[grep -rlwE '^[[:space:]]*(#[[:space:]]*define[[:space:]]+)?%s' /usr/include 2>/dev/null | head -n 1]=]
+  local text = proc.run(find:format(name))
+  return text:match "/usr/include/([^\n]+)"
+end
+
+local function advice(name)
+  local header = header_of(name)
+  if header then return ("%s: <%s> declares it, include that in csrc/facts.c or change the guard"):format(name, header) end
+  return ("%s: no header here has it; if it is no typing error, add it to t/elsewhere"):format(name)
+end
+
+local function unknown()
+  local out = {}
+  for _, name in ipairs(constants) do
+    if const[name] == nil and not elsewhere[name] then out[#out + 1] = advice(name) end
+  end
+  return table.concat(out, "\n")
+end
+
+local function dropped()
+  local out = {}
+  for _, name in ipairs(structs) do
+    if layout[name] == nil and not elsewhere["struct " .. name] then
+      out[#out + 1] = ("struct %s: its guard in csrc/structs.def drops it here; mend that, or add it to t/elsewhere"):format(name)
+    end
+  end
+  return table.concat(out, "\n")
+end
+
+local function lacks_field(struct, name)
+  for _, field in ipairs(layout.fields[struct]) do if field.name == name then return false end end
+  return true
+end
+
+local function dropped_fields()
+  local out = {}
+  for _, row in ipairs(fields) do
+    local title = table.concat(row, ".")
+    if layout[row[1]] and lacks_field(row[1], row[2]) and not elsewhere["field " .. title] then
+      out[#out + 1] = ("field %s: its guard in csrc/structs.def drops it here; mend that, or add it to t/elsewhere"):format(title)
+    end
+  end
+  return table.concat(out, "\n")
+end
+
+T.ok(#constants > 1000 and #structs > 20 and #fields > 60, "the tables are read")
+local why = younger()
+if why then T.skip(3, why) else
+  T.is(unknown(), "", "every constant of consts.def is declared here, or t/elsewhere has it")
+  T.is(dropped(), "", "so is every struct of structs.def")
+  T.is(dropped_fields(), "", "and every field")
+end
+
+local old, twice = {}, {}
+for i, name in ipairs(names) do
+  if not has[name] then old[#old + 1] = name end
+  if names[i - 1] == name then twice[#twice + 1] = name end
+end
+T.is(table.concat(old, " "), "", "t/elsewhere lists only what consts.def has: remove these")
+T.is(table.concat(twice, " "), "", "and each once")
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
