@@ -41,9 +41,9 @@ local INNER = set [[
 
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
-  activation buffer burst check const control endpoint epoll fcntl guest handle interface iovec kqueue later layout libc
+  activation anyoption buffer burst check const control endpoint epoll fcntl guest handle interface iovec kqueue later layout libc
   memory message multicast option owner pollset readiness renamed shim shortage sockaddr sockopt splice steer transfer
-  zerocopy
+  zero zerocopy
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.
