@@ -36,7 +36,7 @@ local INNER = set [[
   msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
   msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
   batch.has batch.has_empty batch.after_partial_send
-  wait.milliseconds wait.sleeper wait.answer
+  wait.milliseconds wait.sleeper wait.answer wait.crowd
 ]]
 
 -- Modules with no page: other modules use them, programs do not.

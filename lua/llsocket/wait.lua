@@ -6,7 +6,7 @@ local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
-local type, running = type, coroutine.running
+local next, pairs, setmetatable, type, running = next, pairs, setmetatable, type, coroutine.running
 
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
@@ -77,6 +77,44 @@ function M.answer(answer)
   if type(answer) == "number" then return failed(answer) end
   return answer
 end
+
+local crowd = { __index = {} }
+local WEAK = { __mode = "k" }
+
+--- Notes who waits for a descriptor.
+---@param fd integer
+---@return table waiter  `closed` once the descriptor was; whoever waits keeps it
+function crowd.__index:enter(fd)
+  local waiter = { closed = false }
+  self[fd] = self[fd] or setmetatable({}, WEAK)
+  self[fd][waiter] = true
+  return waiter
+end
+
+--- Forgets one that waits no more.
+---@param fd integer
+---@param waiter table
+function crowd.__index:leave(fd, waiter)
+  local waiters = self[fd]
+  if waiters then waiters[waiter] = nil end
+  if waiters and not next(waiters) then self[fd] = nil end
+end
+
+--- Tells all that their descriptor is closed, and forgets them.
+---@param fd integer
+---@return boolean any  somebody may have waited
+function crowd.__index:close(fd)
+  local waiters = self[fd]
+  if not waiters then return false end
+  for waiter in pairs(waiters) do waiter.closed = true end
+  self[fd] = nil
+  return true
+end
+
+--- Makes the list of those who wait, by descriptor.  They are kept themselves, and weakly: a count would stay too high for
+--- ever when a coroutine is dropped that waits.
+---@return table crowd
+function M.crowd() return setmetatable({}, crowd) end
 
 local current = M.poll
 

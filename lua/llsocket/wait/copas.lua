@@ -27,39 +27,59 @@ Watch.__index = Watch
 -- By descriptor, the watches in select, so that close can end them.
 local watches = {}
 
--- A socket that is always readable and writable: select finds in it what is over by time or by close.  It lives while
--- somebody waits.
-local ready, other, sleepers = nil, nil, 0
+-- Two sockets of which one is always readable and writable: select finds in it what is over by time or by close.  Only
+-- those who wait keep them.
+local common = setmetatable({}, { __mode = "v" })
 
-local function enter(watch)
-  if sleepers == 0 then
-    local socks, _, e = owner.pair(const.SOCK_STREAM)
-    if not socks then return e end
-    ready, other = socks[1], socks[2]
-    other:send "x"
-  end
-  if max(watch.fd, ready.sd) >= SELECTABLE then
-    if sleepers == 0 then ready:close(); other:close() end
-    return EINVAL
-  end
-  sleepers = sleepers + 1
-  watches[watch.fd] = watches[watch.fd] or {}
-  watches[watch.fd][watch] = true
+-- The watches by a token that only the coroutine which waits has: Copas keeps a watch for ever when that is dropped.
+local sleepers = setmetatable({}, { __mode = "k" })
+
+local function make_pair()
+  local socks, _, e = owner.pair(const.SOCK_STREAM)
+  if not socks then return nil, e end
+  common.pair = { ready = socks[1], other = socks[2] }
+  socks[2]:send "x"
+  return common.pair
 end
 
-local function leave(watch)
-  sleepers = sleepers - 1
+local function close_pair(pair)
+  common.pair = nil
+  pair.ready:close()
+  pair.other:close()
+end
+
+-- Answers the token, or nil and the errno.
+local function enter(watch)
+  local pair, e = common.pair, nil
+  if not pair then pair, e = make_pair() end
+  if not pair then return nil, e end
+  if max(watch.fd, pair.ready.sd) >= SELECTABLE then
+    if not next(sleepers) then close_pair(pair) end
+    return nil, EINVAL
+  end
+  local token = { pair = pair }
+  sleepers[token] = watch
+  watches[watch.fd] = watches[watch.fd] or setmetatable({}, { __mode = "k" })
+  watches[watch.fd][watch] = true
+  return token
+end
+
+local function leave(watch, token)
+  sleepers[token] = nil
   local same = watches[watch.fd]
   if same then same[watch] = nil end
   if same and not next(same) then watches[watch.fd] = nil end
-  if sleepers == 0 then ready:close(); other:close() end
+  if not next(sleepers) then close_pair(token.pair) end
 end
 
 local function is_late(watch) return watch.at and now() >= watch.at end
 
 --- Answers the descriptor that Copas selects: one that is always ready once the wait is over.
 ---@return integer
-function Watch:getfd() return (self.answer ~= nil or is_late(self)) and ready.sd or self.fd end
+function Watch:getfd()
+  local pair = common.pair
+  return pair and (self.answer ~= nil or is_late(self)) and pair.ready.sd or self.fd
+end
 
 --- Answers false: nothing was read ahead.
 ---@return boolean
@@ -86,16 +106,24 @@ end
 
 Watch.connect = Watch.receive
 
--- How many wait for a limited time, and the timer that makes the loop go round for them.
-local limited, ticking = 0, false
+local ticking = false
 
+-- Whether somebody waits whose time is still to come.  Who is late is found by select without a tick.
+local function is_wanted()
+  for _, watch in pairs(sleepers) do
+    if watch.at and not is_late(watch) then return true end
+  end
+  return false
+end
+
+-- Makes the loop go round for those who wait for a limited time.
 local function tick(timer)
   local watch = setmetatable({ fd = timer:fd() }, { __index = Watch })
   function watch.receive()
     if timer:read() then return true end
     return nil, "timeout"
   end
-  while limited > 0 do copas.receive(watch, 1) end
+  while is_wanted() do copas.receive(watch, 1) end
   ticking = false
   timer:close()
 end
@@ -110,15 +138,11 @@ end
 -- Waits; answers true, false or the errno.
 local function sleep(fd, direction, sec)
   local watch = setmetatable({ fd = fd, direction = direction, at = sec and now() + sec }, Watch)
-  local e = enter(watch)
-  if e then return e end
-  if sec then
-    limited = limited + 1
-    start_ticking()
-  end
+  local token, e = enter(watch)
+  if not token then return e end
+  if sec then start_ticking() end
   if direction == "r" then copas.receive(watch, 1) else copas.connect(watch) end
-  if sec then limited = limited - 1 end
-  leave(watch)
+  leave(watch, token)
   return watch.answer
 end
 

@@ -4,36 +4,42 @@ local const = require "llsocket.const"
 local handle = require "llsocket.handle"
 local waiting = require "llsocket.wait"
 
-local max, monotime = math.max, cqueues.monotime
+local pairs, max, monotime = pairs, math.max, cqueues.monotime
 local EBADF = const.EBADF
 
--- By descriptor, how many coroutines wait, and how often it was closed meanwhile.
-local waits, closes = {}, {}
+local crowd = waiting.crowd()
 
 -- cqueues keeps a descriptor in its kernel queue after a wait, and its loop ends in an error when that is gone by the
--- next.  A socket may be collected, which nobody is told of: so it is forgotten after each wait.
-local function leave(fd)
-  waits[fd] = waits[fd] - 1
-  if waits[fd] > 0 then return end
-  waits[fd], closes[fd] = nil, nil
+-- next.  A socket may be collected, which nobody is told of: so it is forgotten after each wait, also where others wait:
+-- they may have been dropped.  cqueues tells those that they are ready.
+local function leave(fd, waiter)
+  crowd:leave(fd, waiter)
+  for other in pairs(crowd[fd] or {}) do other.is_disturbed = true end
   cqueues.cancel(fd)
+end
+
+-- Whether it is ready, and not only somebody has left who waited, too.
+local function is_true(wanted, waiter)
+  if not waiter.is_disturbed then return true end
+  waiter.is_disturbed = false
+  return waiting.poll(wanted.pollfd, wanted.events, 0) ~= false
 end
 
 -- cqueues also wakes who waits for the other direction of a descriptor, and has nothing to tell then.  A time that is
 -- nil would be to it an object that is never ready.
-local function poll(wanted, stop, is_closed)
+local function poll(wanted, stop, waiter)
   local ready
   repeat
     local left = stop and max(stop - monotime(), 0)
     if left then ready = cqueues.poll(wanted, left) else ready = cqueues.poll(wanted) end
-    if ready == wanted then return true end
-  until is_closed() or left == 0
+    if ready == wanted and is_true(wanted, waiter) then return true end
+  until waiter.closed or left == 0
   return false
 end
 
 -- What is ready is not shown to cqueues, only gives way: epoll refuses a regular file, which is always ready.
-local function watch(fd, direction, sec, is_ready, is_closed)
-  if not is_ready then return poll({ pollfd = fd, events = direction }, sec and monotime() + sec, is_closed) end
+local function watch(fd, direction, sec, is_ready, waiter)
+  if not is_ready then return poll({ pollfd = fd, events = direction }, sec and monotime() + sec, waiter) end
   cqueues.sleep(0)
   return true
 end
@@ -42,12 +48,10 @@ end
 local function sleep(fd, direction, sec)
   local is_ready, _, e = waiting.poll(fd, direction, 0)
   if e then return e end
-  local before = closes[fd]
-  local function is_closed() return closes[fd] ~= before end
-  waits[fd] = (waits[fd] or 0) + 1
-  local ready = watch(fd, direction, sec, is_ready, is_closed)
-  if is_closed() then ready = EBADF end
-  leave(fd)
+  local waiter = crowd:enter(fd)
+  local ready = watch(fd, direction, sec, is_ready, waiter)
+  if waiter.closed then return EBADF end
+  leave(fd, waiter)
   return ready
 end
 
@@ -67,10 +71,7 @@ function M.wait(fd, direction, sec)
 end
 
 handle.before_close(function(sock)
-  local fd = sock.sd
-  if not waits[fd] then return nil end
-  closes[fd] = (closes[fd] or 0) + 1
-  cqueues.cancel(fd)
+  if crowd:close(sock.sd) then cqueues.cancel(sock.sd) end
 end)
 
 return M

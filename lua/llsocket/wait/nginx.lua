@@ -19,14 +19,13 @@ local YIELDS = {
   ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
 }
 
--- By descriptor, how many wait, and how often it was closed meanwhile.
-local waits, closes = {}, {}
+local crowd = waiting.crowd()
 
 -- Looks and sleeps by turns; answers as wait does.
-local function watch(fd, direction, sec)
-  local stop, pause, before = sec and now() + sec, SHORTEST, closes[fd]
+local function watch(fd, direction, sec, waiter)
+  local stop, pause = sec and now() + sec, SHORTEST
   while true do
-    if closes[fd] ~= before then return failed(const.EBADF) end
+    if waiter.closed then return failed(const.EBADF) end
     local ready, err, e = waiting.poll(fd, direction, 0)
     if ready ~= false then return ready, err, e end
     local left = stop and stop - now() or LONGEST
@@ -34,12 +33,6 @@ local function watch(fd, direction, sec)
     ngx.sleep(max(min(pause, left), SHORTEST))
     pause = min(pause * 2, LONGEST)
   end
-end
-
-local function leave(fd, ...)
-  waits[fd] = waits[fd] > 1 and waits[fd] - 1 or nil
-  if not waits[fd] then closes[fd] = nil end
-  return ...
 end
 
 local M = {}
@@ -54,12 +47,12 @@ local M = {}
 ---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
 function M.wait(fd, direction, sec)
   if not (waiting.sleeper(fd, direction, sec) and YIELDS[ngx.get_phase()]) then return waiting.poll(fd, direction, sec) end
-  waits[fd] = (waits[fd] or 0) + 1
-  return leave(fd, watch(fd, direction, sec))
+  local waiter = crowd:enter(fd)
+  local ready, err, e = watch(fd, direction, sec, waiter)
+  crowd:leave(fd, waiter)
+  return ready, err, e
 end
 
-handle.before_close(function(sock)
-  if waits[sock.sd] then closes[sock.sd] = (closes[sock.sd] or 0) + 1 end
-end)
+handle.before_close(function(sock) crowd:close(sock.sd) end)
 
 return M
