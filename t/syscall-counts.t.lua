@@ -20,6 +20,7 @@ local ROWS = {
   { "pair", "", "keep(L.socket.pair(L.SOCK_STREAM, true))", "socketpair", "flags" },
   { "accept", "keep(connected())", "assert(listener:accept())", "accept", "flags" },
   { "accept, non-blocking", "keep(connected())", "assert(listener:accept(true))", "accept", "flags" },
+  { "accept with the peer's address", "keep(connected())", "assert(listener:accept(true, peer_name))", "accept", "flags" },
   { "accept, nobody waits", "listener:nonblock(true)", "listener:accept()", "accept" },
   { "dup", "", "keep(a:dup())", "fcntl, F_DUPFD_CLOEXEC", "flags" },
   { "send", "", "assert(a:send 'x' == 1)", "sendto", "nosignal" },
@@ -51,6 +52,8 @@ local ROWS = {
   { "recvfd of a file", "drain(b); a:sendfd(file)", "assert(b:recvfd())", "recvmsg getsockopt", "flags" },
   { "an option read", "", "assert(a:rcvbuf())", "getsockopt" },
   { "an option set", "", "assert(a:reuseaddr(true))", "setsockopt" },
+  { "an option of 64 bits read", "", "a:getsockopt(L.SOL_SOCKET, L.SO_TYPE, 'uint64')", "getsockopt" },
+  { "an option with an input read", "", "assert(a:getsockopt(L.SOL_SOCKET, L.SO_TYPE, 'bytes', 4))", "getsockopt" },
   { "a time-out read", "", "assert(a:rcvtimeo())", "getsockopt" },
   { "a time-out set", "", "assert(a:rcvtimeo(1.5))", "setsockopt" },
   { "linger set", "", "assert(a:linger(1))", "setsockopt" },
@@ -102,7 +105,7 @@ local SETUP = [[
 local tcp = L.inet.getaddrinfo("127.0.0.1", "0")[1]
 local listener = L.socket.new(tcp)
 listener:bind(); listener:listen()
-local listener_name = listener:getsockname()
+local listener_name, peer_name = listener:getsockname(), listener:getsockname()
 local function connected()
   local sock = L.socket.new(tcp)
   assert(not sock:connect(listener_name))
