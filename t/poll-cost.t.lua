@@ -16,17 +16,6 @@ local MOST = 500 -- for a send, a wait, an event and a recv
 
 local judged = jit.status() and not os.getenv "LLSOCKET_STRESS"
 
--- Which traces are tried, and when, is partly chance: one of a few attempts has to settle.
-local function compiles(fn, name)
-  if not judged then return T.skip(1, "traces are judged in the default mode only") end
-  local why
-  for _ = 1, 5 do
-    why = trace.faults(fn)
-    if why == "" then break end
-  end
-  T.is(why, "", name)
-end
-
 -- Two sockets of which one is ready again and again.
 local function loops(name)
   local p, a, b = assert(poll.new(name)), net.pair(L.SOCK_STREAM, true)
@@ -54,8 +43,8 @@ local function loops(name)
     end
     return n
   end
-  compiles(by_number, name .. ": wait and event compile")
-  compiles(by_iterator, name .. ": wait and events compile")
+  trace.is(T, by_number, name .. ": wait and event compile")
+  trace.is(T, by_iterator, name .. ": wait and events compile")
   local n = by_number() + by_iterator()
   collectgarbage(); collectgarbage(); collectgarbage "stop"
   local bytes = collectgarbage "count"
