@@ -166,7 +166,8 @@ local function closing(object, given_up)
   if busy[object] and not given_up then return false end
   local ok, err = pcall(tell, object, given_up)
   if not ok then
-    ok, err = pcall(tell_each, object, given_up, err)
+    local _, text = pcall(tell_each, object, given_up, err)
+    err = text
   end
   busy[object] = nil
   return true, err
