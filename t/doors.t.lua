@@ -2,9 +2,9 @@
 local shell = require "shell"
 
 local FLOOR = {
-  shim = -2, renamed = -1, libc = 0,
+  later = -3, shim = -2, renamed = -1, libc = 0,
   const = 1, layout = 1, check = 1,
-  later = 2, memory = 2, shortage = 2, errno = 2, readiness = 2, gai = 3,
+  memory = 2, shortage = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
   addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
   zero = 5, device = 5, inet = 5, unix = 5, anyoption = 5,
@@ -30,14 +30,29 @@ for file in pipe:lines() do names[#names + 1] = file:match "^%./([%w_/]+)%.lua$"
 pipe:close()
 table.sort(names)
 
-local T = require("tap").plan(#names * 3)
-for _, name in ipairs(names) do
-  local text, wrong, floor = read(dir .. name:gsub("%.", "/") .. ".lua"), {}, FLOOR[name] or -1
-  for dep in text:gmatch 'require[%s%(]*"llsocket%.([%w_.]+)"' do
-    if not FLOOR[dep] or FLOOR[dep] >= floor then wrong[#wrong + 1] = dep end
+-- The modules that a text names: in a require, later.require among them, and as a value in a table of names.
+local NAMING = { 'require[%s%(]*"llsocket%.([%w_.]+)"', '=%s*"llsocket%.([%w_.]+)"' }
+
+local function above(text, floor)
+  local wrong = {}
+  for _, pattern in ipairs(NAMING) do
+    for dep in text:gmatch(pattern) do
+      if not FLOOR[dep] or FLOOR[dep] >= floor then wrong[#wrong + 1] = dep end
+    end
   end
-  T.is(table.concat(wrong, " "), "", name .. " requires only lower floors")
+  return table.concat(wrong, " ")
+end
+
+local T = require("tap").plan(#names * 4 + 3)
+for _, name in ipairs(names) do
+  local text = read(dir .. name:gsub("%.", "/") .. ".lua")
+  T.is(above(text, FLOOR[name] or -9), "", name .. " requires only lower floors")
+  local hides = text:gsub("later%.require%(%a", ""):find "require%s*%(%s*[^%s\"]" -- a name that comes from no table of names
+  T.ok(name == "later" or not hides, name .. " names what it requires")
   T.ok(name == "shim" or not text:find "ffi%.load", name .. " does not load")
   T.ok(name == "libc" or not text:find "__asm__", name .. " declares no libc function")
 end
+T.is(above('local later = require("llsocket.socket")', 1), "socket", "a require of a higher floor would be seen")
+T.is(above('M.activated = later.require("llsocket.activation").activated', 1), "activation", "and what is made by its first use")
+T.is(above('local LATER = { sendmsg = "llsocket.message" }', 1), "message", "and a table of names")
 T.done()

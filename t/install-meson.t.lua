@@ -4,7 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
-local T = require("tap").plan(14)
+local T = require("tap").plan(15)
 local before = leak.count()
 
 local source = os.getenv "LLSOCKET_SOURCE"
@@ -37,6 +37,7 @@ local function run()
   T.is(try(("'LUA_PATH=%s?.lua' LUA_CPATH="):format(share)), "5", "LUA_PATH alone: the shim is found beside")
   T.is(proc.run(shell.format("cd %q && find . -name '*.lua' | sort", share)),
     proc.run(shell.format("cd %q/lua && find . -name '*.lua' | sort", source)), "every Lua file is installed, and no other")
+  T.ok(exists "/usr/share/lua/5.1/llsocket/later.bundle", "and one with the text of all")
 
   T.ok(meson "meson configure one -Dprefix=/opt/x -Dluadir=/opt/x/l -Dcluadir=/opt/x/c", "luadir and cluadir")
   T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")
@@ -49,7 +50,7 @@ local function run()
   T.is(said:match "[^\n]*$", "5", "meson devenv") -- in a cross build it has a word to say about emulators first
 end
 
-if jit.opt and not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(13, "an install is the same in every mode")
+if jit.opt and not jit.status() or os.getenv "LLSOCKET_STRESS" then T.skip(14, "an install is the same in every mode")
 elseif not (example.has "meson" and example.has "cc" and example.has "ninja") then T.skip(13, "no meson, ninja or cc here")
 else run() end
 net.cleanup()

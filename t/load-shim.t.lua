@@ -58,7 +58,8 @@ local first = try "llsocket"
 io.write(first, "\n", tostring(try "llsocket" == first), " ", tostring(try "llsocket.socket" == first), " ",
   tostring(try "llsocket.shim" == first), " ", tostring(try "llsocket" == first))
 for name in pairs(package.loaded) do
-  if name:find "^llsocket" and type(package.loaded[name]) ~= "table" then io.write(" left: ", name) end
+  local is_library = type(package.loaded[name]) == "userdata" and getmetatable(package.loaded[name])
+  if name:find "^llsocket" and type(package.loaded[name]) ~= "table" and not is_library then io.write(" left: ", name) end
 end]]
 
 local HEAD = "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)"

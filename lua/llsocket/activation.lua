@@ -1,4 +1,6 @@
 -- activation.lua -- the descriptors that systemd, or who speaks as it does, passed to this process.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local C = require "llsocket.libc"
 local fcntl = require "llsocket.fcntl"
 local owner = require "llsocket.owner"

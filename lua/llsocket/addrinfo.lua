@@ -1,4 +1,6 @@
 -- addrinfo.lua -- one socket address with the type and protocol that go with it.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"

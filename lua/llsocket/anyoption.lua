@@ -1,4 +1,6 @@
 -- anyoption.lua -- getsockopt(2) and setsockopt(2) as such: every option, by number and kind of value.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"

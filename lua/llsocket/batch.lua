@@ -2,6 +2,8 @@
 --
 -- Each message has a header to receive with and one to send with, over the same bytes and the same address: what was
 -- received is ready to be sent.  All that the kernel looks at lies in the block, which the object keeps.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
@@ -366,4 +368,4 @@ end
 
 M.methods, M.arg = Batch, arg
 
-return require("llsocket.later").add("llsocket.batch", M)
+return require("llsocket.later").keep("llsocket.batch", M)

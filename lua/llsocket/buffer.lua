@@ -1,6 +1,8 @@
 -- buffer.lua -- sending from and receiving into memory of the caller's: no string is made, and nothing allocated.
 --
 -- Flags are checked before the memory: a trace that begins in that check and returns from it cannot read varargs.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- burst.lua -- sending and receiving many messages by one call.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

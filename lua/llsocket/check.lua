@@ -3,6 +3,8 @@
 -- A wrong type raises at the line that called into the library.  A right type with an impossible value is
 -- reported to the caller, who answers EINVAL: no number reaches the FFI unchecked, since 2^32+1 becomes 1
 -- on one LuaJIT and INT_MIN on another.  `== nil` holds for a NULL pointer, too: what is absent is told by its type.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local error, getmetatable, getinfo = error, getmetatable, debug.getinfo

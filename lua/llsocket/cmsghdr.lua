@@ -1,4 +1,6 @@
 -- cmsghdr.lua -- one piece of ancillary data, to send or received; see cmsg(3).
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
@@ -397,4 +399,4 @@ function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_ty
 
 M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
 
-return require("llsocket.later").add("llsocket.cmsghdr", M)
+return require("llsocket.later").keep("llsocket.cmsghdr", M)

@@ -2,6 +2,8 @@
 --
 -- A buffer to receive into owns the descriptors that arrive in it, in C, until Lua takes them: no failure on the
 -- way can leak one.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"

@@ -1,4 +1,6 @@
 -- descriptor.lua -- an owned descriptor that is no socket, as SCM_RIGHTS may bring.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
@@ -64,4 +66,4 @@ function Descriptor:close()
   if rc ~= 0 then return refused(e) end
 end
 
-return { type = descriptor_t, methods = Descriptor, new = new }
+return require("llsocket.later").keep("llsocket.descriptor", { type = descriptor_t, methods = Descriptor, new = new })

@@ -1,4 +1,6 @@
 -- device.lua -- the network interfaces of this machine and their addresses.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- endpoint.lua -- where a socket is bound and connected, and waiting for it.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"

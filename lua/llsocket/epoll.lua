@@ -2,6 +2,8 @@
 --
 -- A back-end answers the same calls: new, add, modify, remove, wait, get.  `want` and what get answers are bits of
 -- readiness.lua.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- errno.lua -- error numbers as names and texts, and the shapes in which calls report them.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.check"

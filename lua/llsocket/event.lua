@@ -1,4 +1,6 @@
 -- event.lua -- timers, signals, child exits and wake-ups as descriptors to wait for.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local bit = require "bit"
 local ffi = require "ffi"
 local C = require "llsocket.libc"

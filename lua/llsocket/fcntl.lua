@@ -1,4 +1,6 @@
 -- fcntl.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- gai.lua -- the resolver's error numbers as texts.  They share no table with errno: the numbers overlap.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local check = require "llsocket.check"

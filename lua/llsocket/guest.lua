@@ -1,4 +1,6 @@
 -- guest.lua -- what other people's event loops ask a socket.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local handle = require "llsocket.handle"
 
 local is_self = handle.self

@@ -1,6 +1,8 @@
 -- handle.lua -- the object that owns a descriptor: its ctype, its finaliser, its table of methods.
 --
 -- It stands below the rooms that add methods, so that each can check its self without knowing the others.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local shim = require "llsocket.shim"

@@ -1,4 +1,6 @@
 -- hook.lua -- functions that run before a socket is closed.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local check = require "llsocket.check"
 local const = require "llsocket.const"
 local failed = require("llsocket.errno").failed

@@ -1,4 +1,6 @@
 -- inet.lua -- lists of internet addresses, from the system's resolver.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- interface.lua -- network interfaces: name to index and back.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"

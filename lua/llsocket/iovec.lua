@@ -1,4 +1,6 @@
 -- iovec.lua -- arrays of iovec: over strings to send, and over one block of memory to receive into.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local layout = require "llsocket.layout"

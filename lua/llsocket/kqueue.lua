@@ -2,6 +2,8 @@
 --
 -- kqueue keeps reading, writing and urgent data apart: one registration of ours is up to three filters, each with the
 -- generation as its data.  Their events come apart, too.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

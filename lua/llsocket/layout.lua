@@ -2,6 +2,8 @@
 --
 -- The ctypes are anonymous: nothing enters the global C namespace, where a second
 -- `struct sockaddr_in` from another module would be an error.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local assert, error, ipairs, unpack, concat, sort = assert, error, ipairs, unpack, table.concat, table.sort

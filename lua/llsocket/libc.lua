@@ -7,6 +7,8 @@
 -- The count of recvmmsg and sendmmsg is an unsigned int on Linux and a size_t on the BSDs: as the latter it is both.
 -- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
 -- The FFI binds by name: a function that headers give another symbol wants a line in renamed.lua, too.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 

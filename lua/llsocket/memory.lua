@@ -3,6 +3,8 @@
 -- A ctype says what it can: how many bytes a fixed array has, and whether C may write.  That is learnt once per ctype,
 -- by number, which compiled code folds away.  A variable-length array is never asked for its size: ffi.sizeof of one
 -- aborts the trace.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local check = require "llsocket.check"
 local ENOMEM = require("llsocket.const").ENOMEM

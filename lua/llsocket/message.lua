@@ -1,4 +1,6 @@
 -- message.lua -- sending and receiving messages, and descriptors in them.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

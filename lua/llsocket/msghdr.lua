@@ -2,6 +2,8 @@
 --
 -- It has one content, what was set or received last.  All memory that the kernel reads or writes belongs to the
 -- object or to strings that it keeps.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local const = require "llsocket.const"
@@ -360,4 +362,4 @@ end
 
 M.methods, M.arg, M.set_data, M.check_size = Msghdr, arg, set_data, check_size
 
-return require("llsocket.later").add("llsocket.msghdr", M)
+return require("llsocket.later").keep("llsocket.msghdr", M)

@@ -1,4 +1,6 @@
 -- multicast.lua -- group membership and where and how far to send, for IPv4 and IPv6 alike.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"

@@ -1,4 +1,6 @@
 -- option.lua -- socket options: one row each, and a method for each that is made when it is first called for.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local const = require "llsocket.const"
 local failed = require("llsocket.errno").failed
 local handle = require "llsocket.handle"

@@ -1,4 +1,6 @@
 -- owner.lua -- a descriptor's life: it is born into an object that already exists, and dies once.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

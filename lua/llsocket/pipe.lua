@@ -2,6 +2,8 @@
 --
 -- Nobody else has the ends, so that the count is right.  They are blocking: splice fills an empty pipe and drains what
 -- is in it, and so waits for its sockets only.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"
@@ -86,4 +88,4 @@ end
 
 M.methods, M.arg = Pipe, arg
 
-return require("llsocket.later").add("llsocket.pipe", M)
+return require("llsocket.later").keep("llsocket.pipe", M)

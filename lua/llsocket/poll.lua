@@ -2,6 +2,8 @@
 --
 -- What the kernel keeps for each is its number and a generation: a number that a new socket got is never reported
 -- under the old one's value.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"
@@ -14,7 +16,7 @@ local handle = require "llsocket.handle"
 local later = require "llsocket.later"
 local readiness = require "llsocket.readiness"
 local waiting = require "llsocket.wait"
-local error, getmetatable, pcall, setmetatable, type = error, getmetatable, pcall, setmetatable, type
+local getmetatable, setmetatable, type = getmetatable, setmetatable, type
 
 local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
 local is_socket, is_event = check.is(handle.type), check.is(event.type)
@@ -129,19 +131,16 @@ handle.before_close(function(object)
   for i = 2, most do take_out_of(pollers[i], object, fd) end
 end)
 
--- By word, the modules: the best at once, for a program that is out of descriptors could read no file.
-local backends = { [PREFERRED] = require(BACKENDS[PREFERRED]) }
+later.hold()
+
+local backends = {} -- by word, the modules
 
 -- Answers the module, or nil and the errno.
 local function backend_of(word)
   if not BACKENDS[word] then return nil, EINVAL end
   if backends[word] then return backends[word] end
-  local loaded, module = pcall(later.load, BACKENDS[word])
-  local e = not loaded and later.shortage()
-  if e then return nil, e end
-  if not loaded then error(module, 0) end
-  backends[word] = module
-  return module
+  backends[word] = later.require(BACKENDS[word])
+  return backends[word]
 end
 
 local M = {}
@@ -352,4 +351,4 @@ end
 M.timer, M.signal, M.child = event.timer, event.signal, event.child
 M.methods = Poller
 
-return M
+return later.keep("llsocket.poll", M)

@@ -3,6 +3,8 @@
 --
 -- The slots are read and written as numbers, through pointers to their first descriptor and their first events: `slots[i]`
 -- would make an object, which may run a finaliser, and that may close or register sockets in the midst of a change.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- readiness.lua -- what a poller is asked for and what it answers, as bits and as words.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local bit = require "bit"
 
 local M = { READ = 1, WRITE = 2, HANGUP = 4, HALF = 8, ERROR = 16, EDGE = 32, ONCE = 64, URGENT = 128, EXCLUSIVE = 256 }

@@ -3,6 +3,8 @@
 -- The FFI binds by name, and the name is the old function's.  It would read the compiler's struct as the old one: with 32
 -- bits and 64-bit time timerfd_settime took a time of 2 seconds for none, and the timer never ran out.  C makes these
 -- calls (csrc/renamed.c); all others are libc's own.  t/libc-renamed.t.lua compares each name with the compiler's.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 

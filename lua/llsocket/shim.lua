@@ -1,5 +1,9 @@
 -- shim.lua -- finds and loads the C shim; the only ffi.load in the library.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
+local error, pcall, package = error, pcall, package
+local abs, concat, getinfo = math.abs, table.concat, debug.getinfo
 
 local ABI = 2 -- equals LLSOCKET_ABI in csrc/shim.h
 
@@ -12,7 +16,7 @@ void llsocket2_stay(void);
 local function refusal(lib)
   local asked, abi = pcall(function() return lib.llsocket2_abi(ABI) end)
   if not asked then return "no shim of ABI " .. ABI end
-  if abi ~= ABI then return ("a shim of ABI %d, not %d"):format(math.abs(abi), ABI) end
+  if abi ~= ABI then return ("a shim of ABI %d, not %d"):format(abs(abi), ABI) end
 end
 
 local function open(path)
@@ -27,7 +31,7 @@ end
 
 -- Where the Lua file itself lies, and the folder for compiled modules that belongs to it.
 local function beside()
-  local dir = debug.getinfo(1, "S").source:match "^@(.*)shim%.lua$"
+  local dir = getinfo(1, "S").source:match "^@(.*)shim%.lua$"
   if not dir then return "" end
   return dir .. "shim.so;" .. dir:gsub("/share/lua/", "/lib/lua/") .. "shim.so"
 end
@@ -43,18 +47,11 @@ local function find()
     if lib then return lib end
     refused[#refused + 1] = "\n\t" .. (why or ("no file '%s'"):format((template:gsub("%?", "llsocket/shim"))))
   end
-  return nil, "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)" .. table.concat(refused)
+  return nil, "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)" .. concat(refused)
 end
 
 local lib, why = find()
-if not lib then
-  -- The modules being loaded have a marker here that is no table; left, it would turn the next require's
-  -- message into "loop or previous error".
-  for name, module in pairs(package.loaded) do
-    if type(name) == "string" and name:find "^llsocket" and type(module) ~= "table" then package.loaded[name] = nil end
-  end
-  error(why, 0)
-end
+if not lib then error(why, 0) end
 lib.llsocket2_stay()
 debug.getregistry()["llsocket2.shim"] = lib -- a collected handle would unmap code still referenced
 

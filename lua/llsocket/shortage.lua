@@ -1,5 +1,7 @@
 -- shortage.lua -- when descriptors run out: the collector does not see them, and objects that nothing refers to any more
 -- may hold many.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local const = require "llsocket.const"
 local collectgarbage, pcall, os_time = collectgarbage, pcall, os.time
 

@@ -1,4 +1,6 @@
 -- sockaddr.lua -- socket addresses: bytes to text and back, without a system call.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

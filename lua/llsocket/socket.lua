@@ -1,4 +1,6 @@
 -- socket.lua -- the class: gathers the methods of the rooms below.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local handle = require "llsocket.handle"
 local later = require "llsocket.later"
 local option = require "llsocket.option"
@@ -18,7 +20,7 @@ for _, room in ipairs(ROOMS) do
   for name, method in pairs(room.methods) do handle.methods[name] = method end
 end
 
--- Rooms beyond the first: loaded by the first use of one of their methods.
+-- Modules beyond those: made by the first use of one of their methods.
 local LATER = {
   sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
   readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
@@ -41,19 +43,19 @@ setmetatable(handle.methods, { __index = function(methods, name)
     if method then rawset(methods, name, method) end
     return method
   end
-  for other, method in pairs(later.load(room).methods) do rawset(methods, other, method) end
+  for other, method in pairs(later.require(room).methods) do rawset(methods, other, method) end
   return rawget(methods, name)
 end })
 
-later.keep()
+later.hold()
 
 local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
 
 -- Functions beyond the first, likewise.
 local BEYOND = { activated = "llsocket.activation", zerocopykept = "llsocket.zerocopy" }
 
-return setmetatable(M, { __index = function(_, name)
+return later.keep("llsocket.socket", setmetatable(M, { __index = function(_, name)
   if not BEYOND[name] then return nil end
-  M[name] = later.load(BEYOND[name])[name]
+  M[name] = later.require(BEYOND[name])[name]
   return M[name]
-end })
+end }))

@@ -2,6 +2,8 @@
 --
 -- read(sd, level, opt) answers the value, or `nil, err, errno`.  write(sd, level, opt, value, position, method)
 -- checks the value, sets it and answers it, or `nil, err, errno`.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"

@@ -1,4 +1,6 @@
 -- splice.lua -- from socket to socket through a pipe, without a copy to user space.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local C = require "llsocket.libc"
 local shim = require "llsocket.shim"

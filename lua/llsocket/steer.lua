@@ -1,5 +1,7 @@
 -- steer.lua -- which of the sockets that share a port gets what arrives: a little classic BPF program; see bpf(4) of
 -- the BSDs for the language, SO_ATTACH_REUSEPORT_CBPF in socket(7) for its use.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local const = require "llsocket.const"

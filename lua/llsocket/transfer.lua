@@ -1,4 +1,6 @@
 -- transfer.lua -- sending and receiving.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

@@ -1,4 +1,6 @@
 -- unix.lua -- addresses of unix sockets; no system call.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local const = require "llsocket.const"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed

@@ -1,4 +1,6 @@
 -- wait.lua -- how the program waits for a descriptor: poll(2), until it says otherwise.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

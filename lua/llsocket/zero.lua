@@ -1,6 +1,8 @@
 -- zero.lua -- what the kernel's answer of 0 bytes means: an empty message or the end.  Every receive asks here.
 --
 -- All of it runs after such an answer only, so its system calls cost ordinary receives nothing.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

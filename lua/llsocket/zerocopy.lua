@@ -4,6 +4,8 @@
 -- The kernel reads the memory after the call has returned, and tells by the error queue when it is done.  It holds the
 -- pages, but not what is in them: memory that Lua collected and used again would go out with its new bytes.  So each
 -- buffer is kept until the kernel has told.  It numbers the sends of a socket that succeed, from 0, modulo 2^32.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.libc"

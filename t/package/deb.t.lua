@@ -4,7 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
-local T = require("tap").plan(13)
+local T = require("tap").plan(14)
 local before = leak.count()
 
 local version = install.version()
@@ -34,7 +34,9 @@ local function run()
   local tree = net.tmpdir()
   T.ok(install.sh(shell.format("cd %q/.. && dpkg -x lua-llsocket_%s_*.deb %q", dir, version, tree)), "dpkg unpacks its package")
   local share, lib = "/usr/share/lua/5.1", "/usr/lib/" .. triplet() .. "/lua/5.1"
-  T.is(install.files(tree .. share), install.files(install.source .. "/lua", "-name '*.lua'"), "every Lua file is in it")
+  T.is(install.files(tree .. share, "-not -name later.bundle"), install.files(install.source .. "/lua", "-name '*.lua'"),
+    "every Lua file is in it")
+  T.is(install.files(tree .. share, "-name later.bundle"), "./llsocket/later.bundle\n", "and one with the text of all")
   T.is(install.files(tree .. lib), "./llsocket/shim.so\n", "and one shim")
   T.is(install.files(tree, "-not -path './usr/share/*' -not -path '*/shim.so'"), "",
     "nothing lies outside of these and its documents")
@@ -45,7 +47,7 @@ local function run()
 end
 
 local why = install.lacks_debian() or install.lacks("lintian", DEBIANS_LUAJIT)
-if why then T.skip(12, why) else run() end
+if why then T.skip(13, why) else run() end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

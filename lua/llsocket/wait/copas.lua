@@ -2,6 +2,8 @@
 --
 -- Copas has no timers of its own everywhere.  A time-out is noticed when its loop goes round, and while somebody waits
 -- for a limited time a timer makes it go round every PRECISION.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local copas = require "copas"
 local luasocket = require "socket"

@@ -2,6 +2,8 @@
 --
 -- A descriptor is registered by its number for one event, anew by every wait: one that was closed or collected
 -- without a word leaves nothing behind that could spin, or be taken for the next one of that number.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.const"

@@ -1,4 +1,6 @@
 -- cqueues.lua -- waits in the coroutines of a cqueues controller.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local cqueues = require "cqueues"
 local const = require "llsocket.const"
 local handle = require "llsocket.handle"

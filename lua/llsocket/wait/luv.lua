@@ -1,4 +1,6 @@
 -- luv.lua -- waits in coroutines over libuv's loop, which uv.run drives.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local uv = require "luv"
 local const = require "llsocket.const"
 local handle = require "llsocket.handle"

@@ -1,4 +1,6 @@
 -- nginx.lua -- waits in nginx's Lua, which has no way to watch a foreign descriptor: sleeps, longer each time, and looks.
+package.loaded[...] = nil -- see later.lua
+setfenv(1, require "llsocket.later")
 local ffi = require "ffi"
 local ngx = require "ngx"
 local shim = require "llsocket.shim"
