@@ -14,7 +14,7 @@ local KINDS = {
   { name = "a seqpacket", make = function(nonblock) return net.pair(L.SOCK_SEQPACKET, nonblock) end },
 }
 local ENDS, RESETS, LISTENS = 12, 7, 8
-local T = require("tap").plan(2 * (4 * ENDS + 2 * RESETS) + 3 * LISTENS + 7)
+local T = require("tap").plan(2 * (4 * ENDS + 2 * RESETS) + 3 * LISTENS + 11)
 
 -- What waits is read before the end is told; the other direction lives on.
 local function ends(kind, nonblock)
@@ -123,6 +123,17 @@ a:send "unread"; b:close()
 T.is(show(a:recv()), failed(L.ECONNRESET), "a unix stream closed with bytes unread is ECONNRESET")
 T.is(show(a:recv()), "no values", "and then at its end")
 a:close()
+
+-- TCP without a connection: Linux sends EPIPE, as after the end.
+for _, listening in ipairs { false, true } do
+  local sock = net.bound(L.AF_INET, L.SOCK_STREAM)
+  if listening then sock:listen() end
+  local name = listening and "TCP that listens: " or "TCP that never was connected: "
+  if jit.os == "Linux" then T.is(show(sock:send "x"), "no values", name .. "a send reads as closed by the peer")
+  else T.skip(1, "EPIPE for that is Linux's") end
+  T.is(show(sock:recv(1, L.MSG_DONTWAIT)), failed(L.ENOTCONN), name .. "a receive is ENOTCONN")
+  sock:close()
+end
 
 -- UDP: a connected socket hears that nobody listens.
 local gone, name = net.bound(L.AF_INET, L.SOCK_DGRAM)

@@ -43,7 +43,7 @@ end
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EBADF once
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
 ---closed
 function Socket:recvinto(buf, size, offset, flag, ...)
   is_self(self, "recvinto")
@@ -69,7 +69,7 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ENOBUFS; EINVAL out of range; EBADF once closed
+---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for send
 function Socket:sendfrom(buf, size, offset, flag, ...)
   is_self(self, "sendfrom")
   local flags = send_flags(4, "sendfrom", flag, ...)
@@ -103,7 +103,7 @@ end
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EBADF once
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
 ---closed
 function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   is_self(self, "recvfrominto")
@@ -137,7 +137,7 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, EISCONN, ENOENT, ENOBUFS; EINVAL out of range; EBADF once closed
+---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for sendto
 function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
   is_self(self, "sendtofrom")
   local flags = send_flags(5, "sendtofrom", flag, ...)

@@ -54,7 +54,7 @@ end
 
 --- Closes the descriptor; closing twice is harmless.  See close(2).
 ---@return string? err
----@return integer? errno  EIO, EINTR
+---@return integer? errno  EIO, ENOSPC, EDQUOT: what was written is lost; EINTR
 function Descriptor:close()
   is_self(self, "close")
   local fd = self.sd

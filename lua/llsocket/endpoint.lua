@@ -56,8 +56,8 @@ end
 ---@return string? err
 ---@return boolean? again  true: under way (EINPROGRESS, EALREADY, EINTR), wait with sendable and ask error();
 ---or a unix socket's backlog is full (EAGAIN), try again
----@return integer? errno  ECONNREFUSED, EISCONN, ENOENT, ETIMEDOUT, ENETUNREACH; on a blocking socket EINPROGRESS is
----a time-out; EINVAL without any address; EBADF once closed
+---@return integer? errno  ECONNREFUSED, EISCONN, ENOENT, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH; on a blocking socket
+---EINPROGRESS is a time-out; EINVAL without any address; EBADF once closed
 function Socket:connect(ai)
   is_self(self, "connect")
   local name, why = target(self, ai, "connect")
@@ -69,7 +69,7 @@ end
 --- Listens for connections; see listen(2).
 ---@param backlog? integer  connections that may wait, 0 to 2^31-1; the default is SOMAXCONN
 ---@return string? err
----@return integer? errno  EADDRINUSE, EOPNOTSUPP; EBADF once closed
+---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EINVAL for a number out of range; EBADF once closed
 function Socket:listen(backlog)
   is_self(self, "listen")
   if type(backlog) == "nil" then backlog = const.SOMAXCONN end
@@ -138,7 +138,7 @@ end
 ---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EINTR; EBADF once closed
+---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
 function Socket:recvable(sec)
   is_self(self, "recvable")
   return wait(self, "r", sec, "recvable")
@@ -148,7 +148,7 @@ end
 ---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EINTR; EBADF once closed
+---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
 function Socket:sendable(sec)
   is_self(self, "sendable")
   return wait(self, "w", sec, "sendable")

@@ -102,7 +102,7 @@ end
 
 --- Closes the descriptor; closing twice is harmless.  A signal stays blocked.
 ---@return string? err
----@return integer? errno
+---@return integer? errno  EINTR: the descriptor is gone all the same
 function Event:close()
   is_self(self, "close")
   local fd = self.sd

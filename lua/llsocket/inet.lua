@@ -125,7 +125,7 @@ local M = {}
 ---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
 function M.getaddrinfo(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo", const.AF_UNSPEC, host, port, socktype, protocol, flag, ...)
@@ -140,7 +140,7 @@ end
 ---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
 function M.getaddrinfo4(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo4", const.AF_INET, host, port, socktype, protocol, flag, ...)
@@ -155,7 +155,7 @@ end
 ---@param ... integer  more flags
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_SYSTEM
+---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag
 function M.getaddrinfo6(host, port, socktype, protocol, flag, ...)
   return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, ...)

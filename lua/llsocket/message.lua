@@ -57,9 +57,9 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM, ETOOMANYREFS; ENOMEM for more ancillary data than
----musl takes; EINVAL for what the kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over
----unix sockets only; EBADF where a descriptor to send, or this one, is closed
+---@return integer? errno  EPERM, ESRCH: credentials of another; ETOOMANYREFS; ENOMEM for more ancillary data than musl
+---takes; EINVAL for what the kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix
+---sockets only; EBADF where a descriptor to send, or this one, is closed; else as for sendto
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
@@ -97,7 +97,7 @@ end
 ---@return integer? len  bytes received, 0 for an empty datagram; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL for a flag; EBADF once closed
 function Socket:recvmsg(mh, flag, ...)
   is_self(self, "recvmsg")
   msghdr.arg(mh, 1, "recvmsg")
@@ -135,7 +135,7 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
----@return integer? errno  EMSGSIZE for too many parts; else as send
+---@return integer? errno  EMSGSIZE for too many parts; else as for send
 function Socket:writev(parts, flag, ...)
   is_self(self, "writev")
   if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
@@ -168,7 +168,7 @@ end
 ---@return string[]? parts  one per size, "" for those that got nothing; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EMSGSIZE for too many sizes; else as recv
+---@return integer? errno  EMSGSIZE for too many sizes; else as for recv
 function Socket:readv(sizes, flag, ...)
   is_self(self, "readv")
   if type(sizes) ~= "table" then check.bad(1, "readv", "array of numbers", sizes) end
@@ -184,7 +184,7 @@ end
 ---@return integer? len  1; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF; else as send
+---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF, ETOOMANYREFS; else as for send
 function Socket:sendfd(fd, ai, flag, ...)
   is_self(self, "sendfd")
   cmsghdr.check_owner(fd, 1, "sendfd")
@@ -217,7 +217,7 @@ end
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
----no number left for it, and it is lost; else as recv
+---no number left for it, and it is lost; else as for recv
 function Socket:recvfd(flag, ...)
   is_self(self, "recvfd")
   local flags = check.flags(1, "recvfd", flag, ...)

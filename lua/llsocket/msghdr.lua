@@ -254,7 +254,7 @@ end
 ---@param cmsgs? llsocket.cmsghdr[]
 ---@return llsocket.cmsghdr[]? cmsgs
 ---@return string? err
----@return integer? errno  EBADF where a descriptor to send is closed, ENOMEM
+---@return integer? errno  EBADF where a descriptor to send is closed; ENOBUFS for 2^31 bytes; ENOMEM
 function Msghdr:control(cmsgs)
   is_self(self, "control")
   if type(cmsgs) == "nil" then

@@ -186,7 +186,7 @@ end
 ---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
 ---@return llsocket.socket? sock
 ---@return string? err
----@return integer? errno  EBADF, ENOTSOCK
+---@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that is no descriptor
 local function wrap(fd, nonblock)
   local number = check.fd(fd, 1, "wrap")
   local state, borrowed = wrap_options(nonblock)

@@ -77,7 +77,7 @@ end
 
 --- Closes both ends, and what it holds is lost; closing twice is harmless.  A collected pipe is closed, too.
 ---@return string? err
----@return integer? errno
+---@return integer? errno  EIO
 function Pipe:close()
   is_self(self, "close")
   local _, first = self.input:close()

@@ -149,7 +149,7 @@ local M = {}
 ---@param backend? "epoll"|"kqueue"|"poll"  the default is the best that the system has
 ---@return llsocket.poller? p
 ---@return string? err
----@return integer? errno  EMFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
+---@return integer? errno  EMFILE, ENFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
 function M.new(backend)
   check.optional_string(backend, 1, "new")
   local module, why_not = backend_of(backend or PREFERRED)
@@ -177,8 +177,8 @@ end
 ---@param value? any  what event() answers; the default is the object
 ---@return boolean? added
 ---@return string? err
----@return integer? errno  EEXIST, EBADF, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2), urgent data with
----kqueue where it has no NOTE_OOB; EINVAL for an unknown word, for "x" without epoll, with "o" or "p" or of a poller
+---@return integer? errno  EEXIST, EBADF, ENOSPC, ENOMEM, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2), urgent
+---data with kqueue where it has no NOTE_OOB; EINVAL for an unknown word, for "x" without epoll, with "o" or "p" or of a poller
 function Poller:add(object, events, value)
   is_self(self, "add")
   local fd, want = asked(self, object, events, "add")
@@ -194,7 +194,7 @@ end
 ---@param value? any  the default is to keep it
 ---@return boolean? modified
 ---@return string? err
----@return integer? errno  ENOENT: not registered; EBADF; EINVAL: exclusive; else as for add
+---@return integer? errno  ENOENT: not registered; EBADF; EINVAL: exclusive, or an unknown word; EOPNOTSUPP: see add
 function Poller:modify(object, events, value)
   is_self(self, "modify")
   local fd, want = asked(self, object, events, "modify")
@@ -334,7 +334,7 @@ end
 
 --- Closes the poller's own descriptors, not those registered.  Closing twice is harmless.
 ---@return string? err
----@return integer? errno
+---@return integer? errno  EIO, EINTR: the poller is closed all the same
 function Poller:close()
   is_self(self, "close")
   strike(self)

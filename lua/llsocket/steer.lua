@@ -102,7 +102,7 @@ local function detach(sd) return set(sd, SOL_SOCKET, DETACH, one, 4) end
 ---Needed but for off
 ---@return string? err
 ---@return integer? errno  EINVAL without reuseport, for another `how` and another `n`; ENOENT: nothing to turn off;
----ENOPROTOOPT, EOPNOTSUPP where there is no such thing; EBADF once closed
+---ENOPROTOOPT where there is no such thing; EBADF once closed
 function Socket:steer(how, n)
   handle.self(self, "steer")
   check.string(how, 1, "steer")

@@ -100,7 +100,7 @@ local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock
 ---@return string? msg  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
 function Socket:recv(bufsize, flag, ...)
   is_self(self, "recv")
   local size = size_of(bufsize, "recv")
@@ -138,7 +138,7 @@ end
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EBADF once closed
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
 function Socket:recvfrom(bufsize, flag, ...)
   is_self(self, "recvfrom")
   local size = size_of(bufsize, "recvfrom")
@@ -171,8 +171,8 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EINPROGRESS, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EBADF once
----closed
+---@return integer? errno  EAGAIN, EINTR, EINPROGRESS, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EINVAL
+---for a flag, and for "" on a stream; EBADF once closed
 function Socket:send(msg, flag, ...)
   is_self(self, "send")
   check.string(msg, 1, "send")
@@ -192,7 +192,7 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR, EMSGSIZE, EISCONN, ENOENT, EHOSTUNREACH, ENOBUFS; EBADF once closed
+---@return integer? errno  EISCONN, ENOENT, EHOSTUNREACH, ENETUNREACH, EACCES, EAFNOSUPPORT; else as for send
 function Socket:sendto(msg, ai, flag, ...)
   is_self(self, "sendto")
   check.string(msg, 1, "sendto")

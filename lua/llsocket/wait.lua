@@ -141,7 +141,7 @@ function M.is_set() return current ~= M.poll end
 ---@param sec? number  seconds
 ---@return boolean? ready
 ---@return string? err
----@return integer? errno
+---@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL; others as the way that was set has them
 function M.wait(fd, direction, sec)
   check_arguments(fd, direction, sec, "wait")
   return current(fd, direction, sec)

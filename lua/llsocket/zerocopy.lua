@@ -277,9 +277,9 @@ end
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
----@return integer? errno  EAGAIN, EINTR; ENOBUFS: too much is outstanding, ask completed, or closed sockets keep more than
----zerocopykept's limit; EOPNOTSUPP: neither TCP nor
----UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; EINVAL out of range; EBADF once closed
+---@return integer? errno  ENOBUFS: too much is outstanding, ask completed, or closed sockets keep more than zerocopykept's
+---limit; EOPNOTSUPP: neither TCP nor UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; else as for
+---sendfrom
 function Socket:sendzerocopy(buf, size, offset, flag, ...)
   is_self(self, "sendzerocopy")
   local flags = check.flags(4, "sendzerocopy", flag, ...)

@@ -1,0 +1,33 @@
+-- owners.lua -- every public function under the name that the pages give it: sock:send, inet.getaddrinfo.
+local L = require "llsocket"
+require "rooms" -- all methods
+
+local METHODS = {
+  sock = require("llsocket.handle").methods, ai = L.addrinfo.methods, mh = L.msghdr.methods, cmsg = L.cmsghdr.methods,
+  msgs = L.batch.methods, tube = L.pipe.methods, desc = L.descriptor.methods, poller = L.poll.methods,
+  event = require("llsocket.event").methods, hook = require("llsocket.hook").hook_methods,
+}
+local MODULES = {
+  socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo, wait = L.wait,
+  loop = require "llsocket.wait.coroutine", batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = L.msghdr,
+  cmsghdr = L.cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+}
+
+local M = { METHODS = METHODS, MODULES = MODULES }
+
+local function add(out, owners, mark)
+  for owner, fields in pairs(owners) do
+    for name, fn in pairs(fields) do
+      if type(fn) == "function" then out[owner .. mark .. name] = fn end
+    end
+  end
+end
+
+function M.functions()
+  local out = {}
+  add(out, METHODS, ":")
+  add(out, MODULES, ".")
+  return out
+end
+
+return M
