@@ -42,7 +42,7 @@ table.sort(names)
 local links = {}
 for link in readme:gmatch "%]%(([^)]+)%)" do links[#links + 1] = link end
 
-local T = require("tap").plan(#names + #links + 10)
+local T = require("tap").plan(#names + #links + 12)
 
 local quick = block("Quick start", "sh")
 T.is(lines(quick), 2, "the quick start has two lines")
@@ -53,6 +53,14 @@ T.ok(quick:find "\n%./setup [^\n]*meson test[^\n]*\n$", "the second runs the tes
 local pages = readme
 for name in proc.run(shell.format("ls %q/doc", source)):gmatch "[^\n]+" do pages = pages .. read("doc/" .. name) end
 T.is(pages:match '[^\n]*[^"]%$PWD[^\n]*', nil, "no page has the reader's own folder without quotes")
+
+-- A reader copies it, and learns "assertion failed!" where the kernel has said why.
+local programs = pages
+for name in proc.run(shell.format("ls %q/examples", source)):gmatch "[^\n]+%.lua" do
+  programs = programs .. read("examples/" .. name)
+end
+T.is(programs:match "[^\n]*assert%(not [%w_%[%]]+:%w+%([^\n]*", nil, "no page and no example throws away why a call failed")
+T.is(programs:match "[^\n]*assert%(not err%)[^\n]*", nil, "nor the text that it has")
 
 local server = block("A first server in twenty lines", "lua")
 T.ok(lines(server) <= 20, "the first server has twenty lines")
@@ -65,7 +73,8 @@ local port = tonumber(line:match "^listening on 127%.0%.0%.1:(%d+)$")
 T.ok(port, "it says where it listens: " .. line)
 for _, msg in ipairs { "hello", ("long"):rep(1000) } do
   local client = assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_STREAM, port)))
-  assert(not client:connect())
+  local err = client:connect()
+  assert(not err, err)
   client:send(msg)
   client:shutdown(L.SHUT_WR)
   local parts = {}

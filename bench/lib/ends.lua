@@ -7,20 +7,23 @@ function M.address(socktype) return assert(L.inet.getaddrinfo("127.0.0.1", "0", 
 
 function M.bound(socktype)
   local sock = assert(L.socket.new(M.address(socktype)))
-  assert(not sock:bind())
+  local err = sock:bind()
+  assert(not err, err)
   return sock, sock:getsockname()
 end
 
 function M.listener()
   local sock, name = M.bound()
-  assert(not sock:listen())
+  local err = sock:listen()
+  assert(not err, err)
   return sock, name
 end
 
 local function tcp()
   local listener, name = M.listener()
   local a = assert(L.socket.new(name))
-  assert(not a:connect())
+  local err = a:connect()
+  assert(not err, err)
   a:tcpnodelay(true)
   return a, (assert(listener:accept()))
 end
@@ -35,7 +38,8 @@ end
 function M.udp()
   local b, name = M.bound(L.SOCK_DGRAM)
   local a = assert(L.socket.new(name))
-  assert(not a:connect())
+  local err = a:connect()
+  assert(not err, err)
   return a, b
 end
 
