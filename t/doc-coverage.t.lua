@@ -31,9 +31,9 @@ local INNER = set [[
 
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
-  activation anyoption buffer burst check const control endpoint epoll fcntl guest handle interface iovec kqueue later layout libc
-  memory message multicast option owner pollset readiness renamed shim shortage sockaddr sockopt splice steer transfer
-  zero zerocopy
+  activation anyoption buffer burst check const control endpoint epoll fcntl guest handle ifaddrs interface iovec kqueue later
+  layout libc links memory message multicast netlink numeric option owner pollset readiness renamed resolver shim shortage
+  sockaddr sockopt splice steer transfer zero zerocopy
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.

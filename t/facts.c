@@ -40,6 +40,7 @@
 #if defined(__linux__) && __has_include(<linux/tcp.h>)
 #include <linux/errqueue.h>
 #include <linux/filter.h>
+#include <linux/rtnetlink.h>
 #include <linux/tcp.h>
 #include <linux/version.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
@@ -93,6 +94,9 @@ static void families(void) {
     SPOT(F_SETPIPE_SZ) SPOT(O_CLOEXEC)
 #ifdef SPLICE_F_MOVE
     SPOT(SPLICE_F_MOVE) SPOT(MSG_WAITFORONE)
+#endif
+#ifdef RTM_GETLINK
+    SPOT(NETLINK_ROUTE) SPOT(RTM_GETLINK) SPOT(RTM_GETADDR) SPOT(NLM_F_DUMP) SPOT(IFLA_IFNAME) SPOT(IFA_LOCAL)
 #endif
 #ifdef SOCK_CLOEXEC
     SPOT(SOCK_CLOEXEC) SPOT(SOCK_NONBLOCK)
@@ -181,6 +185,19 @@ static void messages(void) {
 #endif
 }
 
+static void netlink(void) {
+#ifdef RTM_GETLINK
+    STRUCT(sockaddr_nl) INT(sockaddr_nl, nl_family) INT(sockaddr_nl, nl_pid) INT(sockaddr_nl, nl_groups)
+    STRUCT(nlmsghdr) INT(nlmsghdr, nlmsg_len) INT(nlmsghdr, nlmsg_type) INT(nlmsghdr, nlmsg_flags)
+    INT(nlmsghdr, nlmsg_seq) INT(nlmsghdr, nlmsg_pid)
+    STRUCT(nlattr) INT(nlattr, nla_len) INT(nlattr, nla_type)
+    STRUCT(ifinfomsg) INT(ifinfomsg, ifi_family) INT(ifinfomsg, ifi_type) INT(ifinfomsg, ifi_index)
+    INT(ifinfomsg, ifi_flags) INT(ifinfomsg, ifi_change)
+    STRUCT(ifaddrmsg) INT(ifaddrmsg, ifa_family) INT(ifaddrmsg, ifa_prefixlen) INT(ifaddrmsg, ifa_flags)
+    INT(ifaddrmsg, ifa_scope) INT(ifaddrmsg, ifa_index)
+#endif
+}
+
 static void waiting(void) {
 #ifdef __linux__
 #ifdef TFD_CLOEXEC
@@ -235,6 +252,7 @@ int main(void) {
     addresses();
     values();
     messages();
+    netlink();
     waiting();
 #ifdef __linux__
     tcp();

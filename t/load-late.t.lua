@@ -64,6 +64,7 @@ local function use(L, S)
       elseif errno ~= L.ENOSYS then note(err) end
     end
     note(#L.socket.activated(), L.wait.poll(a:fd(), "w", 0), L.cmsghdr.ttl(1) ~= nil, L.pipe.new() ~= nil)
+    note(type(L.device.getifaddrs()), type(L.inet.getaddrinfo("127.1", "80")))
     note(select(3, a:splice(b, L.pipe.new())), select(2, a:setsockopt(-1, -1, "int", 1)) == nil)
   end
   note(a:writev { "w", "v" }, b:recv())
@@ -192,6 +193,7 @@ pipe:close()
 T.is(table.concat(wrong, " "), "", "each module is loaded by require, or its text is held")
 T.is(run(lua, ALL .. [[
 use(L, S)
+require("llsocket.later").require "llsocket.ifaddrs" -- of systems without netlink(7)
 for name in pairs(require("llsocket.later").texts) do io.write(name, " ") end]]), "", "a text is let go when its module is made")
 
 -- Which later.bundle is read.

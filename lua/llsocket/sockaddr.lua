@@ -6,7 +6,7 @@ local bit = require "bit"
 local C = require "llsocket.libc"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
-local min = math.min
+local min, concat = math.min, table.concat
 
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
 local EINVAL, ENAMETOOLONG = const.EINVAL, const.ENAMETOOLONG
@@ -116,6 +116,16 @@ function M.text(name, namelen, family)
   if family == AF_UNIX then return path(name, namelen) end
 end
 
+--- Tells a hardware address.
+---@param bytes ffi.cdata*
+---@param length integer  bytes of it
+---@return string mac  "02:00:5e:00:53:01"
+function M.mac(bytes, length)
+  local out = {}
+  for i = 0, length - 1 do out[i + 1] = ("%02x"):format(bytes[i]) end
+  return concat(out, ":")
+end
+
 --- Tells the port in host order; nil for families without one.
 ---@param name ffi.cdata*
 ---@param family integer  AF_*
@@ -139,6 +149,14 @@ end
 ---@return integer index
 function M.scope(name, family)
   return family == AF_INET6 and name.in6.sin6_scope_id or 0
+end
+
+--- Writes the scope of an IPv6 address; others have none.
+---@param name ffi.cdata*
+---@param family integer  AF_*
+---@param index integer  0 to 2^32-1
+function M.set_scope(name, family, index)
+  if family == AF_INET6 then name.in6.sin6_scope_id = index end
 end
 
 --- Tells whether an IPv6 address is of one link, fe80::/10 or a group of that scope: of others the resolver takes no name

@@ -107,7 +107,7 @@ local MODULES = {
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
     wrap = { "object", "fd", "wrapping?" }, activated = { "never" }, zerocopykept = { "object", "limit?" } },
-  device = { macaddrs = { "never" }, getifaddrs = { "never" } },
+  device = { macaddrs = { "never" }, getifaddrs = { "never" }, index = { "object", "ifname" }, name = { "object", "netindex" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
   batch = { new = { "object", "fields?" } },
@@ -202,7 +202,7 @@ local function kinds(ai)
     backend = { { string = 1 }, "string", "poll" },
     any = { setmetatable({}, { __index = function() return true end }), "any", "x" },
     max = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
-    index = { { number = 1 }, "number", 1 },
+    index = { { number = 1 }, "number", 1 }, netindex = { { number = 1 }, "number", 1, over(2^31, -1) },
     signal = { { number = 1 }, "number", 28, over(2^31) }, -- a window has changed its size: nobody minds
     ["function"] = { { ["function"] = 1 }, "function", function() end },
     how = { { number = 1 }, "number", 0, over(2^31, -1, 3) },
