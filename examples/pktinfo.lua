@@ -21,11 +21,17 @@ local function open(host, port)
   return sock
 end
 
+-- The names of interfaces: asked for once, because that takes system calls.
+local names = setmetatable({}, { __index = function(known, index)
+  known[index] = L.device.name(index)
+  return known[index]
+end })
+
 -- Where the datagram was sent to.  With IPv4, specdst is an address of this machine even when that was a broadcast.
 local function asked_at(mh)
   for _, cmsg in ipairs(mh:control()) do
     local info = cmsg:pktinfo()
-    if info then return info.specdst or info.addr, info.ifname end
+    if info then return info.specdst or info.addr, names[info.index] end
   end
 end
 

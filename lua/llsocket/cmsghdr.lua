@@ -21,7 +21,7 @@ local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min
 ffi.cdef "int llsocket2_cmsg_owns(int level, int type);"
 
 local sizeof = ffi.sizeof
-local EINVAL, EBADF, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENOPROTOOPT
+local EINVAL, EBADF, ENODEV, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENODEV, const.ENOPROTOOPT
 local AF_INET, AF_INET6, AF_UNSPEC = const.AF_INET, const.AF_INET6, const.AF_UNSPEC
 local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
 local SCM_RIGHTS = const.SCM_RIGHTS
@@ -165,25 +165,31 @@ local function pktinfo6(name, index)
   return make(IPPROTO_IPV6, const.IPV6_PKTINFO, ffi.string(info, sizeof(info)))
 end
 
+-- The family of a numeric address, which is written into `name`; nil where it is none.
+local function read_address(name, text)
+  if sockaddr.from_text(name, AF_INET, text) then return AF_INET end
+  return sockaddr.from_text(name, AF_INET6, text) and AF_INET6
+end
+
 --- Makes a datagram leave from an address of this machine, and by an interface; see IP_PKTINFO in ip(7),
---- IPV6_PKTINFO in ipv6(7).
----@param source string  numeric; "0.0.0.0" or "::" leaves the choice to the routes.  A `%scope` names the interface
----@param ifname? string  the default is as the routing table has it
+--- IPV6_PKTINFO in ipv6(7).  Opens a descriptor for the time of the call where an interface is given.
+---@param source string  numeric; "0.0.0.0" or "::" leaves the choice to the routes.  A `%zone` names the interface
+---@param ifname? string  or else its index as a decimal number; the default is as the routing table has it
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
----@return integer? errno  ENODEV; EINVAL for what is no address; ENOPROTOOPT where the system has none
+---@return integer? errno  ENODEV, EMFILE, ENFILE; EINVAL for what is no address; ENOPROTOOPT where the system has none;
+--- EAFNOSUPPORT, EPERM, EACCES where a sandbox refuses sockets
 function M.pktinfo(source, ifname)
   check.string(source, 1, "pktinfo")
   check.optional_string(ifname, 2, "pktinfo")
-  local addr, scope = source:match "^([^%%]*)%%(.+)$"
-  local index, e = 0, nil
-  ifname = ifname or scope
-  if ifname then index, e = interface.index(ifname) end
-  if not index then return failed(e) end
-  local name = sockaddr.type()
-  if sockaddr.from_text(name, AF_INET, addr or source) then return pktinfo4(name, index) end
-  if sockaddr.from_text(name, AF_INET6, addr or source) then return pktinfo6(name, index) end
-  return failed(EINVAL)
+  local addr, zone = source:match "^([^%%]*)%%(.+)$"
+  local name, index, e = sockaddr.type(), 0, nil
+  local family = read_address(name, addr or source)
+  if not family then return failed(EINVAL) end
+  if ifname or zone then index, e = interface.zone(ifname or zone) end
+  if not index or index >= 2^31 then return failed(e or ENODEV) end
+  if family == AF_INET then return pktinfo4(name, index) end
+  return pktinfo6(name, index)
 end
 
 -- One row per kind that is a number: constructor, level, type, the largest value.
@@ -276,23 +282,18 @@ end
 ---@class llsocket.pktinfo
 ---@field addr string  the destination in the packet's header
 ---@field specdst? string  IPv4 only: the address of this machine to answer from
----@field index integer  of the interface
----@field ifname? string  its name; nil where it has gone
+---@field index integer  of the interface; device.name(index) tells its name
 
---- Tells where a datagram was sent to and came in; see IP_PKTINFO in ip(7) and the option pktinfo.
+--- Tells where a datagram was sent to and came in; see IP_PKTINFO in ip(7) and the option pktinfo.  Makes no system call.
 ---@return llsocket.pktinfo? info  nil where it is of another kind
 function Cmsghdr:pktinfo()
   is_self(self, "pktinfo")
   local info = as(self, IPPROTO_IP, const.IP_PKTINFO, layout.in_pktinfo)
   if info then
-    local index = info.ipi_ifindex
-    return { addr = text_of(AF_INET, info.ipi_addr), specdst = text_of(AF_INET, info.ipi_spec_dst),
-      index = index, ifname = interface.name(index) }
+    return { addr = text_of(AF_INET, info.ipi_addr), specdst = text_of(AF_INET, info.ipi_spec_dst), index = info.ipi_ifindex }
   end
   info = as(self, IPPROTO_IPV6, const.IPV6_PKTINFO, layout.in6_pktinfo)
-  if not info then return nil end
-  local index = info.ipi6_ifindex
-  return { addr = text_of(AF_INET6, info.ipi6_addr), index = index, ifname = interface.name(index) }
+  if info then return { addr = text_of(AF_INET6, info.ipi6_addr), index = info.ipi6_ifindex } end
 end
 
 --- Tells when the message arrived, by SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).

@@ -154,7 +154,7 @@ local function parse(cell, family, text)
 end
 
 -- Answers the level and the interface's index of a membership, its addresses in `group` and `source`; or nil, errno.
--- The scope of "ff02::1%eth0" names the interface where no argument does, and so does that of a source, for recvfrom
+-- The zone of "ff02::1%eth0" names the interface where no argument does, and so does that of a source, because recvfrom
 -- tells it.
 local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
@@ -163,9 +163,9 @@ local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local e2, source_scope
   if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
   if e or e2 then return nil, e or e2 end
-  ifname = ifname or scope or source_scope
-  if not ifname then return level, 0 end
-  local index, absent = interface.index(ifname, sock.sd)
+  local zone, index, absent = scope or source_scope, 0, nil
+  if ifname then index, absent = interface.index(ifname, sock.sd)
+  elseif zone then index, absent = interface.zone(zone, sock.sd) end
   if not index then return nil, absent end
   return level, index
 end
