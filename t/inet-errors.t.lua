@@ -52,7 +52,7 @@ local function raise_is(want, name, ...)
 end
 raise_is("#1 to 'getaddrinfo' (string expected, got number)", "a number for a host raises at the caller's line",
   inet.getaddrinfo, 127)
-raise_is("#2 to 'getaddrinfo' (string expected, got number)", "a number for a port raises", inet.getaddrinfo, "::1", 80)
+raise_is("#2 to 'getaddrinfo' (string or number expected, got table)", "a table for a port raises", inet.getaddrinfo, "::1", {})
 raise_is("#3 to 'getaddrinfo6' (number expected, got string)", "a string for a socktype raises, under the called name",
   inet.getaddrinfo6, "::1", "80", "1")
 raise_is("#4 to 'getaddrinfo4' (number expected, got boolean)", "a boolean for a protocol raises",

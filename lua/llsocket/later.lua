@@ -19,7 +19,7 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a later.bundle of anoth
 local NAMES = {
   "activation", "anyoption", "batch", "buffer", "burst", "cmsghdr", "control", "descriptor", "epoll", "event", "guest", "hook",
   "ifaddrs", "iovec", "kqueue", "links", "memory", "message", "msghdr", "netlink", "pipe", "poll", "pollset", "readiness",
-  "splice", "steer", "zerocopy",
+  "resolver", "splice", "steer", "zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs

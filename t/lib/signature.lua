@@ -150,7 +150,7 @@ local function kinds(ai)
   return {
     ai = { {}, "llsocket.addrinfo", ai },
     string = { { string = 1 }, "string", "127.0.0.1" },
-    port = { { string = 1 }, "string", "0" },
+    port = { { string = 1, number = 1 }, "string or number", "0", over(65536, -1) },
     group = { { string = 1 }, "string", "239.1.2.3" },
     source = { { string = 1 }, "string", "127.0.0.1" },
     ifname = { { string = 1 }, "string", "lo" },
