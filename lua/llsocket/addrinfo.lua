@@ -9,7 +9,7 @@ local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
-local tonumber, type, typeof = tonumber, type, ffi.typeof
+local pairs, tonumber, type, typeof = pairs, tonumber, type, ffi.typeof
 
 local errno = ffi.errno
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
@@ -25,6 +25,16 @@ local SHOW = {
   [AF_UNIX] = function(ai) return "unix:" .. ai:addr():gsub("^%z", "@") end, -- as ss(8) shows abstract names
 }
 
+-- "AF_NETLINK", or "family 99" where no constant has that number.  Of two names of one number it is the first in the alphabet:
+-- Linux has AF_ROUTE for AF_NETLINK.
+local function family_name(domain)
+  local found
+  for name, value in pairs(const) do
+    if value == domain and name:find "^AF_" and name ~= "AF_MAX" and not (found and found < name) then found = name end
+  end
+  return found or "family " .. domain
+end
+
 -- The address comes first, so that the object itself is the pointer that a call wants.
 local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
 local addrinfo_t, is_object
@@ -37,7 +47,7 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   __tostring = function(ai)
     local show = SHOW[ai.domain]
     if show then return show(ai) end
-    return ("llsocket.addrinfo: family %d, %d bytes"):format(ai.domain, ai.namelen)
+    return ("llsocket.addrinfo: %s, %d bytes"):format(family_name(ai.domain), ai.namelen)
   end,
 })
 
@@ -128,7 +138,7 @@ function Addrinfo:canonname()
   return canonnames[self]
 end
 
---- Tells the address: numeric, with `%scope` where there is one, in the form that getaddrinfo takes, or the path of a
+--- Tells the address: numeric, with `%zone` where there is one, in the form that getaddrinfo takes, or the path of a
 --- unix socket, where an abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
 ---@return string? addr  nil for other families
 function Addrinfo:addr()
@@ -136,7 +146,7 @@ function Addrinfo:addr()
   local text = sockaddr.text(self.name, self.namelen, self.domain)
   local scope = sockaddr.scope(self.name, self.domain)
   if scope == 0 then return text end
-  return text .. "%" .. (sockaddr.is_of_link(self.name) and interface.name(scope) or scope)
+  return text .. "%" .. interface.zone_text(scope, sockaddr.is_of_link(self.name))
 end
 
 --- Tells the port; see ip(7), ipv6(7).
@@ -144,6 +154,17 @@ end
 function Addrinfo:port()
   is_self(self, "port")
   return sockaddr.port(self.name, self.domain)
+end
+
+-- libc reads the path of a unix socket up to a NUL: beyond a path that fills its bytes, and what an address that was
+-- overwritten held before.
+local terminated_t = ffi.typeof("struct { $ name; char nul; }", sockaddr.type)
+
+local function for_libc(ai)
+  if ai.domain ~= AF_UNIX then return ai end
+  local copy = terminated_t()
+  ffi.copy(copy, ai, ai.namelen)
+  return copy
 end
 
 local host_t, serv_t = ffi.typeof "char[1025]", ffi.typeof "char[256]"
@@ -161,7 +182,8 @@ function Addrinfo:nameinfo(flag, ...)
   local flags = check.flags(1, "nameinfo", flag, ...)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
   local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
-  local code, e = C.llsocket2_getnameinfo(self, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
+  local name = for_libc(self)
+  local code, e = C.llsocket2_getnameinfo(name, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end

@@ -4,7 +4,8 @@
 -- declared by some other module would become ours: private names bound by __asm__ cannot collide.
 -- Counts are declared int, not ssize_t: a 64-bit result is boxed, and boxing runs a collector step before
 -- errno can be read.  Callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
--- The count of recvmmsg and sendmmsg is an unsigned int on Linux and a size_t on the BSDs: as the latter it is both.
+-- The count of recvmmsg and sendmmsg, and the sizes of getnameinfo's buffers, are 32 bits on Linux and a size_t on FreeBSD:
+-- as the latter they are both.
 -- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
 -- The FFI binds by name: a function that headers give another symbol wants a line in renamed.lua, too.
 package.loaded[...] = nil -- see later.lua
@@ -37,8 +38,8 @@ int llsocket2_setsockopt(int fd, int level, int opt, const void *val, uint32_t l
 
 int llsocket2_getaddrinfo(const char *host, const char *port, const void *hints, void *res) __asm__("getaddrinfo");
 void llsocket2_freeaddrinfo(void *res) __asm__("freeaddrinfo");
-int llsocket2_getnameinfo(const void *name, uint32_t namelen, char *host, uint32_t hostlen,
-                          char *serv, uint32_t servlen, int flags) __asm__("getnameinfo");
+int llsocket2_getnameinfo(const void *name, uint32_t namelen, char *host, size_t hostlen,
+                          char *serv, size_t servlen, int flags) __asm__("getnameinfo");
 const char *llsocket2_gai_strerror(int code) __asm__("gai_strerror");
 int llsocket2_inet_pton(int family, const char *text, void *addr) __asm__("inet_pton");
 void llsocket2_inet_ntop(int family, const void *addr, char *text, uint32_t size) __asm__("inet_ntop");
