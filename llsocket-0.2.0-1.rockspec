@@ -30,6 +30,7 @@ build = {
     ["llsocket.descriptor"] = "lua/llsocket/descriptor.lua",
     ["llsocket.device"] = "lua/llsocket/device.lua",
     ["llsocket.endpoint"] = "lua/llsocket/endpoint.lua",
+    ["llsocket.ended"] = "lua/llsocket/ended.lua",
     ["llsocket.epoll"] = "lua/llsocket/epoll.lua",
     ["llsocket.errno"] = "lua/llsocket/errno.lua",
     ["llsocket.event"] = "lua/llsocket/event.lua",

@@ -19,6 +19,13 @@
 
 #include "fallbacks.def"
 
+/* The flags of recvmmsg(2) are an int in glibc and unsigned in musl. */
+#if defined(__linux__) && !defined(__GLIBC__)
+typedef unsigned int recvmmsg_flags;
+#else
+typedef int recvmmsg_flags;
+#endif
+
 #ifdef __NetBSD__
 #define NETBSD 1
 typedef size_t event_count;
@@ -41,7 +48,7 @@ EXPORT int llsocket2_renamed_recvmsg(int fd, void *msg, int flags) {
 
 EXPORT int llsocket2_renamed_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) {
 #ifdef MSG_WAITFORONE
-    return recvmmsg(fd, msgs, (unsigned int)count, flags, timeout);
+    return recvmmsg(fd, msgs, (unsigned int)count, (recvmmsg_flags)flags, timeout);
 #else
     (void)fd, (void)msgs, (void)count, (void)flags, (void)timeout;
     return errno = ENOSYS, -1;

@@ -6,6 +6,7 @@ local collectgarbage, error, pcall, require, setmetatable = collectgarbage, erro
 -- Modules that are made by their first use.
 local LATER = {
   msghdr = "llsocket.msghdr", batch = "llsocket.batch", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor",
+  device = "llsocket.device",
   pipe = "llsocket.pipe", poll = "llsocket.poll", wait = "llsocket.wait",
 }
 
@@ -22,7 +23,6 @@ local function load()
     unix = require "llsocket.unix",
     addrinfo = require "llsocket.addrinfo",
     socket = require "llsocket.socket",
-    device = require "llsocket.device",
   }
   setmetatable(modules, { __index = function(_, name)
     local module = LATER[name]

@@ -31,7 +31,8 @@ local INNER = set [[
 
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
-  activation anyoption buffer burst check const control endpoint epoll fcntl guest handle ifaddrs interface iovec kqueue later
+  activation anyoption buffer burst check const control ended endpoint epoll fcntl guest handle ifaddrs interface iovec kqueue
+  later
   layout libc links memory message multicast netlink numeric option owner pollset readiness renamed resolver shim shortage
   sockaddr sockopt splice steer transfer zero zerocopy
 ]]

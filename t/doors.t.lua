@@ -7,7 +7,7 @@ local FLOOR = {
   memory = 2, shortage = 2, errno = 2, readiness = 2, gai = 3,
   wait = 3, handle = 3, interface = 3, iovec = 3, sockaddr = 3, sockopt = 3,
   addrinfo = 4, option = 4, fcntl = 4, descriptor = 4,
-  zero = 5, anyoption = 5,
+  ended = 4, zero = 5, anyoption = 5,
   netlink = 4, links = 5, ifaddrs = 5, device = 6, numeric = 5, resolver = 6, inet = 7, unix = 5,
   multicast = 7, owner = 6, endpoint = 6, transfer = 6,
   event = 5, epoll = 5, kqueue = 5, pollset = 5, poll = 6, hook = 4, guest = 4, steer = 4,

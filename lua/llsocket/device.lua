@@ -5,16 +5,9 @@ local const = require "llsocket.const"
 local check = require "llsocket.check"
 local failed = require("llsocket.errno").failed
 local interface = require "llsocket.interface"
-local ipairs, insert, require = ipairs, table.insert, require
+local ipairs, insert = ipairs, table.insert
 
--- Loaded by its first use: at load the layouts of netlink alone would cost 2.3 million instructions.
-local source
-
--- Lists the interfaces; answers nil and the errno where that failed.
-local function list()
-  source = source or const.RTM_GETLINK and require "llsocket.links" or require "llsocket.ifaddrs"
-  return source.list()
-end
+local list = (const.RTM_GETLINK and require "llsocket.links" or require "llsocket.ifaddrs").list
 
 -- One entry an address, and one for an interface without any.
 local function entries(order)

@@ -17,9 +17,9 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a later.bundle of anoth
 
 -- All modules that `require "llsocket"` does not run, but for the ways of waiting, which are had by require alone.
 local NAMES = {
-  "activation", "anyoption", "batch", "buffer", "burst", "cmsghdr", "control", "descriptor", "epoll", "event", "guest", "hook",
-  "ifaddrs", "iovec", "kqueue", "links", "memory", "message", "msghdr", "netlink", "pipe", "poll", "pollset", "readiness",
-  "resolver", "splice", "steer", "zerocopy",
+  "activation", "anyoption", "batch", "buffer", "burst", "cmsghdr", "control", "descriptor", "device", "ended", "epoll", "event",
+  "guest", "hook", "ifaddrs", "iovec", "kqueue", "links", "memory", "message", "msghdr", "netlink", "pipe", "poll", "pollset",
+  "readiness", "resolver", "splice", "steer", "zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs

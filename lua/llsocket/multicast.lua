@@ -5,13 +5,12 @@ local ffi = require "ffi"
 local const = require "llsocket.const"
 local layout = require "llsocket.layout"
 local check = require "llsocket.check"
-local device = require "llsocket.device"
 local report = require "llsocket.errno"
 local handle = require "llsocket.handle"
 local interface = require "llsocket.interface"
 local sockaddr = require "llsocket.sockaddr"
 local sockopt = require "llsocket.sockopt"
-local type = type
+local require, type = require, type
 
 local is_self, failed, refused = handle.self, report.failed, report.refused
 local KIND, NO_HALF, set = sockopt.KIND, sockopt.NO_HALF, sockopt.set
@@ -93,7 +92,7 @@ local function ifname4(sock)
   if addr == 0 then return "" end
   local name = sockaddr.type()
   name.in4.sin_addr.s_addr = addr % 2^32
-  return device.of(AF_INET, sockaddr.text(name, SIZE, AF_INET))
+  return require("llsocket.device").of(AF_INET, sockaddr.text(name, SIZE, AF_INET))
 end
 
 local function ifname6(sock)

@@ -10,7 +10,7 @@ local report = require "llsocket.errno"
 local handle = require "llsocket.handle"
 local pipes = require "llsocket.pipe"
 local transfer = require "llsocket.transfer"
-local zero = require "llsocket.zero"
+local ended = require "llsocket.ended"
 
 ffi.cdef "int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);"
 
@@ -35,7 +35,7 @@ local byte_cell = ffi.new "uint8_t[1]"
 -- Passes an urgent mark as recv does, by moving the byte behind it.  The pipe is empty: nobody else has its ends, and splice
 -- fills it only when it has been drained.  So the byte has room there.
 local function pass_mark(from, pipe)
-  local n, e, byte = zero.next_byte(from.sd)
+  local n, e, byte = ended.next_byte(from.sd)
   if n <= 0 then return n, e end
   byte_cell[0] = byte
   local done, why = C.llsocket2_write(pipe.input.sd, byte_cell, 1), errno()
