@@ -32,11 +32,10 @@ local function echo(sock)
   end
 end
 
+-- Where the poller has no memory for it, it is tried again.
 local function listen(yes)
-  if yes ~= is_open then
-    if yes then assert(poller:add(listener, "r")) else poller:remove(listener) end
-  end
-  is_open = yes
+  if yes and not is_open then is_open = poller:add(listener, "r") end
+  if is_open and not yes then is_open = not poller:remove(listener) end
 end
 
 local function advance(task, ...)
@@ -55,9 +54,8 @@ local function admit()
     local sock, _, again = listener:accept(true)
     if not sock then return listen(again) end
     local task = { sock = sock, co = coroutine.create(echo), direction = "r" }
-    tasks[task] = true
-    assert(poller:add(sock, "r", task))
-    advance(task, sock)
+    tasks[task] = poller:add(sock, "r", task)
+    if tasks[task] then advance(task, sock) else sock:close() end
   end
 end
 

@@ -27,10 +27,8 @@ local function soon() return os.time() + PATIENCE end
 
 -- Watches the listener, or leaves those who wait there.
 local function listen(yes)
-  if yes ~= is_open then
-    if yes then assert(poller:add(listener, "r")) else poller:remove(listener) end
-  end
-  is_open = yes
+  if yes and not is_open then is_open = poller:add(listener, "r") end
+  if is_open and not yes then is_open = not poller:remove(listener) end
 end
 
 local function advance(task, ...)
@@ -45,14 +43,14 @@ local function advance(task, ...)
   task.direction, task.deadline = direction, deadline
 end
 
--- Takes the connections that wait.  Out of descriptors, or with enough to do, none is taken until some client leaves.
+-- Takes the connections that wait.  Where accept fails, or with enough to do, none is taken before the next second.
 local function admit(fn)
   while count < CLIENTS_MAX do
     local sock, _, again = listener:accept(true)
     if not sock then return listen(again) end
     local task = { sock = sock, co = coroutine.create(fn), direction = "r" }
     tasks[task], count = true, count + 1
-    assert(poller:add(sock, "r", task))
+    poller:add(sock, "r", task) -- if this fails its time runs out
     advance(task, sock)
   end
   listen(false)
@@ -68,6 +66,7 @@ local function serve_all(fn)
     end
     local now = os.time()
     for task in pairs(now > looked and tasks or {}) do if now > task.deadline then advance(task, false) end end
+    if now > looked then listen(count < CLIENTS_MAX) end -- what made accept fail may be over
     looked = now
   end
 end
@@ -111,8 +110,10 @@ local function is_kept(version, fields)
   return not connection:find("close", 1, true)
 end
 
--- Answers the request; or nil and a status.
+-- Answers the request; or nil and a status.  RFC 9112 2.2: CR and LF but as a line's end, and NUL, are refused, since a
+-- proxy before us may have taken the bytes behind them for something else.
 local function parse(head)
+  if head:gsub("\r\n", ""):find "[%z\r\n]" then return nil, 400 end
   local method, target, version, lines = head:match "^[\r\n]*(%u+) ([!-~]+) HTTP/(%d%.%d)\r\n(.-)\r\n$"
   if not method then return nil, 400 end
   if not version:find "^1%." then return nil, 505 end
@@ -284,7 +285,9 @@ local function fail(status, ...)
 end
 
 if (DIR or "") == "" or not PATIENCE then fail(2, "usage: fileserver.lua DIR [PORT [SECONDS]]") end
-if not io.open(DIR .. "/.") then fail(1, "%s is no folder", DIR) end
+local folder, why = io.open(DIR .. "/.")
+if not folder then fail(1, "%s is no folder: %s", DIR, why) end
+folder:close()
 local list, err = L.inet.getaddrinfo(HOST, PORT)
 if not list then fail(2, "port %s: %s", PORT, err) end
 listener = assert(L.socket.new(list[1], true))

@@ -6,16 +6,16 @@
 local L = require "llsocket"
 
 local PATH, PORT, WORD = arg[1], arg[2] or "7070", arg[3] or "echo:"
-local PAUSE, PATIENCE = 0.01, 5 -- seconds between two rounds; and for which one peer may keep all others waiting
+local PAUSE, PATIENCE, IDLE = 0.01, 5, 600 -- seconds between two rounds; for a successor to answer; of a client's silence
 
 local function must(value, what, err)
   return value or os.exit(io.stderr:write("handover: ", what, ": ", tostring(err), "\n") and 1)
 end
 
 local function listening(ai)
-  local sock = assert(L.socket.new(ai, true))
-  sock:reuseaddr(true)
-  local err = sock:bind() or sock:listen()
+  local sock, err = L.socket.new(ai, true)
+  if sock then sock:reuseaddr(true) end
+  err = err or sock:bind() or sock:listen()
   return must(not err and sock, tostring(ai), err)
 end
 
@@ -38,23 +38,23 @@ local function give(conn, listener, control)
   return conn:recv() == "mine"
 end
 
--- Answers once, where there is something to answer; false when the client has gone.
+local clients, heard = {}, setmetatable({}, { __mode = "k" })
+
+-- Answers once, where there is something to answer; false when the client has gone, does not read, or was silent for long.
 local function serve(client)
   local msg, _, again = client:recv(4096, L.MSG_DONTWAIT)
-  local rest = msg and WORD .. " " .. msg or ""
-  while #rest > 0 do
-    local n = client:send(rest)
-    if not n or n == 0 then return false end
-    rest = rest:sub(n + 1)
-  end
-  return msg or again
+  local text = msg and WORD .. " " .. msg
+  if text and client:send(text, L.MSG_DONTWAIT) ~= #text then return false end
+  if msg then heard[client] = os.time() end
+  return msg or again and os.time() - heard[client] < IDLE
 end
 
-local clients = {}
-
-local function admit(client)
-  client:sndtimeo(PATIENCE)
-  clients[#clients + 1] = client
+-- Takes those who wait; answers false when accept fails, as for want of descriptors.
+local function admit(listener)
+  local client, _, again = listener:accept(false)
+  if not client then return again end
+  clients[#clients + 1], heard[client] = client, os.time()
+  return admit(listener)
 end
 
 local function round()
@@ -66,14 +66,13 @@ end
 local place = assert(L.unix.getaddrinfo(must(PATH, "usage", "handover.lua PATH [PORT [WORD]]")))[1]
 local listener, control = take_over(place)
 local how = listener and "took over " or "listening on "
-listener = listener or listening(assert(L.inet.getaddrinfo("127.0.0.1", PORT))[1])
-control = control or listening(place)
+listener, control = listener or listening(assert(L.inet.getaddrinfo("127.0.0.1", PORT))[1]), control or listening(place)
 io.stdout:setvbuf "line"
 print(how .. tostring(listener:getsockname()))
 repeat
-  for client in function() return (listener:accept(false)) end do admit(client) end
+  local calm = admit(listener)
   round()
-  listener:recvable(PAUSE)
+  L.wait.poll((calm and listener or control):fd(), "r", PAUSE) -- where accept fails the listener would be ready at once
   local successor = control:accept(false)
 until successor and give(successor, listener, control)
 listener:close()

@@ -50,18 +50,24 @@ local function open(port)
   return listener
 end
 
--- Out of descriptors, it tries again after a while: nothing ever comes from `nobody`.
+-- An error must not come out: most loops would end for all.
+local function guarded(sock)
+  local ok, err = xpcall(echo, debug.traceback, sock)
+  if not ok then io.stderr:write(err, "\n") end
+  sock:close()
+end
+
+-- Out of descriptors, or where accept fails otherwise, it tries again after a while: nothing ever comes from `nobody`.
+-- The loop itself may want a descriptor to wait with: then poll(2) waits.
 local function serve(listener, spawn)
-  local nobody = L.socket.pair(L.SOCK_STREAM)
-  while listener:recvable() do
+  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- both ends are kept: the end of one would be ready
+  while true do
+    local ready = listener:recvable()
     local sock, _, again = listener:accept()
     if sock then
-      spawn(function()
-        echo(sock)
-        sock:close()
-      end)
-    elseif not again then
-      nobody[1]:recvable(0.2)
+      spawn(function() guarded(sock) end)
+    elseif not (ready and again) and nobody[1]:recvable(0.2) == nil then
+      L.wait.poll(nobody[1]:fd(), "r", 0.2)
     end
   end
 end

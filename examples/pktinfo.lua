@@ -35,6 +35,10 @@ local function asked_at(mh)
   end
 end
 
+-- Who forges the sender can set two servers upon each other, or one upon itself, and one datagram goes round for ever.
+-- Servers have low ports, and clients get theirs from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
+local function is_client(from, port) return from:port() >= 10000 and from:port() ~= port end
+
 -- The message goes back as it came: its data and its name are set by the receive, only the source is to be told.
 local function answer(sock, mh)
   local addr, ifname = asked_at(mh)
@@ -47,8 +51,9 @@ end
 local sock = open(arg[2] or "0.0.0.0", arg[1] or "7778")
 local mh = L.msghdr.new { size = SIZE }
 io.stdout:setvbuf "line"
-print("listening on " .. tostring(sock:getsockname()))
+local ours = sock:getsockname()
+print("listening on " .. tostring(ours))
 while true do
   local n, err, again = sock:recvmsg(mh)
-  if n then answer(sock, mh) elseif not again then print("recvmsg: " .. err) end
+  if n and is_client(mh:name(), ours:port()) then answer(sock, mh) elseif err and not again then print("recvmsg: " .. err) end
 end

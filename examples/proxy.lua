@@ -1,13 +1,14 @@
 -- proxy.lua HOST PORT [PORT] -- passes TCP connections on to another server, both ways, ends and resets included.
 --
 -- It listens on 127.0.0.1 at the last PORT: 8000 where none is given, and 0 lets the kernel choose.  Each connection is
--- two coroutines, one a direction; whoever of the two can do nothing gives way to all others.
+-- two coroutines, one a direction; whoever of the two can do nothing gives way to all others.  One that passes nothing for
+-- ten minutes is reset.
 local L = require "llsocket"
 local W = require "llsocket.wait.coroutine"
 local errno = require "llsocket.errno"
 
 local HOST, PORT, OURS = arg[1], arg[2], arg[3] or "8000"
-local PATIENCE, PIECE = 10, 65536
+local PATIENCE, IDLE, PIECE = 10, 600, 65536 -- seconds to connect, and without a byte either way; bytes
 
 local function fail(status, ...)
   io.stderr:write("proxy: ", string.format(...), "\n")
@@ -21,11 +22,11 @@ local function result(e) return e ~= 0 and errno.text(e) or nil end
 local function dial(list)
   local why
   for _, ai in ipairs(list) do
-    local sock = assert(L.socket.new(ai, true))
-    local err, again = sock:connect()
-    if again then err = not sock:sendable(PATIENCE) and "no answer" or result(sock:error()) end
+    local sock, err, again = L.socket.new(ai, true)
+    if sock then err, again = sock:connect() end
+    if sock and again then err = not sock:sendable(PATIENCE) and "no answer" or result(sock:error()) end
     if not err then return sock end
-    sock:close()
+    if sock then sock:close() end
     why = ("%s: %s"):format(tostring(ai), err)
   end
   return nil, why
@@ -35,16 +36,24 @@ end
 local function send_all(sock, msg)
   while msg ~= "" do
     local n, _, again = sock:send(msg)
-    if not n or again and not sock:sendable() then return false end
+    if not n or again and not sock:sendable(IDLE) then return false end
     msg = msg:sub(n + 1)
   end
   return true
 end
 
+-- Waits for bytes; false when for IDLE seconds none came either way, as from a peer that is gone without a word.
+local function listen(from, joint)
+  local ready = from:recvable(IDLE)
+  if ready ~= false or os.time() - joint.last >= IDLE then return ready end
+  return listen(from, joint)
+end
+
 -- Copies one direction.  Answers whether it came to its orderly end.
-local function copy(from, to)
-  while from:recvable() do
+local function copy(from, to, joint)
+  while listen(from, joint) do
     local msg, err, again = from:recv(PIECE)
+    joint.last = os.time()
     if msg and not send_all(to, msg) then return false end
     if not (msg or again) then return not err and not to:shutdown(L.SHUT_WR) end
   end
@@ -59,18 +68,27 @@ local function abort(...)
   end
 end
 
-local function join(a, b)
-  local open = 2
-  local function run(from, to)
-    if not copy(from, to) then return abort(a, b) end
-    open = open - 1
-    if open == 0 then a:close(); b:close() end
-  end
-  W.spawn(run, a, b)
-  W.spawn(run, b, a)
+-- Runs fn in a coroutine.  An error would come out of W.run and end the proxy for all.
+local function spawn(fn, client, ...)
+  W.spawn(function(...)
+    local ok, err = xpcall(fn, debug.traceback, client, ...)
+    if ok then return end
+    io.stderr:write("proxy: ", err, "\n")
+    abort(client)
+  end, ...)
 end
 
--- A peer that is gone without a word is found by keepalive.
+local function join(a, b)
+  local joint = { open = 2, last = os.time() }
+  local function run(from, to)
+    if not copy(from, to, joint) then return abort(a, b) end
+    joint.open = joint.open - 1
+    if joint.open == 0 then a:close(); b:close() end
+  end
+  spawn(run, a, b)
+  spawn(run, b, a)
+end
+
 local function pass(client, list)
   local server, why = dial(list)
   if not server then
@@ -79,16 +97,17 @@ local function pass(client, list)
   end
   for _, sock in ipairs { client, server } do
     sock:tcpnodelay(true)
-    sock:keepalive(true)
   end
   join(client, server)
 end
 
+-- Out of descriptors, or where accept fails otherwise, it tries again after a while.
 local function serve(listener, list)
-  local nobody = L.socket.pair(L.SOCK_STREAM) -- to wait for something that never comes
-  while listener:recvable() do
+  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- to wait for something that never comes
+  while true do
+    local ready = listener:recvable()
     local client, _, again = listener:accept(true)
-    if client then W.spawn(pass, client, list) elseif not again then nobody[1]:recvable(0.2) end
+    if client then spawn(pass, client, list) elseif not (ready and again) then nobody[1]:recvable(0.2) end
   end
 end
 

@@ -19,10 +19,15 @@ local function open(host, port)
   return sock
 end
 
+-- Who forges the sender can set two servers upon each other, or one upon itself, and one datagram goes round for ever.
+-- Servers have low ports, and clients get theirs from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
+local function is_client(from, port) return from:port() >= 10000 and from:port() ~= port end
+
 -- A send may fail, as to a port that is closed by now; that is no reason to stop.
-local function echo(sock)
+local function echo(sock, port)
   local msg, from, err, again = sock:recvfrom(SIZE)
   if not msg then return again or print("recvfrom: " .. err) end
+  if not is_client(from, port) then return print("no answer to a server's port: " .. tostring(from)) end
   local n
   n, err = sock:sendto(msg, from)
   print(("%d bytes from %s %s"):format(#msg, tostring(from), n and "sent back" or "not sent back: " .. tostring(err)))
@@ -30,5 +35,6 @@ end
 
 local sock = open(arg[2] or "127.0.0.1", arg[1] or "7777")
 io.stdout:setvbuf "line"
-print("listening on " .. tostring(sock:getsockname()))
-while true do echo(sock) end
+local ours = sock:getsockname()
+print("listening on " .. tostring(ours))
+while true do echo(sock, ours:port()) end

@@ -15,14 +15,15 @@ function M.command(path, args) return shell.format("%q %s %q %s", proc.luajit, f
 -- Runs an example to its end; answers its output, and whether it ended well.
 function M.run(name, args) return proc.run(M.command(M.dir .. name .. ".lua", args)) end
 
--- Starts a Lua file in the background.  Answers its process, and the first line that it printed.
-function M.start_file(path, args)
-  local pipe = assert(io.popen("echo $$; exec " .. M.command(path, args)))
+-- Starts a Lua file in the background, under another command if one is given.  Answers its process, and the first line
+-- that it printed.
+function M.start_file(path, args, under)
+  local pipe = assert(io.popen("echo $$; exec " .. (under or "") .. " " .. M.command(path, args)))
   local child = { pid = tonumber(pipe:read "*l"), pipe = pipe }
   return child, pipe:read "*l" or ""
 end
 
-function M.start(name, args) return M.start_file(M.dir .. name .. ".lua", args) end
+function M.start(name, args, under) return M.start_file(M.dir .. name .. ".lua", args, under) end
 
 -- Ends a process; answers what it printed after the first line.
 function M.stop(child)
