@@ -1,6 +1,6 @@
 -- llsocket.lua -- the public table: every constant, and the modules.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local collectgarbage, error, pcall, require, setmetatable = collectgarbage, error, pcall, require, setmetatable
 
 -- Modules that are made by their first use.
@@ -14,7 +14,7 @@ local LATER = {
 -- found behind it, so that who walks the constants meets numbers only.
 ---@return llsocket
 local function load()
-  local later = require "llsocket.later"
+  local lazy = require "llsocket.core.lazy"
   ---@class llsocket
   ---@field [string] integer  a C constant; nil where the platform has none
   local modules = {
@@ -27,10 +27,10 @@ local function load()
   setmetatable(modules, { __index = function(_, name)
     local module = LATER[name]
     if not module then return nil end
-    modules[name] = later.require(module)
+    modules[name] = lazy.require(module)
     return modules[name]
   end })
-  return setmetatable(require "llsocket.const", { __index = modules })
+  return setmetatable(require "llsocket.core.const", { __index = modules })
 end
 
 -- The collector rests meanwhile: it would find next to nothing to free, for 0.9 of 16 million instructions.

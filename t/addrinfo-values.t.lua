@@ -56,7 +56,7 @@ other(unix "/run/x", unix "\0/run/x", "an abstract name is no path")
 other(unix "\0x", unix "\0x\0", "an abstract name with a NUL more is another")
 other(unix "", unix "/", "an autobind address is no path")
 local bytes6 = host("fe80::1"):bytes()
-local at = ffi.offsetof(require("llsocket.layout").sockaddr_in6, "sin6_scope_id")
+local at = ffi.offsetof(require("llsocket.core.layout").sockaddr_in6, "sin6_scope_id")
 local scope_two = bytes6:sub(1, at) .. ffi.string(ffi.new("uint32_t[1]", 2), 4)
 other(new(bytes6), new(scope_two), "another scope is another address")
 T.is(new(host("127.0.0.1"):bytes(), L.SOCK_STREAM, L.IPPROTO_TCP) == new(host("127.0.0.1"):bytes()), true,

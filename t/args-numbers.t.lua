@@ -1,6 +1,6 @@
 -- args: a number that no call can mean answers EINVAL in the call's own shape, and changes nothing.
 local L = require "llsocket"
-local options = require("rooms").options
+local options = require("methods").options
 local leak = require "leak"
 local net = require "net"
 local signature = require "signature"

@@ -1,7 +1,7 @@
 -- args: a NULL pointer equals nil, but it is neither an absent argument nor an object; nor is any other pointer.
 local ffi = require "ffi"
 local L = require "llsocket"
-local handle = require "llsocket.handle"
+local sockets = require "llsocket.socket.object"
 local leak = require "leak"
 local net = require "net"
 local signature = require "signature"
@@ -13,7 +13,7 @@ local methods = 0
 for _, f in ipairs(functions) do methods = methods + (f.class and 1 or 0) end
 
 local CLASS = {
-  { "llsocket.socket", handle.type, function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end },
+  { "llsocket.socket", sockets.type, function() return (assert(L.socket.new(net.addr(L.AF_INET, L.SOCK_DGRAM)))) end },
   { "llsocket.addrinfo", L.addrinfo.type, function() return net.addr(L.AF_INET, L.SOCK_DGRAM) end },
   { "llsocket.descriptor", L.descriptor.type, L.descriptor.new },
 }

@@ -3,7 +3,7 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local net = require "net"
 local proc = require "proc"
 local values = require "values"
@@ -93,12 +93,12 @@ if not (wide and ffi.sizeof(wide) == ffi.sizeof(layout.mmsghdr) and ffi.abi "le"
   T.skip(9, "here msg_len of 8 bytes is no stand-in for the kernel's")
 else
   local loaded = {}
-  for _, name in ipairs { "batch", "burst" } do
+  for _, name in ipairs { "batch", "socket.batch" } do
     loaded[name], package.loaded["llsocket." .. name] = package.loaded["llsocket." .. name], nil
   end
   local narrow = layout.mmsghdr
   rawset(layout, "mmsghdr", wide)
-  local batches, burst = require "llsocket.batch", require("llsocket.burst").methods
+  local batches, sockets = require "llsocket.batch", require("llsocket.socket.batch").methods
   rawset(layout, "mmsghdr", narrow)
   for name, module in pairs(loaded) do package.loaded["llsocket." .. name] = module end
   local batch = assert(batches.new { count = 4, size = 10 })
@@ -106,24 +106,24 @@ else
   local x = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
   batch:to(x:getsockname())
   batch:data(1, "one"); batch:data(2, ""); batch:data(3, "longer")
-  T.is(show(burst.sendbatch(x, batch, 3)), "3, nil, false", "msg_len of 8 bytes: datagrams are sent")
-  T.is(show(burst.recvbatch(x, batch)), "3, nil, false", "and received")
+  T.is(show(sockets.sendbatch(x, batch, 3)), "3, nil, false", "msg_len of 8 bytes: datagrams are sent")
+  T.is(show(sockets.recvbatch(x, batch)), "3, nil, false", "and received")
   T.is(show(batch:data(1), batch:data(2), batch:data(3), batch:length(3)), '"one", "", "longer", 6', "each with its bytes")
   T.is(show(x:sendbatch(assert(L.batch.new { count = 1, name = x:getsockname() }))), "1, nil, false", "an empty one")
-  T.is(show(burst.recvbatch(x, batch, L.MSG_TRUNC)) .. show(batch:length(1)), "1, nil, false0", "comes, too")
+  T.is(show(sockets.recvbatch(x, batch, L.MSG_TRUNC)) .. show(batch:length(1)), "1, nil, false0", "comes, too")
   x:close()
   x, y = net.pair(L.SOCK_SEQPACKET, true)
   x:send "one"; x:send ""; x:send "two"; x:close()
-  T.is(show(burst.recvbatch(y, batch)) .. contents(batch), "3, nil, falseone  two", "seqpackets, before their end")
+  T.is(show(sockets.recvbatch(y, batch)) .. contents(batch), "3, nil, falseone  two", "seqpackets, before their end")
   y:close()
   x, y = net.pair(L.SOCK_STREAM, true)
   local large = assert(batches.new { count = 2, size = 2^20 })
   large:data(1, ("x"):rep(2^20)); large:data(2, "end")
-  T.is(show(burst.sendbatch(x, large)), show(0, nil, true), "a stream takes a part of a message")
+  T.is(show(sockets.sendbatch(x, large)), show(0, nil, true), "a stream takes a part of a message")
   local length = large:length(1)
   T.ok(type(length) == "number" and length > 0 and length < 2^20, "which keeps the rest")
   local ten = ("x"):rep(10)
-  T.is(show(burst.recvbatch(y, batch)) .. contents(batch), "4, nil, false" .. (ten .. " "):rep(3) .. ten, "and a part arrives")
+  T.is(show(sockets.recvbatch(y, batch)) .. contents(batch), "4, nil, false" .. (ten .. " "):rep(3) .. ten, "and a part arrives")
   x:close(); y:close()
 end
 T.is(leak.count(), before, "no descriptor is left")

@@ -1,7 +1,7 @@
 -- cmsghdr: what the constructors make, what each decoder tells of its own kind, and nil of every other.
 local ffi = require "ffi"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"

@@ -1,7 +1,7 @@
 -- cmsghdr: the walk over ancillary data never reads beyond it: the buffer ends where a page begins that nobody may read.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
-require "llsocket.control" -- declares the shim's walk
+require "llsocket.message.control" -- declares the shim's walk
 local leak = require "leak"
 local proc = require "proc"
 local show = require("values").show

@@ -5,7 +5,7 @@
 local bit = require "bit"
 local ffi = require "ffi"
 local L = require "llsocket"
-local interface = require "llsocket.interface"
+local interface = require "llsocket.address.interface"
 local leak = require "leak"
 local net = require "net"
 

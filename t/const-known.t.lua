@@ -1,6 +1,6 @@
 -- const: a name in consts.def that no system has, or a struct that its guard drops, would be nil everywhere without a word.
-local const = require "llsocket.const"
-local layout = require "llsocket.layout"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
 local leak = require "leak"
 local proc = require "proc"
 local sys = require "sys"

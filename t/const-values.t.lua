@@ -1,6 +1,6 @@
 -- const: every constant of the first documentation, and the families that came with them, as the compiler has them.
 local L = require "llsocket"
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 local facts = require "facts"
 local proc = require "proc"
 local leak = require "leak"

@@ -46,7 +46,7 @@ if why then T.skip(1, why) else
 end
 
 -- What so many calls of fn add to the heap, one call's share; the least of some runs.
-local SIZE = ffi.sizeof(require("llsocket.handle").type)
+local SIZE = ffi.sizeof(require("llsocket.socket.object").type)
 local COUNT, RUNS = 100, 6
 local keep = {}
 for i = 1, COUNT do keep[i] = false end

@@ -74,8 +74,8 @@ local HEAD = [[
 local WAY, COLD = ..., 200
 local ffi = require "ffi"
 local L = require "llsocket"
-local C = require "llsocket.libc"
-local layout = require "llsocket.layout"
+local C = require "llsocket.core.libc"
+local layout = require "llsocket.core.layout"
 ffi.cdef 'int llsocket_t_mark(int pid) __asm__("getpgid");'
 local NOSIGNAL = L.MSG_NOSIGNAL
 local tcp = L.inet.getaddrinfo("127.0.0.1", "0")[1]

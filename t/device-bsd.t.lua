@@ -2,7 +2,7 @@
 -- address, and netmasks without a family that are cut behind the last byte that is not 0.
 local ffi = require "ffi"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local leak = require "leak"
 local show = require("show").show
 local standin = require "standin"

@@ -21,7 +21,7 @@ local function faults(fits)
 end
 T.is(faults(function(e) return type(e.name) == "string" and #e.name > 0 and #e.name < L.IFNAMSIZ end), "",
   "every entry has a name")
-T.is(faults(function(e) return e.index > 0 and e.index == require("llsocket.interface").index(e.name) end), "",
+T.is(faults(function(e) return e.index > 0 and e.index == require("llsocket.address.interface").index(e.name) end), "",
   "every entry has the index of its name")
 T.is(faults(function(e) return type(e.flags) == "number" and e.flags % 1 == 0 end), "", "every entry has flags")
 T.is(faults(function(e) return (e.family == nil) == (e.addr == nil) end), "", "an entry has family and address, or neither")

@@ -9,8 +9,8 @@ local text = require("llsocket.errno").text
 local PLAN = 27
 local T = require("tap").plan(PLAN)
 local before = leak.count()
-local libc = require "llsocket.libc"
-local layout = require "llsocket.layout"
+local libc = require "llsocket.core.libc"
+local layout = require "llsocket.core.layout"
 
 if not L.RTM_GETLINK then
   T.skip(PLAN, "interfaces come from getifaddrs(3) here")

@@ -1,8 +1,8 @@
 -- doc-coverage: doc/ has every public function and no other, as the code has it; the sources annotate each.
-local multicast = require "llsocket.multicast"
+local multicast = require "llsocket.socket.multicast"
 local owners = require "owners"
 local shell = require "shell"
-local options = require("rooms").options
+local options = require("methods").options
 local cmsghdr = require "llsocket.cmsghdr"
 local leak = require "leak"
 local source = os.getenv "LLSOCKET_SOURCE"
@@ -19,7 +19,7 @@ local function set(names)
   return out
 end
 
--- Functions that stand in these tables for other rooms of the library.
+-- Functions that stand in these tables for other modules of the library.
 local INNER = set [[
   device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
   addrinfo.blank addrinfo.arg addrinfo.kept cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.received cmsghdr.is_rights
@@ -31,10 +31,11 @@ local INNER = set [[
 
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
-  activation anyoption buffer burst check const control ended endpoint epoll fcntl guest handle ifaddrs interface iovec kqueue
-  later
-  layout libc links memory message multicast netlink numeric option owner pollset readiness renamed resolver shim shortage
-  sockaddr sockopt splice steer transfer zero zerocopy
+  address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
+  core.check core.const core.layout core.lazy core.libc core.renamed core.shortage message.control message.iovec
+  message.region poll.bits poll.epoll poll.kqueue poll.poll shim socket.activated socket.anyoption socket.batch
+  socket.buffer socket.connect socket.ended socket.flags socket.foreign socket.lifecycle socket.message socket.multicast
+  socket.object socket.option socket.optionkind socket.splice socket.steer socket.transfer socket.zero socket.zerocopy
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.
@@ -217,7 +218,7 @@ end
 
 local function rows()
   local out = {}
-  local source_of, groups = read "lua/llsocket/option.lua", read "lua/llsocket/multicast.lua"
+  local source_of, groups = read "lua/llsocket/socket/option.lua", read "lua/llsocket/socket/multicast.lua"
   local function add(name, ...) out[#out + 1] = { name = name, faults = row_faults(...) } end
   for _, r in ipairs(options) do add(r[1] .. " of " .. r[3], source_of, r[1], r[6], r[4], r[5] == "ro") end
   for _, r in ipairs(multicast.OPTIONS) do add(r[1], groups, r[1], r[6], r[3]) end

@@ -1,6 +1,6 @@
 -- doc-errnos: the error numbers under a function's **Branch on** in doc/ are those of its annotation.
 local cmsghdr = require "llsocket.cmsghdr"
-local multicast = require "llsocket.multicast"
+local multicast = require "llsocket.socket.multicast"
 local leak = require "leak"
 local owners = require "owners"
 local shell = require "shell"
@@ -78,7 +78,7 @@ local TAKEN = {
 
 -- The rows of options, multicast and ancillary numbers, whose annotation is one line that names no error.
 local ROWS = {}
-for _, row in ipairs(require("rooms").options) do ROWS["sock:" .. row[1]] = true end
+for _, row in ipairs(require("methods").options) do ROWS["sock:" .. row[1]] = true end
 for _, row in ipairs(multicast.OPTIONS) do ROWS["sock:" .. row[1]] = true end
 for _, row in ipairs(multicast.MEMBERSHIPS) do ROWS["sock:" .. row[1]] = true end
 for _, row in ipairs(cmsghdr.NUMBERS) do ROWS["cmsghdr." .. row[1]] = true end

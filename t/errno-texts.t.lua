@@ -1,7 +1,7 @@
 -- errno and gai: texts against strerror(3) and gai_strerror(3), names against the constants, and two caches.
 local L = require "llsocket"
 local ffi = require "ffi"
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 local errno = require "llsocket.errno"
 local gai = require "llsocket.gai"
 local leak = require "leak"

@@ -41,7 +41,7 @@ location = /peer {
 }
 location = /descriptors {
   content_by_lua_block {
-    require "llsocket.fcntl"
+    require "llsocket.socket.flags"
     local shim, n = require "llsocket.shim", 0
     for fd = 0, 1023 do n = n + (shim.llsocket2_fcntl(fd, 1, 0) >= 0 and 1 or 0) end
     ngx.print(ngx.worker.pid(), " ", n)

@@ -90,7 +90,7 @@ T.is(ai:addr() .. " " .. ai:port() .. " " .. ai:family(), "255.255.255.255 80 " 
   "the broadcast address is no error")
 
 -- Scopes.
-local index = require("llsocket.interface").index
+local index = require("llsocket.address.interface").index
 local lo = require("llsocket.device").of(L.AF_INET, "127.0.0.1")
 if lo then
   T.is(first(inet.getaddrinfo("fe80::1%" .. lo, "80")), ("[fe80::1%%%s]:80"):format(lo), "a scope by name comes back by name")

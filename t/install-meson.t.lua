@@ -37,7 +37,7 @@ local function run()
   T.is(try(("'LUA_PATH=%s?.lua' LUA_CPATH="):format(share)), "5", "LUA_PATH alone: the shim is found beside")
   T.is(proc.run(shell.format("cd %q && find . -name '*.lua' | sort", share)),
     proc.run(shell.format("cd %q/lua && find . -name '*.lua' | sort", source)), "every Lua file is installed, and no other")
-  T.ok(exists "/usr/share/lua/5.1/llsocket/later.bundle", "and one with the text of all")
+  T.ok(exists "/usr/share/lua/5.1/llsocket/modules.bundle", "and one with the text of all")
 
   T.ok(meson "meson configure one -Dprefix=/opt/x -Dluadir=/opt/x/l -Dcluadir=/opt/x/c", "luadir and cluadir")
   T.ok(meson "DESTDIR=\"$PWD/stage\" meson install -C one", "DESTDIR")

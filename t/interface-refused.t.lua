@@ -2,7 +2,7 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
-local libc = require "llsocket.libc"
+local libc = require "llsocket.core.libc"
 local proc = require "proc"
 local show = require("show").show
 local standin = require "standin"

@@ -1,6 +1,6 @@
 -- layout: size, alignment, and each field's place, size and sign, against what a C program printed.
 local ffi = require "ffi"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local shim = require "llsocket.shim"
 local facts = require "facts"
 local leak = require "leak"

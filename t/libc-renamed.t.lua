@@ -1,6 +1,6 @@
 -- libc: each function that libc.lua binds is the one that a C program gets by this name.  Headers may rename a function
 -- whose struct has grown; then the FFI, which goes by the name, would hand the old function the new struct.
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local ffi = require "ffi"
 local leak = require "leak"
 local net = require "net"
@@ -14,7 +14,7 @@ local source = os.getenv "LLSOCKET_SOURCE"
 
 -- The names and their symbols, of the functions that this system has.
 local function bound()
-  local file = assert(io.open(source .. "/lua/llsocket/libc.lua"))
+  local file = assert(io.open(source .. "/lua/llsocket/core/libc.lua"))
   local list = {}
   for name, symbol in file:read("*a"):gmatch "(llsocket%d*_[%w_]+)%([^;]*%) __asm__%(\"([%w_]+)\"%)" do
     if pcall(function() return ffi.C[name] end) then list[#list + 1] = { name = name, symbol = symbol } end
@@ -75,7 +75,7 @@ else
   T.ok(library, "a C program names them all")
   local wrong, made = renamed(list, library)
   T.is(wrong, "", "none has another symbol, unless C calls it (a line in renamed.lua)")
-  local has_wide_time = ffi.sizeof(require("llsocket.layout").timespec) > 2 * ffi.sizeof "long"
+  local has_wide_time = ffi.sizeof(require("llsocket.core.layout").timespec) > 2 * ffi.sizeof "long"
   T.is(made ~= "", has_wide_time, "C makes calls only where a time is longer than a long: " .. made)
 end
 net.cleanup()

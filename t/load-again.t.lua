@@ -64,7 +64,7 @@ print(fcntl(fd, 1, 0), fcntl(other, 1, 0))]], "-1\t-1\n", "sockets that are coll
 
 -- With the least that has a finaliser, nothing but the anchor keeps the shim mapped.
 prints([[
-local sock = require("llsocket.handle").new()
+local sock = require("llsocket.socket.object").new()
 for name in pairs(package.loaded) do if name:find "^llsocket" then package.loaded[name] = nil end end
 for _ = 1, 4 do collectgarbage() end
 sock = nil
@@ -139,7 +139,7 @@ L = require "llsocket"
 ]] .. USE, WORKS, "a second load beside another library works")
 prints(PRELUDE .. [[
 local ffi = require "ffi"
-for name in pairs(require "llsocket.layout") do
+for name in pairs(require "llsocket.core.layout") do
   if pcall(ffi.sizeof, "struct " .. name) then print(name) end
 end
 for _, name in ipairs { "recv", "send", "close", "socket", "fcntl", "getsockopt", "accept4", "poll" } do

@@ -14,10 +14,10 @@ local real = assert(package.searchpath("llsocket.shim", package.cpath))
 local function sh(command) assert(select(2, proc.run(command)), command) end
 
 -- The one file of Meson's installation.
-local bundle = net.tmpdir() .. "/later.bundle"
+local bundle = net.tmpdir() .. "/modules.bundle"
 sh(shell.format("%q %q/lua/bundle %q/lua %q %q.d", proc.luajit, source, source, bundle, bundle))
 
--- Each way in which the files lie: where the Lua files go, and the shim; whether later.bundle is there.
+-- Each way in which the files lie: where the Lua files go, and the shim; whether modules.bundle is there.
 local FORMS = {
   { "the folder lua with the shim in it", "lua", "lua/llsocket" },
   { "an installation", "share/lua/5.1", "lib/lua/5.1/llsocket" },
@@ -29,7 +29,7 @@ local function put(form)
   local dir = net.tmpdir()
   local lua, lib = dir .. "/" .. form[2], dir .. "/" .. form[3]
   sh(shell.format("mkdir -p %q %q && cp -r %q/lua/. %q && cp %q %q/shim.so", lua, lib, source, lua, real, lib))
-  if form[4] then sh(shell.format("cp %q %q/llsocket/later.bundle", bundle, lua)) end
+  if form[4] then sh(shell.format("cp %q %q/llsocket/modules.bundle", bundle, lua)) end
   return dir, lua
 end
 
@@ -134,7 +134,7 @@ end
 
 -- A part of the library, required by itself.
 local PART = [[
-local socket, const = require "llsocket.socket", require "llsocket.const"
+local socket, const = require "llsocket.socket", require "llsocket.core.const"
 local S = pair(socket, const.SOCK_DGRAM)
 ]]
 local ALONE = WANT:match " (2 wv .*)$"
@@ -182,7 +182,7 @@ local pipe = assert(io.popen(shell.format("cd %q/lua/llsocket && ls *.lua", sour
 local wrong = {}
 local code = [[
 require "llsocket"
-for name in pairs(require("llsocket.later").texts) do io.write(name, " ") end
+for name in pairs(require("llsocket.core.lazy").texts) do io.write(name, " ") end
 for name in pairs(package.loaded) do io.write(name, " ") end]]
 local there = " llsocket.renamed " .. run(lua, code):gsub("llsocket%.renamed ", "")
 for name in pipe:lines() do
@@ -193,16 +193,16 @@ pipe:close()
 T.is(table.concat(wrong, " "), "", "each module is loaded by require, or its text is held")
 T.is(run(lua, ALL .. [[
 use(L, S)
-local later = require "llsocket.later"
-later.require "llsocket.ifaddrs" -- of systems without netlink(7), where nothing can make the other two
-if not L.RTM_GETLINK then later.texts["llsocket.links"], later.texts["llsocket.netlink"] = nil, nil end
-for name in pairs(later.texts) do io.write(name, " ") end]]), "", "a text is let go when its module is made")
+local lazy = require "llsocket.core.lazy"
+lazy.require "llsocket.address.ifaddrs" -- of systems without netlink(7), where nothing can make the other two
+if not L.RTM_GETLINK then lazy.texts["llsocket.address.links"], lazy.texts["llsocket.address.netlink"] = nil, nil end
+for name in pairs(lazy.texts) do io.write(name, " ") end]]), "", "a text is let go when its module is made")
 
--- Which later.bundle is read.
+-- Which modules.bundle is read.
 local MARKED = "package.loaded[...] = nil return { marked = true }"
 local function mark(folder, release)
   sh(shell.format("mkdir -p %q/llsocket", folder))
-  local file = assert(io.open(folder .. "/llsocket/later.bundle", "wb"))
+  local file = assert(io.open(folder .. "/llsocket/modules.bundle", "wb"))
   file:write(("%s unix %d\n%s"):format(release, #MARKED, MARKED))
   file:close()
 end
@@ -212,7 +212,7 @@ io.write(tostring(L.unix.marked), " ", type(L.poll.new "poll"))]]
 local release = run(lua, [[io.write(require("llsocket")._VERSION)]])
 local _, folder = put(FORMS[1])
 mark(folder, release)
-T.is(run(folder, MARK), "true table", "a later.bundle beside the files is read, and what it lacks is read from the files")
+T.is(run(folder, MARK), "true table", "a modules.bundle beside the files is read, and what it lacks is read from the files")
 mark(folder, "0.1.9")
 T.is(run(folder, MARK), "nil table", "but not one of another release")
 local other = net.tmpdir()
@@ -222,10 +222,10 @@ T.is(run(other, ("package.path = %q\n"):format(other .. "/?.lua;" .. lua .. "/?.
 T.is(run(other, ("package.path = %q\n"):format(lua .. "/?.lua;" .. other .. "/?.lua") .. MARK), "nil table",
   "one that comes after them on the path may be another copy's, and is left alone")
 _, folder = put(FORMS[3])
-sh(shell.format("head -c 100000 %q > %q/llsocket/later.bundle", bundle, folder))
+sh(shell.format("head -c 100000 %q > %q/llsocket/modules.bundle", bundle, folder))
 T.is(run(folder, ALL .. "io.write(use(L, S))"), WANT, "of one that is cut short what is whole is used")
-T.is(run(lua, ALL .. [[io.write(tostring(require("llsocket.later").release == L._VERSION))]]), "true",
-  "later.lua is of the release that _VERSION tells")
+T.is(run(lua, ALL .. [[io.write(tostring(require("llsocket.core.lazy").release == L._VERSION))]]), "true",
+  "lazy.lua is of the release that _VERSION tells")
 
 -- What the program makes of the globals concerns nobody.
 T.is(run(lua, ALL .. [[
@@ -245,7 +245,7 @@ io.write(called)]]), "0", "functions that the program puts in place of global on
 T.is(run(lua, ALL .. "\nlocal function call() S[1]:writev(5) end\n"
   .. "io.write((select(2, pcall(call)):gsub('^.*/', '')), ' ', debug.getinfo(S[1].writev, 'S').source)")
   :gsub("code.lua:%d+", "HERE"),
-  ("HERE: bad argument #1 to 'writev' (array of strings expected, got number) @%s/llsocket/message.lua"):format(lua),
+  ("HERE: bad argument #1 to 'writev' (array of strings expected, got number) @%s/llsocket/socket/message.lua"):format(lua),
   "a wrong argument is the caller's error, and the module has its file's name")
 
 net.cleanup()

@@ -18,7 +18,7 @@ local T = require("tap").plan(2 * #names + 2 * #DEEP + 4)
 
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
 
--- The modules' own files, where the environment has a later.bundle.
+-- The modules' own files, where the environment has a modules.bundle.
 local FILES = ("package.path = %q\n"):format(source .. "/lua/?.lua;" .. source .. "/t/lib/?.lua;" .. package.path)
 
 -- marks() tells the entries of package.loaded that are neither tables nor loaded C libraries.
@@ -35,9 +35,9 @@ end
 ]]
 
 -- The error comes from a module at the bottom, which somebody else has put there.
-local LIBRARY = { ["llsocket.shim"] = true, ["llsocket.libc"] = true }
-local NEEDS_NONE = { ["llsocket.check"] = true, ["llsocket.later"] = true, ["llsocket.readiness"] = true }
-NEEDS_NONE["llsocket.libc"] = not io.open(source .. "/lua/llsocket/libc.lua"):read("*a"):find 'require "llsocket.shim"'
+local LIBRARY = { ["llsocket.shim"] = true, ["llsocket.core.libc"] = true }
+local NEEDS_NONE = { ["llsocket.core.check"] = true, ["llsocket.core.lazy"] = true, ["llsocket.poll.bits"] = true }
+NEEDS_NONE["llsocket.core.libc"] = not io.open(source .. "/lua/llsocket/core/libc.lua"):read("*a"):find 'require "llsocket.shim"'
 for _, name in ipairs(names) do
   if name == "llsocket.shim" then goto continue end
   local failed = NEEDS_NONE[name] and "nil nil " or "half-way half-way "

@@ -1,7 +1,7 @@
 -- message: where a message comes from and goes to, of every family; addresses hold whatever is collected or received.
 local ffi = require "ffi"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local leak = require "leak"
 local net = require "net"
 local netns = require "netns"

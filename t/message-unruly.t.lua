@@ -1,6 +1,6 @@
 -- message: tables that change while they are read, and memory that runs out at the worst place, do no harm.
 local L = require "llsocket"
-local iovec = require "llsocket.iovec"
+local iovec = require "llsocket.message.iovec"
 local leak = require "leak"
 local net = require "net"
 local before = leak.count()

@@ -6,7 +6,7 @@ local netns = require "netns"
 local show = require("show").show
 local sys = require "sys"
 local text = require("llsocket.errno").text
-local MEMBERSHIPS = require("llsocket.multicast").MEMBERSHIPS
+local MEMBERSHIPS = require("llsocket.socket.multicast").MEMBERSHIPS
 
 local OPTIONS = { { "mcastloop", true }, { "mcastttl", 1 }, { "mcastif", "" } }
 local PLAN = #MEMBERSHIPS * 9 + #OPTIONS * 2 + 29

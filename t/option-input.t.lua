@@ -25,7 +25,7 @@ T.is(#assert(tcp:getsockopt(SOL, L.SO_TYPE, "bytes", "abcdefgh")), 4, "as of one
 T.is(show(tcp:getsockopt(SOL, L.SO_TYPE, "int", 4)), "1", "an int may be asked for with its size")
 T.is(show(tcp:getsockopt(SOL, L.SO_TYPE, "int", "\255\255\255\255")), "1", "or with four bytes")
 T.is(show(tcp:getsockopt(SOL, L.SO_KEEPALIVE, "boolean", 4)), "false", "so may a boolean")
-local time = ffi.sizeof(require("llsocket.layout").timeval)
+local time = ffi.sizeof(require("llsocket.core.layout").timeval)
 tcp:rcvtimeo(1.5)
 T.is(show(tcp:getsockopt(SOL, L.SO_RCVTIMEO, "seconds", time)), "1.5", "and seconds, with that of a struct timeval")
 for kind, size in pairs { int = 5, boolean = 3, seconds = 4, uint64 = 4, descriptor = 4 } do

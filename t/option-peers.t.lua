@@ -1,8 +1,8 @@
 -- option: what tells about the other end: peercred, tcpinfo, unread and unsent, against known numbers and ss(8).
 local ffi = require "ffi"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
-local sockopt = require "llsocket.sockopt"
+local layout = require "llsocket.core.layout"
+local optionkind = require "llsocket.socket.optionkind"
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
@@ -136,7 +136,7 @@ T.is(info.tcpi_rtt, nil, "and no name has its prefix")
 
 -- Older kernels answer fewer bytes; so do other options.
 a:linger(3)
-local function short(level, opt) return table.concat(members(sockopt.KIND.tcpinfo.read(a:fd(), level, opt)), " ") end
+local function short(level, opt) return table.concat(members(optionkind.KIND.tcpinfo.read(a:fd(), level, opt)), " ") end
 T.is(short(L.SOL_SOCKET, L.SO_TYPE), "ca_state probes retransmits state", "four bytes have four fields")
 T.is(short(L.SOL_SOCKET, L.SO_LINGER), "backoff ca_state options probes retransmits state", "eight bytes have six")
 T.is(short(L.SOL_SOCKET, L.SO_PEERCRED), "backoff ca_state options probes retransmits rto state", "twelve bytes have seven")

@@ -1,9 +1,9 @@
 -- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
 local ffi = require "ffi"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
-local options = require("rooms").options
-local multicast = require "llsocket.multicast"
+local layout = require "llsocket.core.layout"
+local options = require("methods").options
+local multicast = require "llsocket.socket.multicast"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -211,7 +211,7 @@ listener:close()
 
 -- As on a platform whose headers lack the names: the library is loaded over a smaller table of constants.
 local ABSENT = [[
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 local all = {}
 for name, value in pairs(const) do all[name] = value end
 local function drop(name) const[name] = nil end
@@ -219,7 +219,7 @@ for name in ("%s"):gmatch "%%S+" do drop(name) end
 local L = require "llsocket"
 local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
 local function check(sock, want)
-  for name, _, _, kind in require("llsocket.option").rows(1) do
+  for name, _, _, kind in require("llsocket.socket.option").rows(1) do
     for _, args in ipairs { {}, { kind == "boolean" and true or 1 } } do
       local v, err, e = sock[name](sock, unpack(args))
       if v ~= nil or e ~= all[want] or type(err) ~= "string" then print(name, v, err, e) end
@@ -236,7 +236,7 @@ T.is(proc.lua(ABSENT:format(table.concat(names, " "))), "",
   "an option that the platform lacks is ENOPROTOOPT, and EBADF once closed")
 
 local NO_MULTICAST = [[
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 local ENOPROTOOPT = const.ENOPROTOOPT
 for name in pairs(const) do if name:find "MULTICAST" or name:find "^MCAST_" then const[name] = nil end end
 local L = require "llsocket"
@@ -246,7 +246,7 @@ local function check(name, ...)
   if got[#got] ~= ENOPROTOOPT then print(name, unpack(got)) end
 end
 check("mcastloop"); check("mcastloop", true); check("mcastttl"); check("mcastttl", 1); check("mcastif"); check("mcastif", "")
-for _, row in ipairs(require("llsocket.multicast").MEMBERSHIPS) do
+for _, row in ipairs(require("llsocket.socket.multicast").MEMBERSHIPS) do
   check(row[1], "239.1.2.3", row[1]:find "src" and "127.0.0.1" or nil)
 end
 ]]
@@ -254,7 +254,7 @@ T.is(proc.lua(NO_MULTICAST), "", "multicast that the platform lacks is ENOPROTOO
 
 -- Where two rows have one method, the name that the platform knows makes it.
 local SECOND = [[
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 const.TCP_NOPUSH, const.TCP_CORK = const.TCP_CORK or const.TCP_NOPUSH, nil
 const.TCP_KEEPALIVE, const.TCP_KEEPIDLE = const.TCP_KEEPIDLE or const.TCP_KEEPALIVE, nil
 local L = require "llsocket"

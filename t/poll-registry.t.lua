@@ -92,7 +92,7 @@ for _, name in ipairs(pollers.names) do again_and_again(name); mixed(name); shar
 
 -- Systems without eventfd(2) wake through a pipe.
 local SCRIPT = [[
-require("llsocket.const").EFD_CLOEXEC = nil
+require("llsocket.core.const").EFD_CLOEXEC = nil
 local leak, sys = require "leak", require "sys"
 local before = leak.count()
 local p = assert(require("llsocket").poll.new())

@@ -112,8 +112,8 @@ sys.limit_descriptors(old)
 T.ok(e == L.EMFILE and signals.mask() == mask, "a signal stays as it was when there is no descriptor for it: EMFILE")
 -- As on macOS, whose headers know neither timerfd nor its struct.
 T.is(proc.lua [[
-  local layout, const = require "llsocket.layout", require "llsocket.const"
-  package.loaded["llsocket.layout"] = setmetatable({}, { __index = function(_, name)
+  local layout, const = require "llsocket.core.layout", require "llsocket.core.const"
+  package.loaded["llsocket.core.layout"] = setmetatable({}, { __index = function(_, name)
     if name ~= "itimerspec" then return layout[name] end
   end })
   const.TFD_CLOEXEC = nil

@@ -1,7 +1,7 @@
 -- README.md: its first server serves, its quick start has two lines, its links lead somewhere, no function is left out.
 local L = require "llsocket"
 local example = require "example"
-local handle = require "llsocket.handle"
+local sockets = require "llsocket.socket.object"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -36,7 +36,7 @@ add("unix.", L.unix)
 add("socket.", L.socket)
 add("device.", { getifaddrs = true, macaddrs = true })
 add("ai:", L.addrinfo.methods)
-add("sock:", handle.methods)
+add("sock:", sockets.methods)
 table.sort(names)
 
 local links = {}

@@ -62,7 +62,7 @@ end
 
 local function bound()
   local symbols = {}
-  local file = assert(io.open(source .. "/lua/llsocket/libc.lua"))
+  local file = assert(io.open(source .. "/lua/llsocket/core/libc.lua"))
   for name in file:read("*a"):gmatch "__asm__%(\"([%w_]+)\"%)" do symbols[name] = false end
   file:close()
   return symbols

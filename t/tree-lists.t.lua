@@ -72,7 +72,7 @@ T.is(#named > 50 and without(named, set(own), "'%s' is no test file: change it i
 -- t/abi/skips excuses parts of a test's name.  Names are made of what stands in the file, in the helpers that it requires,
 -- in the rows of the options, and, where it reads them, in the pages.
 local pages = table.concat(lines "cat doc/*.md", "\n")
-local options = read "lua/llsocket/option.lua" .. read "lua/llsocket/multicast.lua"
+local options = read "lua/llsocket/socket/option.lua" .. read "lua/llsocket/socket/multicast.lua"
 local function sources(name)
   local text = read("t/" .. name .. ".t.lua")
   local out = { text, options, text:find("/doc", 1, true) and pages or nil }

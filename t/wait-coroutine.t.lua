@@ -72,7 +72,7 @@ for _ = 1, 2 do W.spawn(function() note(a:recvable(0.05)) end) end
 W.run()
 T.is(taken(), ("nil %s %d; false"):format(text(L.EBUSY), L.EBUSY), "two cannot wait for the same at once")
 local file = assert(io.open(arg[0]))
-local fd = require("llsocket.libc").llsocket2_fileno(file)
+local fd = require("llsocket.core.libc").llsocket2_fileno(file)
 W.spawn(function() note(W.wait(fd, "r", 1)) end)
 W.run()
 T.is(taken(), L.EPOLLIN and "nil Operation not permitted " .. L.EPERM or "true",
@@ -177,12 +177,12 @@ T.is(taken(), ("true; old %s; new true y nil false"):format(LOST), "so is one th
 
 -- Over poll(2), as where there is nothing better.
 local POLL = [[
-require("llsocket.const").EPOLLIN = nil
+require("llsocket.core.const").EPOLLIN = nil
 local L, W, sys = require "llsocket", require "llsocket.wait.coroutine", require "sys"
 L.wait.set(W.wait)
 local socks = L.socket.pair(L.SOCK_STREAM, true)
 local file = io.tmpfile()
-local fd, number = require("llsocket.libc").llsocket2_fileno(file), assert(sys.copy(socks[1]:fd(), 100))
+local fd, number = require("llsocket.core.libc").llsocket2_fileno(file), assert(sys.copy(socks[1]:fd(), 100))
 W.spawn(function() print(W.wait(fd, "r", 5)) end)
 W.spawn(function() print(socks[2]:recvable(5), socks[2]:recv()) end)
 W.spawn(function()

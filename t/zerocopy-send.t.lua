@@ -21,7 +21,7 @@ probe:close()
 if emulator.zerocopy then return missing.skip_all(T, N, emulator.zerocopy) end
 if lacks == L.EOPNOTSUPP then return missing.skip_all(T, N, "no MSG_ZEROCOPY here") end
 
-local zerocopy = require "llsocket.zerocopy"
+local zerocopy = require "llsocket.socket.zerocopy"
 local MIB = 2^20
 
 -- Bytes of which no two stretches are alike.

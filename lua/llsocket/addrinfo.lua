@@ -1,14 +1,14 @@
 -- addrinfo.lua -- one socket address with the type and protocol that go with it.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
-local interface = require "llsocket.interface"
-local sockaddr = require "llsocket.sockaddr"
+local interface = require "llsocket.address.interface"
+local sockaddr = require "llsocket.address.sockaddr"
 local pairs, tonumber, type, typeof = pairs, tonumber, type, ffi.typeof
 
 local errno = ffi.errno
@@ -71,7 +71,7 @@ end
 -- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
 local canonnames = setmetatable({}, { __mode = "k" })
 
---- Makes an object whose name is still empty, for the rooms above.
+--- Makes an object whose name is still empty, for the modules above.
 ---@param domain integer  AF_*
 ---@param socktype integer  SOCK_*
 ---@param proto integer  IPPROTO_*

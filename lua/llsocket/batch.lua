@@ -2,19 +2,19 @@
 --
 -- Each message has a header to receive with and one to send with, over the same bytes and the same address: what was
 -- received is ready to be sent.  All that the kernel looks at lies in the block, which the object keeps.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local layout = require "llsocket.layout"
-local check = require "llsocket.check"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
-local control = require "llsocket.control"
-local iovec = require "llsocket.iovec"
-local sockaddr = require "llsocket.sockaddr"
+local control = require "llsocket.message.control"
+local iovec = require "llsocket.message.iovec"
+local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, setmetatable = ipairs, setmetatable
 
 ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
@@ -368,4 +368,4 @@ end
 
 M.methods, M.arg = Batch, arg
 
-return require("llsocket.later").keep("llsocket.batch", M)
+return require("llsocket.core.lazy").keep("llsocket.batch", M)

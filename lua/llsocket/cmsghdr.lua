@@ -1,20 +1,20 @@
 -- cmsghdr.lua -- one piece of ancillary data, to send or received; see cmsg(3).
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local layout = require "llsocket.layout"
-local check = require "llsocket.check"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local descriptor = require "llsocket.descriptor"
-local handle = require "llsocket.handle"
-local interface = require "llsocket.interface"
-local owner = require "llsocket.owner"
-local shortage = require "llsocket.shortage"
-local sockaddr = require "llsocket.sockaddr"
+local sockets = require "llsocket.socket.object"
+local interface = require "llsocket.address.interface"
+local lifecycle = require "llsocket.socket.lifecycle"
+local shortage = require "llsocket.core.shortage"
+local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
 local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min, table.concat
 
@@ -38,7 +38,7 @@ local function make(level, kind, bytes, objects)
   return setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta)
 end
 
-local is_socket, is_descriptor = check.is(handle.type), check.is(descriptor.type)
+local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
 
 -- The number of what owns a descriptor; nil and why not.  `rights` hands out the table, where the program may have put anything.
 local function number_of(object)
@@ -377,7 +377,7 @@ local fd_ptr = ffi.typeof "int32_t *"
 -- Close-on-exec was set by the receive.
 local function own(fds, i)
   local fd = fds[i]
-  local object = owner.shell(fd, nil, true) or descriptor.new()
+  local object = lifecycle.shell(fd, nil, true) or descriptor.new()
   object.sd, fds[i], shortage.made = fd, -1, shortage.made + 1
   return object
 end
@@ -400,4 +400,4 @@ function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_ty
 
 M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
 
-return require("llsocket.later").keep("llsocket.cmsghdr", M)
+return require("llsocket.core.lazy").keep("llsocket.cmsghdr", M)

@@ -1,12 +1,12 @@
 -- descriptor.lua -- an owned descriptor that is no socket, as SCM_RIGHTS may bring.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local check = require "llsocket.check"
-local handle = require "llsocket.handle"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local sockets = require "llsocket.socket.object"
 local report = require "llsocket.errno"
 
 ffi.cdef "void llsocket2_finalize(void *owner);"
@@ -24,7 +24,7 @@ local descriptor_t = ffi.metatype("struct { int sd; }", {
 
 local is_self = check.class(descriptor_t, "llsocket.descriptor")
 
---- Makes an object that owns nothing yet; see handle.lua.
+--- Makes an object that owns nothing yet; see socket/object.lua.
 ---@return llsocket.descriptor d
 local function new()
   local d = descriptor_t()
@@ -47,7 +47,7 @@ function Descriptor:unwrap()
   is_self(self, "unwrap")
   local fd = self.sd
   if fd < 0 then return failed(const.EBADF) end
-  handle.closing(self, true)
+  sockets.closing(self, true)
   self.sd = -1
   return fd
 end
@@ -59,11 +59,11 @@ function Descriptor:close()
   is_self(self, "close")
   local fd = self.sd
   if fd < 0 then return end
-  local _, err = handle.closing(self, false)
+  local _, err = sockets.closing(self, false)
   self.sd = -1
   local rc, e = C.llsocket2_close(fd), errno()
   if err then return err end
   if rc ~= 0 then return refused(e) end
 end
 
-return require("llsocket.later").keep("llsocket.descriptor", { type = descriptor_t, methods = Descriptor, new = new })
+return require("llsocket.core.lazy").keep("llsocket.descriptor", { type = descriptor_t, methods = Descriptor, new = new })

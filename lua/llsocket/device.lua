@@ -1,13 +1,13 @@
 -- device.lua -- the network interfaces of this machine and their addresses.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
-local interface = require "llsocket.interface"
+local interface = require "llsocket.address.interface"
 local ipairs, insert = ipairs, table.insert
 
-local list = (const.RTM_GETLINK and require "llsocket.links" or require "llsocket.ifaddrs").list
+local list = (const.RTM_GETLINK and require "llsocket.address.links" or require "llsocket.address.ifaddrs").list
 
 -- One entry an address, and one for an interface without any.
 local function entries(order)

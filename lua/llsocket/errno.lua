@@ -1,10 +1,10 @@
 -- errno.lua -- error numbers as names and texts, and the shapes in which calls report them.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
-local check = require "llsocket.check"
-local const = require "llsocket.const"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
 local pairs = pairs
 
 ffi.cdef "const char *llsocket2_strerror(int errnum, char *buf, size_t size);"

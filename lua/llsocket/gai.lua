@@ -1,10 +1,10 @@
 -- gai.lua -- the resolver's error numbers as texts.  They share no table with errno: the numbers overlap.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
-local check = require "llsocket.check"
-local const = require "llsocket.const"
+local C = require "llsocket.core.libc"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
 local errno = require "llsocket.errno"
 
 local EAI_SYSTEM = const.EAI_SYSTEM

@@ -1,10 +1,10 @@
 -- inet.lua -- lists of internet addresses: numeric ones are read here, all others are the resolver's.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local gai = require "llsocket.gai"
-local numeric = require("llsocket.numeric").numeric
+local numeric = require("llsocket.address.numeric").numeric
 local require, type, floor = require, type, math.floor
 
 local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SOCK_STREAM
@@ -31,7 +31,7 @@ local function getaddrinfo(name, family, host, port, socktype, protocol, ...)
   socktype, protocol = socktype or 0, protocol or 0
   local arr = numeric(host, port, socktype, protocol, flags, family)
   if arr then return arr end
-  lookup = lookup or require("llsocket.resolver").lookup
+  lookup = lookup or require("llsocket.address.resolver").lookup
   return lookup(host, port, socktype, protocol, flags, family)
 end
 

@@ -2,20 +2,20 @@
 --
 -- It has one content, what was set or received last.  All memory that the kernel reads or writes belongs to the
 -- object or to strings that it keeps.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local bit = require "bit"
-local const = require "llsocket.const"
-local layout = require "llsocket.layout"
-local check = require "llsocket.check"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
-local control = require "llsocket.control"
-local iovec = require "llsocket.iovec"
-local memory = require "llsocket.memory"
-local sockaddr = require "llsocket.sockaddr"
+local control = require "llsocket.message.control"
+local iovec = require "llsocket.message.iovec"
+local region = require "llsocket.message.region"
+local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, setmetatable, tonumber, type, max, min = ipairs, setmetatable, tonumber, type, math.max, math.min
 
 local kept = addrinfo.kept
@@ -72,16 +72,16 @@ end
 -- Raises unless `into` is memory to receive into; answers the sizes, their sum and where it begins; or nil and the
 -- errno.
 local function check_into(into, size)
-  local room = memory.writable(into)
+  local room = region.writable(into)
   if not room then check.bad(1, "new", "writable array or pointer", into) end
-  if memory.is_reference(into) then check.bad(1, "new", "pointer, or array that is no part of another object", into) end
-  if type(size) == "nil" and room == memory.UNKNOWN then check.bad(1, "new", "size of what the pointer points to", size) end
+  if region.is_reference(into) then check.bad(1, "new", "pointer, or array that is no part of another object", into) end
+  if type(size) == "nil" and room == region.UNKNOWN then check.bad(1, "new", "size of what the pointer points to", size) end
   local sizes, total
   if type(size) ~= "nil" then
     sizes, total = check_size(size, 1, "new")
     if not sizes then return nil, total end
   end
-  local start, length = memory.target(into, total, nil, 1, "new")
+  local start, length = region.target(into, total, nil, 1, "new")
   if not start or length < 1 or length >= 2^31 then return nil, EINVAL end
   return sizes or { length }, length, start
 end
@@ -362,4 +362,4 @@ end
 
 M.methods, M.arg, M.set_data, M.check_size = Msghdr, arg, set_data, check_size
 
-return require("llsocket.later").keep("llsocket.msghdr", M)
+return require("llsocket.core.lazy").keep("llsocket.msghdr", M)

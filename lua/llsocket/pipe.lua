@@ -2,17 +2,17 @@
 --
 -- Nobody else has the ends, so that the count is right.  They are blocking: splice fills an empty pipe and drains what
 -- is in it, and so waits for its sockets only.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local report = require "llsocket.errno"
 local descriptor = require "llsocket.descriptor"
-local fcntl = require "llsocket.fcntl"
-local shortage = require "llsocket.shortage"
+local fcntl = require "llsocket.socket.flags"
+local shortage = require "llsocket.core.shortage"
 local setmetatable, type = setmetatable, type
 
 local errno, failed, refused = ffi.errno, report.failed, report.refused
@@ -88,4 +88,4 @@ end
 
 M.methods, M.arg = Pipe, arg
 
-return require("llsocket.later").keep("llsocket.pipe", M)
+return require("llsocket.core.lazy").keep("llsocket.pipe", M)

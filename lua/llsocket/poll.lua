@@ -2,30 +2,30 @@
 --
 -- What the kernel keeps for each is its number and a generation: a number that a new socket got is never reported
 -- under the old one's value.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local bit = require "bit"
-local C = require "llsocket.libc"
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local descriptor = require "llsocket.descriptor"
-local event = require "llsocket.event"
+local event = require "llsocket.poll.event"
 local failed = require("llsocket.errno").failed
-local handle = require "llsocket.handle"
-local later = require "llsocket.later"
-local readiness = require "llsocket.readiness"
+local sockets = require "llsocket.socket.object"
+local lazy = require "llsocket.core.lazy"
+local readiness = require "llsocket.poll.bits"
 local waiting = require "llsocket.wait"
 local getmetatable, setmetatable, type = getmetatable, setmetatable, type
 
 local band, min, LONGEST = bit.band, math.min, waiting.LONGEST
-local is_socket, is_event = check.is(handle.type), check.is(event.type)
+local is_socket, is_event = check.is(sockets.type), check.is(event.type)
 local is_descriptor = check.is(descriptor.type)
 local EINVAL, EBADF, ENOENT = const.EINVAL, const.EBADF, const.ENOENT
 local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readiness.HANGUP, readiness.HALF, readiness.ERROR
 local URGENT, EXCLUSIVE = readiness.URGENT, readiness.EXCLUSIVE
 
-local BACKENDS = { epoll = "llsocket.epoll", kqueue = "llsocket.kqueue", poll = "llsocket.pollset" }
+local BACKENDS = { epoll = "llsocket.poll.epoll", kqueue = "llsocket.poll.kqueue", poll = "llsocket.poll.poll" }
 local PREFERRED = const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "poll"
 
 ---@class llsocket.poller
@@ -125,13 +125,13 @@ local function take_out_of(p, object, fd)
 end
 
 -- Peel the first iteration: with one poller a loop would run once each time, and its trace cut up the caller's.
-handle.before_close(function(object)
+sockets.before_close(function(object)
   local fd = fd_of(object)
   take_out_of(pollers[1], object, fd)
   for i = 2, most do take_out_of(pollers[i], object, fd) end
 end)
 
-later.hold()
+lazy.hold()
 
 local backends = {} -- by word, the modules
 
@@ -139,7 +139,7 @@ local backends = {} -- by word, the modules
 local function backend_of(word)
   if not BACKENDS[word] then return nil, EINVAL end
   if backends[word] then return backends[word] end
-  backends[word] = later.require(BACKENDS[word])
+  backends[word] = lazy.require(BACKENDS[word])
   return backends[word]
 end
 
@@ -342,7 +342,7 @@ function Poller:close()
   event.close_waker(self.waker)
   local owner = self.backend_state.owner
   if not owner or owner.sd < 0 then return end
-  local _, err = handle.closing(self, false)
+  local _, err = sockets.closing(self, false)
   if not err then return owner:close() end
   owner:close()
   return err
@@ -351,4 +351,4 @@ end
 M.timer, M.signal, M.child = event.timer, event.signal, event.child
 M.methods = Poller
 
-return later.keep("llsocket.poll", M)
+return lazy.keep("llsocket.poll", M)

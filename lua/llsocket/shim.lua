@@ -1,6 +1,6 @@
 -- shim.lua -- finds and loads the C shim; the only ffi.load in the library.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local error, pcall, package = error, pcall, package
 local abs, concat, getinfo = math.abs, table.concat, debug.getinfo

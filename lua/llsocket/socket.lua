@@ -1,61 +1,61 @@
--- socket.lua -- the class: gathers the methods of the rooms below.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
-local handle = require "llsocket.handle"
-local later = require "llsocket.later"
-local option = require "llsocket.option"
-local owner = require "llsocket.owner"
+-- socket.lua -- the class: gathers the methods of the modules in socket/.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local sockets = require "llsocket.socket.object"
+local lazy = require "llsocket.core.lazy"
+local option = require "llsocket.socket.option"
+local lifecycle = require "llsocket.socket.lifecycle"
 local pairs, rawget, rawset = pairs, rawget, rawset
 
-local ROOMS = {
-  owner,
-  require "llsocket.fcntl",
-  require "llsocket.endpoint",
-  require "llsocket.transfer",
+local MODULES = {
+  lifecycle,
+  require "llsocket.socket.flags",
+  require "llsocket.socket.connect",
+  require "llsocket.socket.transfer",
   option,
-  require "llsocket.multicast",
+  require "llsocket.socket.multicast",
 }
 
-for _, room in ipairs(ROOMS) do
-  for name, method in pairs(room.methods) do handle.methods[name] = method end
+for _, module in ipairs(MODULES) do
+  for name, method in pairs(module.methods) do sockets.methods[name] = method end
 end
 
--- Modules beyond those: made by the first use of one of their methods.
-local LATER = {
-  sendmsg = "llsocket.message", recvmsg = "llsocket.message", writev = "llsocket.message",
-  readv = "llsocket.message", sendfd = "llsocket.message", recvfd = "llsocket.message",
-  recvinto = "llsocket.buffer", sendfrom = "llsocket.buffer", recvfrominto = "llsocket.buffer",
-  sendtofrom = "llsocket.buffer",
-  sendzerocopy = "llsocket.zerocopy", completed = "llsocket.zerocopy",
-  steer = "llsocket.steer",
-  getsockopt = "llsocket.anyoption", setsockopt = "llsocket.anyoption",
-  recvbatch = "llsocket.burst", sendbatch = "llsocket.burst",
-  splice = "llsocket.splice",
-  onclose = "llsocket.hook",
-  getfd = "llsocket.guest", dirty = "llsocket.guest", pollfd = "llsocket.guest", events = "llsocket.guest",
-  timeout = "llsocket.guest",
-}
+-- The methods that are made by their first use: by module in socket/, their names.
+local LATER = {}
+for module, methods in pairs {
+  ["llsocket.socket.message"] = "sendmsg recvmsg writev readv sendfd recvfd",
+  ["llsocket.socket.buffer"] = "recvinto sendfrom recvfrominto sendtofrom",
+  ["llsocket.socket.zerocopy"] = "sendzerocopy completed",
+  ["llsocket.socket.steer"] = "steer",
+  ["llsocket.socket.anyoption"] = "getsockopt setsockopt",
+  ["llsocket.socket.batch"] = "recvbatch sendbatch",
+  ["llsocket.socket.splice"] = "splice",
+  ["llsocket.socket.onclose"] = "onclose",
+  ["llsocket.socket.foreign"] = "getfd dirty pollfd events timeout",
+} do
+  for name in methods:gmatch "%a+" do LATER[name] = module end
+end
 
-setmetatable(handle.methods, { __index = function(methods, name)
-  local room = LATER[name]
-  if not room then
+setmetatable(sockets.methods, { __index = function(methods, name)
+  local module = LATER[name]
+  if not module then
     local method = option.make(name)
     if method then rawset(methods, name, method) end
     return method
   end
-  for other, method in pairs(later.require(room).methods) do rawset(methods, other, method) end
+  for other, method in pairs(lazy.require(module).methods) do rawset(methods, other, method) end
   return rawget(methods, name)
 end })
 
-later.hold()
+lazy.hold()
 
-local M = { new = owner.new, pair = owner.pair, wrap = owner.wrap }
+local M = { new = lifecycle.new, pair = lifecycle.pair, wrap = lifecycle.wrap }
 
 -- Functions beyond the first, likewise.
-local BEYOND = { activated = "llsocket.activation", zerocopykept = "llsocket.zerocopy" }
+local BEYOND = { activated = "llsocket.socket.activated", zerocopykept = "llsocket.socket.zerocopy" }
 
-return later.keep("llsocket.socket", setmetatable(M, { __index = function(_, name)
+return lazy.keep("llsocket.socket", setmetatable(M, { __index = function(_, name)
   if not BEYOND[name] then return nil end
-  M[name] = later.require(BEYOND[name])[name]
+  M[name] = lazy.require(BEYOND[name])[name]
   return M[name]
 end }))

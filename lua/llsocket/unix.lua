@@ -1,11 +1,11 @@
 -- unix.lua -- addresses of unix sockets; no system call.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
-local const = require "llsocket.const"
-local check = require "llsocket.check"
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local addrinfo = require "llsocket.addrinfo"
-local sockaddr = require "llsocket.sockaddr"
+local sockaddr = require "llsocket.address.sockaddr"
 local type = type
 
 local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EINVAL

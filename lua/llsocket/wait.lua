@@ -1,12 +1,12 @@
 -- wait.lua -- how the program waits for a descriptor: poll(2), until it says otherwise.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local bit = require "bit"
-local C = require "llsocket.libc"
-local const = require "llsocket.const"
-local layout = require "llsocket.layout"
-local check = require "llsocket.check"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local next, pairs, setmetatable, type, running = next, pairs, setmetatable, type, coroutine.running
 

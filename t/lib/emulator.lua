@@ -1,11 +1,11 @@
 -- emulator.lua -- what the kernel of an emulated machine does not do as the real one: asked by plain calls, before a test
 -- relies on it.  Each name is the reason to skip, or false: emulator.room, and the others of PROBES.
 local ffi = require "ffi"
-local C = require "llsocket.libc"
+local C = require "llsocket.core.libc"
 local L = require "llsocket"
-local layout = require "llsocket.layout"
+local layout = require "llsocket.core.layout"
 local shim = require "llsocket.shim"
-require "llsocket.control" -- declares the shim's walk
+require "llsocket.message.control" -- declares the shim's walk
 local proc = require "proc"
 local shell = require "shell"
 

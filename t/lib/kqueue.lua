@@ -3,9 +3,9 @@
 require "llsocket"
 local bit = require "bit"
 local ffi = require "ffi"
-local K = require "llsocket.const"
-local layout = require "llsocket.layout"
-local libc = require "llsocket.libc"
+local K = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local libc = require "llsocket.core.libc"
 local standin = require "standin"
 local sys = require "sys"
 

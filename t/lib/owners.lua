@@ -1,11 +1,11 @@
 -- owners.lua -- every public function under the name that the pages give it: sock:send, inet.getaddrinfo.
 local L = require "llsocket"
-require "rooms" -- all methods
+require "methods" -- all methods
 
 local METHODS = {
-  sock = require("llsocket.handle").methods, ai = L.addrinfo.methods, mh = L.msghdr.methods, cmsg = L.cmsghdr.methods,
+  sock = require("llsocket.socket.object").methods, ai = L.addrinfo.methods, mh = L.msghdr.methods, cmsg = L.cmsghdr.methods,
   msgs = L.batch.methods, tube = L.pipe.methods, desc = L.descriptor.methods, poller = L.poll.methods,
-  event = require("llsocket.event").methods, hook = require("llsocket.hook").hook_methods,
+  event = require("llsocket.poll.event").methods, hook = require("llsocket.socket.onclose").hook_methods,
 }
 local MODULES = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo, wait = L.wait,

@@ -2,7 +2,7 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local shim = require "llsocket.shim"
-require "llsocket.fcntl" -- declares the shim's fcntl
+require "llsocket.socket.flags" -- declares the shim's fcntl
 
 ffi.cdef [[
 int llsocket_t_pipe(int *fds) __asm__("pipe");

@@ -5,8 +5,8 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
-local handle = require "llsocket.handle"
-require "rooms" -- all methods
+local sockets = require "llsocket.socket.object"
+require "methods" -- all methods
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -123,7 +123,7 @@ local MODULES = {
     signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
 }
 
--- What rooms above use of a room that is public too.
+-- What modules above use of a module that is public too.
 local INNER = {
   device = { of = true }, addrinfo = { arg = true, kept = true, blank = true }, descriptor = { new = true },
   msghdr = { arg = true, set_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
@@ -224,7 +224,7 @@ end
 
 -- Calls fn(functions, name, row) for each table of functions and its rows.
 local function each_table(fn)
-  fn(handle.methods, "llsocket.socket", socket, true)
+  fn(sockets.methods, "llsocket.socket", socket, true)
   fn(L.addrinfo.methods, "llsocket.addrinfo", addrinfo, true)
   fn(L.msghdr.methods, "llsocket.msghdr", msghdr, true)
   fn(L.batch.methods, "llsocket.batch", batch, true)
@@ -232,8 +232,8 @@ local function each_table(fn)
   fn(L.cmsghdr.methods, "llsocket.cmsghdr", cmsghdr, true)
   fn(L.descriptor.methods, "llsocket.descriptor", descriptor, true)
   fn(L.poll.methods, "llsocket.poller", poller, true)
-  fn(require("llsocket.event").methods, "llsocket.event", event, true)
-  fn(require("llsocket.hook").hook_methods, "llsocket.hook", hook, true)
+  fn(require("llsocket.poll.event").methods, "llsocket.event", event, true)
+  fn(require("llsocket.socket.onclose").hook_methods, "llsocket.hook", hook, true)
   for name, rows in pairs(MODULES) do fn(L[name], name, rows) end
 end
 

@@ -2,12 +2,12 @@
 -- it, and a wrong number for one whose kernel refuses the call; or with other calls of libc and other structs.  All else
 -- is real.
 local shim = require "llsocket.shim"
-local libc = require "llsocket.libc"
-local methods = require("llsocket.handle").methods
+local libc = require "llsocket.core.libc"
+local methods = require("llsocket.socket.object").methods
 
 local M = {}
 
-assert(methods.sendfd) -- the ordinary library's rooms that load by their first use: later they would find the other's
+assert(methods.sendfd) -- the ordinary library's modules that are made by their first use: later they would find the other's
 
 -- Loads it; false takes a name away.  `calls` stand in for functions of libc, by their names in libc.lua, `structs` for
 -- those of layout.lua.
@@ -16,16 +16,16 @@ function M.load(changes, calls, structs)
     if name:find "^llsocket%f[.%z]" then package.loaded[name] = nil end
   end
   package.loaded["llsocket.shim"] = shim
-  if calls then package.loaded["llsocket.libc"] = setmetatable(calls, { __index = libc }) end
-  local const = require "llsocket.const"
+  if calls then package.loaded["llsocket.core.libc"] = setmetatable(calls, { __index = libc }) end
+  local const = require "llsocket.core.const"
   for name, value in pairs(changes) do const[name] = value or nil end
-  for name, struct in pairs(structs or {}) do require("llsocket.layout")[name] = struct end
+  for name, struct in pairs(structs or {}) do require("llsocket.core.layout")[name] = struct end
   return require "llsocket"
 end
 
 -- Makes an object of the library that was loaded last for a socket that another one made, as no birth of its own does.
 function M.adopt(sock)
-  local copy = require("llsocket.handle").new()
+  local copy = require("llsocket.socket.object").new()
   copy.domain, copy.type, copy.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
   copy.home, copy.kind = copy.domain, copy.type
   return copy

@@ -1,8 +1,8 @@
 -- sys.lua -- what tests ask of the system beside sockets: clock, limits, raw descriptors.
 local ffi = require "ffi"
-local K = require "llsocket.const"
+local K = require "llsocket.core.const"
 local shim = require "llsocket.shim"
-require "llsocket.fcntl" -- declares the shim's fcntl
+require "llsocket.socket.flags" -- declares the shim's fcntl
 
 ffi.cdef [[
 int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");

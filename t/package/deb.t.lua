@@ -34,9 +34,9 @@ local function run()
   local tree = net.tmpdir()
   T.ok(install.sh(shell.format("cd %q/.. && dpkg -x lua-llsocket_%s_*.deb %q", dir, version, tree)), "dpkg unpacks its package")
   local share, lib = "/usr/share/lua/5.1", "/usr/lib/" .. triplet() .. "/lua/5.1"
-  T.is(install.files(tree .. share, "-not -name later.bundle"), install.files(install.source .. "/lua", "-name '*.lua'"),
+  T.is(install.files(tree .. share, "-not -name modules.bundle"), install.files(install.source .. "/lua", "-name '*.lua'"),
     "every Lua file is in it")
-  T.is(install.files(tree .. share, "-name later.bundle"), "./llsocket/later.bundle\n", "and one with the text of all")
+  T.is(install.files(tree .. share, "-name modules.bundle"), "./llsocket/modules.bundle\n", "and one with the text of all")
   T.is(install.files(tree .. lib), "./llsocket/shim.so\n", "and one shim")
   T.is(install.files(tree, "-not -path './usr/share/*' -not -path '*/shim.so'"), "",
     "nothing lies outside of these and its documents")

@@ -2,16 +2,16 @@
 --
 -- Copas has no timers of its own everywhere.  A time-out is noticed when its loop goes round, and while somebody waits
 -- for a limited time a timer makes it go round every PRECISION.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local copas = require "copas"
 local luasocket = require "socket"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local event = require "llsocket.event"
-local handle = require "llsocket.handle"
-local owner = require "llsocket.owner"
+local const = require "llsocket.core.const"
+local event = require "llsocket.poll.event"
+local sockets = require "llsocket.socket.object"
+local lifecycle = require "llsocket.socket.lifecycle"
 local waiting = require "llsocket.wait"
 local next, pairs, setmetatable, max = next, pairs, setmetatable, math.max
 
@@ -37,7 +37,7 @@ local common = setmetatable({}, { __mode = "v" })
 local sleepers = setmetatable({}, { __mode = "k" })
 
 local function make_pair()
-  local socks, _, e = owner.pair(const.SOCK_STREAM)
+  local socks, _, e = lifecycle.pair(const.SOCK_STREAM)
   if not socks then return nil, e end
   common.pair = { ready = socks[1], other = socks[2] }
   socks[2]:send "x"
@@ -162,7 +162,7 @@ function M.wait(fd, direction, sec)
   return waiting.answer(sleep(fd, direction, sec))
 end
 
-handle.before_close(function(object)
+sockets.before_close(function(object)
   local fd = object.sd -- a poller has none
   if not watches[fd] then return nil end
   for watch in pairs(watches[fd]) do watch.answer = EBADF end

@@ -2,13 +2,13 @@
 --
 -- A descriptor is registered by its number for one event, anew by every wait: one that was closed or collected
 -- without a word leaves nothing behind that could spin, or be taken for the next one of that number.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
-local check = require "llsocket.check"
-local handle = require "llsocket.handle"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local sockets = require "llsocket.socket.object"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
 local error, ipairs, pcall, select, tostring = error, ipairs, pcall, select, tostring
@@ -154,7 +154,7 @@ local function wake_closed(slot)
 end
 
 -- No pairs: it would keep whoever closes a socket from being compiled.
-handle.before_close(function(sock)
+sockets.before_close(function(sock)
   local fd = sock.sd
   wake_closed(slots.r[fd])
   wake_closed(slots.w[fd])

@@ -1,9 +1,9 @@
 -- cqueues.lua -- waits in the coroutines of a cqueues controller.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local cqueues = require "cqueues"
-local const = require "llsocket.const"
-local handle = require "llsocket.handle"
+local const = require "llsocket.core.const"
+local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
 
 local pairs, max, monotime = pairs, math.max, cqueues.monotime
@@ -72,7 +72,7 @@ function M.wait(fd, direction, sec)
   return waiting.answer(sleep(fd, direction, sec))
 end
 
-handle.before_close(function(sock)
+sockets.before_close(function(sock)
   if crowd:close(sock.sd) then cqueues.cancel(sock.sd) end
 end)
 

@@ -1,9 +1,9 @@
 -- luv.lua -- waits in coroutines over libuv's loop, which uv.run drives.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local uv = require "luv"
-local const = require "llsocket.const"
-local handle = require "llsocket.handle"
+local const = require "llsocket.core.const"
+local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
 local error, tostring, traceback = error, tostring, debug.traceback
 
@@ -113,7 +113,7 @@ local function wake_later(co)
 end
 
 -- Stopped and not closed: luv crashes when the program ends before its loop has run once more.
-handle.before_close(function(sock)
+sockets.before_close(function(sock)
   local entry = watches[sock.sd]
   if not entry then return nil end
   local r, w = release(entry, "r"), release(entry, "w")

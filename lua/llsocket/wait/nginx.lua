@@ -1,12 +1,12 @@
 -- nginx.lua -- waits in nginx's Lua, which has no way to watch a foreign descriptor: sleeps, longer each time, and looks.
-package.loaded[...] = nil -- see later.lua
-setfenv(1, require "llsocket.later")
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local ngx = require "ngx"
 local shim = require "llsocket.shim"
-local const = require "llsocket.const"
+local const = require "llsocket.core.const"
 local failed = require("llsocket.errno").failed
-local handle = require "llsocket.handle"
+local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
 
 ffi.cdef "double llsocket2_now(void);"
@@ -55,6 +55,6 @@ function M.wait(fd, direction, sec)
   return ready, err, e
 end
 
-handle.before_close(function(sock) crowd:close(sock.sd) end)
+sockets.before_close(function(sock) crowd:close(sock.sd) end)
 
 return M

@@ -1,0 +1,107 @@
+-- ifaddrs.lua -- the network interfaces and their addresses by getifaddrs(3), for systems without netlink(7).
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local interface = require "llsocket.address.interface"
+local addrinfo = require "llsocket.addrinfo"
+local shortage = require "llsocket.core.shortage"
+local sockaddr = require "llsocket.address.sockaddr"
+local ipairs, tonumber, insert, min = ipairs, tonumber, table.insert, math.min
+
+ffi.cdef "int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
+
+local errno, band = ffi.errno, bit.band
+local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family and length are read
+local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
+local NAMELEN = {
+  [const.AF_INET] = ffi.sizeof(layout.sockaddr_in),
+  [const.AF_INET6] = ffi.sizeof(layout.sockaddr_in6),
+}
+
+local list_cell = ffi.new "void *[1]"
+local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1]"
+
+-- The family of an internet address; nil for any other.
+local function family_of(name)
+  local family = name ~= nil and ffi.cast(any_ptr, name).ss_family
+  return NAMELEN[family] and family
+end
+
+-- The text of an address.  The BSDs leave the family of a netmask 0, and cut its bytes behind the last that is not 0.
+local function address(name, family)
+  if name == nil then return end
+  local ai = addrinfo.blank(family, 0, 0)
+  local length = NAMELEN[family]
+  ffi.copy(ai, name, HAS_LENGTH and min(ffi.cast(any_ptr, name).ss_len, length) or length)
+  ai.name.any.ss_family, ai.namelen = family, length
+  return ai:addr()
+end
+
+-- Of a broadcast interface only: others have their peer's address there.  And where no broadcast address
+-- was set, glibc puts the address itself there, or the peer's, to which alone the netmask then belongs.
+local function broadcast(flags, family, addr, netmask, name)
+  if band(flags, const.IFF_BROADCAST) == 0 or family ~= const.AF_INET then return end
+  local broad = address(name, family)
+  if broad ~= addr and netmask ~= "255.255.255.255" then return broad end
+end
+
+-- The mac, nil where the interface has none, and the index, from its link-layer entry; nothing from others.
+local function link(name)
+  if name == nil then return end
+  local length, index, bytes = shim.llsocket2_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
+  if length < 0 then return end
+  return index, length > 0 and sockaddr.mac(bytes, length) or nil
+end
+
+-- The option `fallbacks` runs this on Linux, where an IPv4 address may have a label, such as "eth0:1", in place of the name.
+local function each(list, fn, state)
+  local node_ptr = ffi.typeof("$ *", layout.ifaddrs) -- the same type each time
+  local node = ffi.cast(node_ptr, list)
+  while node ~= nil do
+    fn(state, ffi.string(node.ifa_name):match "^[^:]*", node)
+    node = ffi.cast(node_ptr, node.ifa_next)
+  end
+end
+
+-- First the links: `state.links` is what each interface's entries have in common, in their order.
+local function add_link(state, name, node)
+  if state.links[name] and state.links[name].index then return end
+  local index, mac = link(node.ifa_addr)
+  local common = state.links[name] or { name = name, flags = tonumber(node.ifa_flags), entries = {} }
+  if not state.links[name] then insert(state.order, common) end
+  state.links[name], common.index, common.mac = common, index, mac
+end
+
+local function add_address(state, name, node)
+  local family = family_of(node.ifa_addr)
+  if not family then return end
+  local addr, netmask, common = address(node.ifa_addr, family), address(node.ifa_netmask, family), state.links[name]
+  local broad = broadcast(common.flags, family, addr, netmask, node.ifa_broadaddr)
+  insert(common.entries, { family = family, addr = addr, netmask = netmask, broadaddr = broad })
+end
+
+local M = {}
+
+--- Lists the interfaces; see getifaddrs(3).
+---@return table[]? order  name, index, flags, mac and entries of each
+---@return integer? errno  ENOMEM, EMFILE
+function M.list()
+  local rc, e, head = C.llsocket2_getifaddrs(list_cell), errno(), list_cell[0]
+  if rc ~= 0 and shortage.collected(e) then return M.list() end
+  if rc ~= 0 then return nil, e end
+  local list = ffi.gc(head, C.llsocket2_freeifaddrs) -- should memory run out on the way
+  local state = { links = {}, order = {} }
+  each(list, add_link, state)
+  each(list, add_address, state)
+  C.llsocket2_freeifaddrs(ffi.gc(list, nil))
+  -- Of an interface without hardware address, such as tun, glibc tells no link-layer entry, hence no index.
+  for _, common in ipairs(state.order) do common.index = common.index or interface.index(common.name) end
+  return state.order
+end
+
+return M

@@ -1,0 +1,69 @@
+-- numeric.lua -- internet addresses that are written in numbers, without the resolver and without a system call.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local bit = require "bit"
+local const = require "llsocket.core.const"
+local addrinfo = require "llsocket.addrinfo"
+local sockaddr = require "llsocket.address.sockaddr"
+local type, tonumber, tostring = type, tonumber, tostring
+
+local band, bor, bnot, floor = bit.band, bit.bor, bit.bnot, math.floor
+local AF_UNSPEC, AF_INET, AF_INET6 = const.AF_UNSPEC, const.AF_INET, const.AF_INET6
+local SOCK_STREAM = const.SOCK_STREAM
+
+-- What the resolver would answer to a plain numeric address and port takes a sixth of its instructions, and compiles.
+-- All else is the resolver's: names, short forms and leading zeros, other flags, and what 0 may stand for.
+local SOCK_RAW, IPPROTO_TCP, IPPROTO_UDP = const.SOCK_RAW, const.IPPROTO_TCP, const.IPPROTO_UDP
+local PROTOCOL = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = IPPROTO_UDP, [SOCK_RAW] = 0 }
+local OTHERS = { [SOCK_STREAM] = IPPROTO_UDP, [const.SOCK_DGRAM] = IPPROTO_TCP }
+local OTHER_FLAGS = bnot(bor(const.AI_PASSIVE, const.AI_NUMERICHOST, const.AI_NUMERICSERV or 0))
+
+-- The protocol where it is explicit or follows from the type.  The resolver refuses what it has no services of: ping
+-- sockets, MPTCP, raw sockets with a port.  nil where the resolver has to say: TCP of datagrams is its error.
+local function protocol_of(socktype, protocol)
+  if protocol == 0 then return PROTOCOL[socktype] end
+  if socktype ~= 0 and OTHERS[socktype] ~= protocol then return protocol end
+end
+
+local function family_of(host)
+  if host:find(":", 1, true) then return AF_INET6 end
+  local first = host:byte()
+  return first and first >= 48 and first <= 57 and AF_INET
+end
+
+-- The number of a port that is written as tostring writes it.
+local function port_of(port)
+  if not port then return 0 end
+  if type(port) == "number" then return port end
+  local n = #port <= 5 and tonumber(port)
+  return n and n >= 0 and n <= 65535 and floor(n) == n and tostring(n + 0) == port and n -- "-0" is none
+end
+
+local function from_text(host, number, family, socktype, protocol)
+  local ai = addrinfo.blank(family, socktype, protocol)
+  local namelen = sockaddr.from_text(ai.name, family, host)
+  if not namelen then return nil end
+  sockaddr.set_port(ai.name, family, number)
+  ai.namelen = namelen
+  return { ai }
+end
+
+local M = { protocol_of = protocol_of }
+
+--- Reads an address.
+---@param host? string
+---@param port? string|integer  an integer is one of 0 to 65535
+---@param socktype integer
+---@param protocol integer
+---@param flags integer  AI_*
+---@param family integer  AF_*
+---@return llsocket.addrinfo[]? arr  nil where the resolver has to be asked
+function M.numeric(host, port, socktype, protocol, flags, family)
+  local known = protocol_of(socktype, protocol)
+  if not (host and known) or band(flags, OTHER_FLAGS) ~= 0 then return nil end
+  local found, number = family_of(host), port_of(port)
+  if not (found and number) or family ~= AF_UNSPEC and family ~= found then return nil end
+  return from_text(host, number, found, socktype, known)
+end
+
+return M

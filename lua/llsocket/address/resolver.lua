@@ -1,0 +1,128 @@
+-- resolver.lua -- lists of internet addresses from the system's resolver; see getaddrinfo(3).
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local gai = require "llsocket.gai"
+local addrinfo = require "llsocket.addrinfo"
+local interface = require "llsocket.address.interface"
+local numeric = require "llsocket.address.numeric"
+local sockaddr = require "llsocket.address.sockaddr"
+local ipairs, tonumber, type = ipairs, tonumber, type
+
+local errno, band, bor, min = ffi.errno, bit.band, bit.bor, math.min
+local protocol_of = numeric.protocol_of
+local AF_INET6, EAI_SYSTEM, EINVAL, ENODEV = const.AF_INET6, const.EAI_SYSTEM, const.EINVAL, const.ENODEV
+local SOCK_STREAM, IPPROTO_TCP = const.SOCK_STREAM, const.IPPROTO_TCP
+local SERVED = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = const.IPPROTO_UDP }
+
+-- Scratch cells: filled and read inside one call.
+local hints, list_cell = layout.addrinfo(), ffi.new "void *[1]"
+local node_ptr = ffi.typeof("$ *", layout.addrinfo)
+
+-- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port; glibc takes "*" for
+-- the loopback or no port, and "" for port 0.
+local function misread(host, port)
+  if host and (host:find "%z" or host == "*") then return true end
+  if not port then return false end
+  if port:find "%z" or port == "*" or port == "" then return true end
+  if port:find "^%d+$" then return tonumber(port) > 65535 end
+  return port:find "^[%s+-]*%d+%s*$" ~= nil
+end
+
+local function to_addrinfo(node)
+  local ai = addrinfo.blank(node.ai_family, node.ai_socktype, node.ai_protocol)
+  ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
+  ffi.copy(ai, node.ai_addr, ai.namelen)
+  return ai
+end
+
+-- The first alone has a canonical name, and only where one was asked for; musl gives one to each, always.
+local function to_array(list, named)
+  local arr, node = {}, ffi.cast(node_ptr, list)
+  local name = named and node.ai_canonname ~= nil and ffi.string(node.ai_canonname) or nil
+  while node ~= nil do
+    arr[#arr + 1] = to_addrinfo(node)
+    node = ffi.cast(node_ptr, node.ai_next)
+  end
+  addrinfo.canonnames[arr[1]] = name
+  return arr
+end
+
+local function resolve(host, port, socktype, protocol, flags, family)
+  hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
+  local code, e, head = C.llsocket2_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
+  if code ~= 0 then return gai.failed(code, e) end
+  local list = ffi.gc(head, C.llsocket2_freeaddrinfo) -- should memory run out on the way
+  local arr = to_array(list, band(flags, const.AI_CANONNAME) ~= 0)
+  C.llsocket2_freeaddrinfo(ffi.gc(list, nil))
+  return arr
+end
+
+-- Asks the resolver for a numeric address in place of a type and protocol that it would refuse: of those it looks up
+-- nothing, so that TCP's addresses are theirs.
+local function as_tcp(host, port, socktype, protocol, flags, family)
+  local known = protocol_of(socktype, protocol)
+  if not known or known == SERVED[socktype] or port and not port:find "^%d+$" then return nil end
+  local arr = resolve(host, port, SOCK_STREAM, IPPROTO_TCP, bor(flags, const.AI_NUMERICHOST), family)
+  if not arr then return nil end
+  for _, ai in ipairs(arr) do ai.type, ai.proto = socktype, known end
+  return arr
+end
+
+local function ask(host, port, socktype, protocol, flags, family)
+  local arr = as_tcp(host, port, socktype, protocol, flags, family)
+  if arr then return arr end
+  return resolve(host, port, socktype, protocol, flags, family)
+end
+
+-- The address and the zone of a numeric IPv6 host that has one.
+local function zoned(host)
+  if not host then return end
+  local addr, zone = host:match "^([^%%]+)%%(.+)$"
+  if zone and sockaddr.from_text(sockaddr.type(), AF_INET6, addr) then return addr, zone end
+end
+
+-- Writes the zone into what a call answered, which may be a failure.
+local function scoped(host, scope, arr, ...)
+  if not arr then return nil, ... end
+  for _, ai in ipairs(arr) do sockaddr.set_scope(ai.name, ai.domain, scope) end
+  if addrinfo.canonnames[arr[1]] then addrinfo.canonnames[arr[1]] = host end
+  return arr
+end
+
+-- The resolver takes a name as zone for addresses of one link alone, so zones are read here.
+local function with_zone(host, addr, zone, port, socktype, protocol, flags, family)
+  local scope, why = interface.zone(zone)
+  if not scope and why == ENODEV then return gai.failed(const.EAI_NONAME) end
+  if not scope then return gai.failed(EAI_SYSTEM, why) end
+  local arr = numeric.numeric(addr, port, socktype, protocol, flags, family)
+  if arr then return scoped(host, scope, arr) end
+  return scoped(host, scope, ask(addr, port, socktype, protocol, flags, family))
+end
+
+local M = {}
+
+--- Answers a list of addresses, as inet.getaddrinfo does, whose arguments these are.
+---@param host? string
+---@param port? string|integer
+---@param socktype integer
+---@param protocol integer
+---@param flags integer
+---@param family integer
+---@return llsocket.addrinfo[]? arr
+---@return string? err
+---@return integer? code
+---@return integer? errno
+function M.lookup(host, port, socktype, protocol, flags, family)
+  if type(port) == "number" then port = ("%d"):format(port) end
+  if misread(host, port) then return gai.failed(EAI_SYSTEM, EINVAL) end
+  local addr, zone = zoned(host)
+  if addr then return with_zone(host, addr, zone, port, socktype, protocol, flags, family) end
+  return ask(host, port, socktype, protocol, flags, family)
+end
+
+return M

@@ -1,0 +1,176 @@
+-- region.lua -- the caller's memory: where a part of it begins, and whether it fits.
+--
+-- A ctype says what it can: how many bytes a fixed array has, and whether C may write.  That is learnt once per ctype,
+-- by number, which compiled code folds away.  A variable-length array is never asked for its size: ffi.sizeof of one
+-- aborts the trace.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local check = require "llsocket.core.check"
+local ENOMEM = require("llsocket.core.const").ENOMEM
+local tostring = tostring
+
+local type, pcall, getmetatable, tonumber = type, pcall, getmetatable, tonumber
+local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor
+local byte_ptr = typeof "uint8_t *"
+local UNKNOWN = 2^53 -- the size of what a pointer points to; doubles are exact up to here
+
+-- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer; whether C
+-- may write there; and whether it is a reference, as `s.bytes` and `rows[2]` are, which does not keep what it lies in.
+local room, writable, reference = {}, {}, {}
+
+-- An array's own size; a pointer to an array, `int (*)[3]`, says nothing of how many there are.
+local function size_of(buf, name)
+  if not name:find("[", 1, true) or name:find "%(%*[^%[]*%)" or name:find "%[%?%]" then return UNKNOWN end
+  return ffi.sizeof(buf)
+end
+
+-- Whether C may write there: an assignment to a pointer minds what is const, a cast does not.
+local cell = ffi.new "struct { volatile void *target; }"
+local function target(buf)
+  cell.target = buf
+  cell.target = nil
+end
+
+local function learn(id, buf)
+  local name = tostring(typeof(buf))
+  local is_memory = name:find "[%*%[]" and not name:find("()", 1, true)
+  room[id] = is_memory and size_of(buf, name) or -1
+  writable[id], reference[id] = (pcall(target, buf)), name:find("&", 1, true) ~= nil
+  return room[id]
+end
+
+-- LuaJIT's own string.buffer, where it has one.  Remembered, since getmetatable of userdata does not compile.
+local buffers = setmetatable({}, { __mode = "k", __index = function(self, buf)
+  self[buf] = getmetatable(buf) == "buffer"
+  return self[buf]
+end })
+
+local function is_buffer(buf) return type(buf) == "userdata" and buffers[buf] end
+
+local M = { UNKNOWN = UNKNOWN }
+
+--- Tells how many bytes stay alive with an object.
+---@param buf string|ffi.cdata*
+---@return integer bytes  0 for a pointer, whose target is the caller's to keep
+function M.held(buf)
+  if type(buf) == "string" then return #buf end
+  local name = tostring(typeof(buf))
+  return name:find("[", 1, true) and not name:find "%(%*[^%[]*%)" and ffi.sizeof(buf) or 0
+end
+
+-- Answers whether `offset` and `size` are counts, and lie within `total` bytes.
+local function fits(size, offset, total)
+  return size >= 0 and offset >= 0 and size + offset <= total and floor(size) == size and floor(offset) == offset
+end
+
+-- What is asked for, all that is left when nothing is; raises where neither is known.
+local function wanted(size, offset, total, method)
+  if type(size) == "number" then return size end
+  if type(size) ~= "nil" or total == UNKNOWN then check.bad(2, method, "number", size) end
+  return total - offset
+end
+
+local function distance(offset, position, method)
+  if type(offset) == "nil" then return 0 end
+  check.number(offset, position, method)
+  return offset
+end
+
+-- Room behind what a string.buffer holds; one that cannot grow so far raises.
+local function reserve(buf, size)
+  local done, start = pcall(buf.reserve, buf, size)
+  if done then return start, size end
+  return nil, ENOMEM
+end
+
+local function region(buf, size, offset, total, method)
+  size = wanted(size, offset, total, method)
+  if fits(size, offset, total) then return cast(byte_ptr, buf) + offset, size end
+end
+
+local function total_of(buf)
+  local id = tonumber(typeof(buf))
+  return room[id] or learn(id, buf), id
+end
+
+--- Finds memory to receive into: an array or a pointer that is not const, or a string.buffer, which gets room for
+--- `size` bytes behind what it holds.  The caller of this function keeps `buf` for as long as C may look.
+---@param buf any
+---@param size any  bytes; the default is the whole of a fixed array
+---@param offset any  bytes; the default is 0
+---@param position integer  of `offset` among the arguments
+---@param method string  the caller's name, for messages
+---@return ffi.cdata*? start  nil where it does not fit
+---@return integer? size  or ENOMEM where a string.buffer has no room
+function M.target(buf, size, offset, position, method)
+  local first = distance(offset, position, method)
+  if type(buf) == "cdata" then
+    local total, id = total_of(buf)
+    if total >= 0 and writable[id] then return region(buf, size, first, total, method) end
+  elseif is_buffer(buf) then
+    size = wanted(size, first, UNKNOWN, method)
+    if first == 0 and fits(size, 0, 0x7fffffff) then return reserve(buf, size) end
+    return nil
+  end
+  check.bad(1, method, "writable array, pointer or string.buffer", buf)
+end
+
+--- Tells how many bytes of memory to receive into there are: an array or a pointer that is not const.
+---@param buf any
+---@return integer? size  UNKNOWN behind a pointer; nil where C may not write
+function M.writable(buf)
+  if type(buf) ~= "cdata" then return nil end
+  local total, id = total_of(buf)
+  return total >= 0 and writable[id] and total or nil
+end
+
+--- Tells whether memory is a part of another object, an array in a struct or a row of an array: it does not keep that alive,
+--- so who keeps it beyond the call keeps nothing.
+---@param buf any
+---@return boolean
+function M.is_reference(buf)
+  if type(buf) ~= "cdata" then return false end
+  local _, id = total_of(buf)
+  return reference[id]
+end
+
+-- The part of a string, an array or a pointer; raises for anything else.
+local function still(buf, size, first, method, expected)
+  if type(buf) == "string" then return region(buf, size, first, #buf, method) end
+  local total = type(buf) == "cdata" and total_of(buf) or -1
+  if total >= 0 then return region(buf, size, first, total, method) end
+  check.bad(1, method, expected, buf)
+end
+
+--- Finds memory to send from: a string, an array, a pointer, or what a string.buffer holds.  The caller of this
+--- function keeps `buf` for as long as C may look.
+---@param buf any
+---@param size any  bytes; the default is what is left of a string, a string.buffer or a fixed array
+---@param offset any  bytes; the default is 0
+---@param position integer  of `offset` among the arguments
+---@param method string  the caller's name, for messages
+---@return ffi.cdata*? start  nil where it does not fit
+---@return integer? size
+function M.source(buf, size, offset, position, method)
+  local first = distance(offset, position, method)
+  if not is_buffer(buf) then return still(buf, size, first, method, "string, array, pointer or string.buffer") end
+  local start, total = buf:ref()
+  return region(start, size, first, total, method)
+end
+
+--- Finds memory to send from that does not move by itself, as a string.buffer's does, and that can be kept: a string, an
+--- array or a pointer, but no reference.
+---@param buf any
+---@param size any  bytes; the default is what is left of a string or a fixed array
+---@param offset any  bytes; the default is 0
+---@param position integer  of `offset` among the arguments
+---@param method string  the caller's name, for messages
+---@return ffi.cdata*? start  nil where it does not fit
+---@return integer? size
+function M.lasting(buf, size, offset, position, method)
+  if M.is_reference(buf) then check.bad(1, method, "string, pointer, or array that is no part of another object", buf) end
+  return still(buf, size, distance(offset, position, method), method, "string, array or pointer")
+end
+
+return M

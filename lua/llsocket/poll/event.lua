@@ -1,0 +1,269 @@
+-- event.lua -- timers, signals, child exits and wake-ups as descriptors to wait for.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local bit = require "bit"
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local descriptor = require "llsocket.descriptor"
+local fcntl = require "llsocket.socket.flags"
+local sockets = require "llsocket.socket.object"
+local layout = require "llsocket.core.layout"
+local report = require "llsocket.errno"
+local shortage = require "llsocket.core.shortage"
+local select, tonumber, type, max = select, tonumber, type, math.max
+
+ffi.cdef [[
+void llsocket2_finalize(void *owner);
+int llsocket2_signalfd(const int32_t *signals, int count);
+int llsocket2_pidfd(int pid);
+int llsocket2_pidfd_wait(int fd, int32_t *status);
+]]
+
+local errno, floor = ffi.errno, math.floor
+local failed, not_received = report.failed, report.not_received
+local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
+local finalize = shim.llsocket2_finalize
+
+---@class llsocket.event
+local Event = {}
+
+local WAKER, TIMER, SIGNAL, CHILD = 0, 1, 2, 3
+
+local event_t = ffi.metatype("struct { int sd, kind; }", {
+  __index = function(_, name) return Event[name] end,
+  __tostring = function(e) return ("llsocket.event: fd %d"):format(e.sd) end,
+})
+
+local is_self = check.class(event_t, "llsocket.event")
+
+-- Allocated before it owns anything; see socket/object.lua.
+local function new(kind)
+  local event = event_t()
+  event.sd, event.kind = -1, kind
+  return ffi.gc(event, finalize)
+end
+
+local count_cell = ffi.new "uint64_t[1]"
+local status_cell = ffi.new "int32_t[1]"
+local info_cell = layout.signalfd_siginfo and layout.signalfd_siginfo()
+
+-- Reads one record; answers nil, or the errno.
+local function take(event, cell, size)
+  local n, e = C.llsocket2_read(event.sd, cell, size), errno()
+  if n < 0 then return e end
+  if n < size then return EAGAIN end
+end
+
+local READ = {}
+
+READ[TIMER] = function(event)
+  local e = take(event, count_cell, 8)
+  if e then return nil, e end
+  return tonumber(count_cell[0])
+end
+
+READ[SIGNAL] = function(event)
+  local e = take(event, info_cell, ffi.sizeof(info_cell))
+  if e then return nil, e end
+  return info_cell.ssi_signo
+end
+
+-- The status as subprocess libraries tell it: what the child exited with, or the signal that ended it, negative.
+READ[CHILD] = function(event)
+  local done, e, status = shim.llsocket2_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
+  if done < 0 then return nil, e end
+  if done == 0 then return nil, EAGAIN end
+  return status
+end
+
+--- Takes what has happened: of a timer how often it has run out since, of a signal its number, of a child its exit
+--- status, or the number of the signal that ended it, negative.  Never blocks.
+---@return integer? what
+---@return string? err
+---@return boolean? again  true: nothing has happened
+---@return integer? errno  EAGAIN, ECHILD: somebody else has collected the child; EBADF once closed
+function Event:read()
+  is_self(self, "read")
+  if self.sd < 0 then return not_received(EBADF) end
+  local what, e = READ[self.kind](self)
+  if e then return not_received(e) end
+  return what, nil, false
+end
+
+--- Tells the descriptor's number.
+---@return integer fd  -1 once closed
+function Event:fd()
+  is_self(self, "fd")
+  return self.sd
+end
+
+--- Closes the descriptor; closing twice is harmless.  A signal stays blocked.
+---@return string? err
+---@return integer? errno  EINTR: the descriptor is gone all the same
+function Event:close()
+  is_self(self, "close")
+  local fd = self.sd
+  if fd < 0 then return end
+  local _, err = sockets.closing(self, false)
+  self.sd = -1
+  local e = fcntl.close(fd)
+  if err then return err end
+  if e then return report.refused(e) end
+end
+
+-- Makes an object with the descriptor that a call answers; nil and the errno.  The object has it in the statement of the
+-- call: a debug hook that raises any later would leave a descriptor that nobody owns.
+local function born(kind, call, first, second)
+  local event = new(kind)
+  local e
+  event.sd, e = call(first, second), errno()
+  if event.sd < 0 then
+    if shortage.collected(e) then return born(kind, call, first, second) end
+    return nil, e
+  end
+  shortage.made = shortage.made + 1
+  return event
+end
+
+-- Each call has its own: a finaliser that makes a timer may run between two steps of this one.
+local times_t = layout.itimerspec
+
+local function set_time(spec, sec)
+  local nsec = floor(sec * 1e9 + 0.5)
+  if sec > 0 and nsec == 0 then nsec = 1 end -- 0 would disarm the timer
+  spec.tv_sec = floor(nsec / 1e9)
+  spec.tv_nsec = nsec - floor(nsec / 1e9) * 1e9
+end
+
+local function is_time(sec) return sec >= 0 and sec < 2^31 end
+
+local M = { type = event_t, methods = Event }
+
+--- Makes a timer; see timerfd_create(2).
+---@param seconds number  until it runs out first, below 2^31; 0 is at once
+---@param interval? number  seconds between further times; the default is once only
+---@return llsocket.event? timer
+---@return string? err
+---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
+function M.timer(seconds, interval)
+  check.number(seconds, 1, "timer")
+  if type(interval) == "nil" then interval = 0 end
+  check.number(interval, 2, "timer")
+  if not (is_time(seconds) and is_time(interval)) then return failed(EINVAL) end
+  if not const.TFD_CLOEXEC then return failed(ENOSYS) end
+  local flags = bit.bor(const.TFD_CLOEXEC, const.TFD_NONBLOCK)
+  local event, e = born(TIMER, C.llsocket2_timerfd_create, const.CLOCK_MONOTONIC, flags)
+  if not event then return failed(e) end
+  local times = times_t()
+  set_time(times.it_value, max(seconds, 1e-9))
+  set_time(times.it_interval, interval)
+  local rc, why = C.llsocket2_timerfd_settime(event.sd, 0, times, nil), errno()
+  if rc == 0 then return event end
+  event:close()
+  return failed(why)
+end
+
+-- Each call has its own: a finaliser may make signals readable while the object of this call is made.
+local signals_t = ffi.typeof "int32_t[64]"
+
+--- Makes signals readable instead of deadly; see signalfd(2).  It blocks them in this thread, for good: the kernel
+--- gives no signal to both.
+---@param signal integer  SIG*
+---@param ... integer  more of them, at most 64 in all
+---@return llsocket.event? signals
+---@return string? err
+---@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
+function M.signal(signal, ...)
+  local list = { signal, ... }
+  local n, signals = max(1, select("#", signal, ...)), signals_t()
+  for i = 1, n do
+    if not check.int(list[i], i, "signal") or n > 64 then return failed(EINVAL) end
+    signals[i - 1] = list[i]
+  end
+  local event, e = born(SIGNAL, shim.llsocket2_signalfd, signals, n)
+  if not event then return failed(e) end
+  return event
+end
+
+local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
+
+--- Makes a child's end something to wait for; see pidfd_open(2).
+---@param pid integer  of a child that nobody can have collected yet
+---@return llsocket.event? child
+---@return string? err
+---@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS where the system has none
+function M.child(pid)
+  if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
+  local event, e = born(CHILD, pidfd, pid)
+  if not event then return failed(e) end
+  return event
+end
+
+-- Where there is no eventfd a pipe wakes: its other end belongs to the first.
+local others = setmetatable({}, { __mode = "k" })
+local pipe_cell = ffi.new "int[2]"
+
+local function pipe_waker()
+  local event, other = new(WAKER), descriptor.new()
+  local rc, e, read_end, write_end = C.llsocket2_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
+  if rc < 0 then
+    if shortage.collected(e) then return pipe_waker() end
+    return nil, e
+  end
+  event.sd, other.sd = read_end, write_end
+  shortage.made, others[event] = shortage.made + 2, other
+  e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)
+    or fcntl.set_cloexec(write_end, true) or fcntl.set_nonblock(write_end, true)
+  if e then return nil, e end
+  return event
+end
+
+--- Makes what wakes a poller.
+---@return llsocket.event? waker
+---@return integer? errno  EMFILE
+function M.waker()
+  if not const.EFD_CLOEXEC then return pipe_waker() end
+  return born(WAKER, C.llsocket2_eventfd, 0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK))
+end
+
+--- Tells the descriptor to write to.
+---@param waker llsocket.event
+---@return integer fd  -1 once closed
+function M.wakefd(waker)
+  local other = others[waker]
+  return other and other.sd or waker.sd
+end
+
+--- Closes both ends.
+---@param waker llsocket.event
+function M.close_waker(waker)
+  local other = others[waker]
+  if other then other:close() end
+  waker:close()
+end
+
+local one_cell = ffi.new("uint64_t[1]", 1)
+
+--- Wakes; a full pipe or counter has woken already.
+---@param waker llsocket.event
+---@return boolean? woken
+---@return string? err
+---@return integer? errno  EBADF once closed
+function M.wake(waker)
+  local n, e = C.llsocket2_write(M.wakefd(waker), one_cell, 8), errno()
+  if n < 0 and e ~= EAGAIN then return failed(e) end
+  return true
+end
+
+local drain_cell = ffi.new "uint8_t[512]"
+
+--- Takes all wake-ups, of which a pipe may be full.
+---@param waker llsocket.event
+function M.drain(waker)
+  repeat local n = C.llsocket2_read(waker.sd, drain_cell, 512) until n < 512
+end
+
+return M

@@ -1,0 +1,179 @@
+-- anyoption.lua -- getsockopt(2) and setsockopt(2) as such: every option, by number and kind of value.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
+local descriptor = require "llsocket.descriptor"
+local failed = require("llsocket.errno").failed
+local fcntl = require "llsocket.socket.flags"
+local sockets = require "llsocket.socket.object"
+local shortage = require "llsocket.core.shortage"
+local optionkind = require "llsocket.socket.optionkind"
+local tonumber, type = tonumber, type
+
+local errno, floor = ffi.errno, math.floor
+local is_self, KIND, set = sockets.self, optionkind.KIND, optionkind.set
+local read_bytes, input_size = optionkind.read_bytes, optionkind.input_size
+local EINVAL, EBADF = const.EINVAL, const.EBADF
+
+---@class llsocket.socket
+local Socket = {}
+
+local size_cell = ffi.new "uint32_t[1]" -- set just before a call, and read in its statement
+
+-- A number of 64 bits, as a uint64_t: a Lua number has 53.  Each call has its own cell, for the answer is boxed.
+local number64_t = ffi.typeof "union { uint64_t whole; uint32_t half[2]; }"
+local uint64_t, int64_t = ffi.typeof "uint64_t", ffi.typeof "int64_t"
+
+local UINT64 = {
+  read = function(sd, level, opt)
+    local cell = number64_t()
+    size_cell[0] = 8
+    local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
+    if rc ~= 0 then return failed(e) end
+    return n == 4 and uint64_t(cell.half[0]) or cell.whole -- an option may be shorter
+  end,
+  write = function(sd, level, opt, value)
+    local is_cdata = type(value) == "cdata"
+    if is_cdata and ffi.istype(int64_t, value) and value < 0 then return failed(EINVAL) end
+    if not is_cdata and not (value >= 0 and value <= 2^53 and floor(value) == value) then return failed(EINVAL) end
+    local cell = number64_t()
+    cell.whole = value
+    local e = set(sd, level, opt, cell, 8)
+    if e then return failed(e) end
+    return value
+  end,
+}
+
+local function check_uint64(value, position, method)
+  if type(value) == "number" or ffi.istype(uint64_t, value) or ffi.istype(int64_t, value) then return end
+  check.bad(position, method, "uint64_t or number", value)
+end
+
+-- The kinds that have one size, of which an input must be: read as bytes first.
+local function sized(ctype, tell)
+  return function(sd, level, opt, input)
+    local cell = ctype()
+    if input_size(input) ~= ffi.sizeof(cell) then return failed(EINVAL) end
+    local bytes, err, e = read_bytes(sd, level, opt, 1, input, true)
+    if not bytes then return nil, err, e end
+    ffi.copy(cell, bytes, #bytes)
+    return tell(cell)
+  end
+end
+
+local int_t = ffi.typeof "int[1]"
+
+-- By kind, how an option is read whose input is given.  A descriptor has none.
+local READ_INPUT = {
+  int = sized(int_t, function(cell) return cell[0] end),
+  boolean = sized(int_t, function(cell) return cell[0] ~= 0 end),
+  seconds = sized(layout.timeval, function(time) return tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6 end),
+  uint64 = sized(number64_t, function(cell) return cell.whole end),
+  string = KIND.string.read, bytes = KIND.bytes.read,
+}
+
+local fd_cell = ffi.new "int[1]"
+
+-- Reads an option that makes a descriptor, as SO_PEERPIDFD does: an object owns it, which is there before it is.
+local function read_descriptor(sd, level, opt)
+  local object = descriptor.new()
+  fd_cell[0], size_cell[0] = -1, 4
+  local rc, e, fd = C.llsocket2_getsockopt(sd, level, opt, fd_cell, size_cell), errno(), fd_cell[0]
+  if rc ~= 0 then
+    if shortage.collected(e) then return read_descriptor(sd, level, opt) end
+    return failed(e)
+  end
+  if fd < 0 then return failed(EBADF) end
+  object.sd = fd
+  shortage.made = shortage.made + 1
+  fcntl.set_cloexec(fd, true)
+  return object
+end
+
+-- The number of what may be set as a descriptor; nil and the errno.
+local function number_of(value)
+  if type(value) ~= "number" then return value.sd >= 0 and value.sd or nil, EBADF end
+  local fd = check.fd(value)
+  if not fd then return nil, EINVAL end
+  return fd >= 0 and fd or nil, EBADF
+end
+
+local function write_descriptor(sd, level, opt, value)
+  local fd, e = number_of(value)
+  if sd < 0 or not fd then return failed(sd < 0 and EBADF or e) end
+  fd_cell[0] = fd
+  e = set(sd, level, opt, fd_cell, 4)
+  if e then return failed(e) end
+  return value
+end
+
+local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
+
+local function check_descriptor(value, position, method)
+  if type(value) == "number" or is_socket(value) or is_descriptor(value) then return end
+  check.bad(position, method, "number, socket or descriptor", value)
+end
+
+local PUBLIC = {
+  int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes,
+  uint64 = UINT64, descriptor = { read = read_descriptor, write = write_descriptor },
+}
+local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
+
+local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
+local CHECK = { uint64 = check_uint64, descriptor = check_descriptor }
+
+-- Raises on wrong types; answers the kind, or nil where a value is impossible.
+local function kind_of(level, name, kind, method)
+  local level_ok, name_ok = check.int(level, 1, method), check.int(name, 2, method)
+  check.string(kind, 3, method)
+  return level_ok and name_ok and PUBLIC[kind]
+end
+
+--- Reads any option; see getsockopt(2).  Never blocks; allocates only the string, number of 64 bits or object that it
+--- answers.
+---@param level integer  SOL_* or IPPROTO_*
+---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
+---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"|"uint64"|"descriptor"  seconds is a struct timeval, string ends at
+---a NUL, descriptor is a number whose owner the object is
+---@param input? string|integer  what the kernel finds in the buffer, whose size is the string's length; or the size alone, 0
+---to 65536, and then it finds zeroes.  The default is the kind's size, for string and bytes 65536.  Of the kinds of one size
+---the input must be of that; a descriptor has none
+---@return integer|boolean|number|string|ffi.cdata*|llsocket.descriptor|nil value
+---@return string? err
+---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP; EMFILE: a descriptor; EINVAL for an unknown kind, an impossible input or a
+---number out of range; EBADF once closed
+function Socket:getsockopt(level, name, kind, input)
+  is_self(self, "getsockopt")
+  local k, given = kind_of(level, name, kind, "getsockopt"), type(input)
+  if given ~= "nil" and given ~= "string" and given ~= "number" then check.bad(4, "getsockopt", "string or number", input) end
+  local read = k and (given == "nil" and k.read or given ~= "nil" and READ_INPUT[kind])
+  if name == SO_GET_FILTER and level == SOL_SOCKET then read = kind == "bytes" and KIND.filter.read end
+  if not read then return failed(EINVAL) end
+  return read(self.sd, level, name, input)
+end
+
+--- Sets any option; see setsockopt(2).  Never blocks; allocates for a number of 64 bits only.
+---@param level integer  SOL_* or IPPROTO_*
+---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
+---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"|"uint64"|"descriptor"  of the value
+---@param value integer|boolean|number|string|ffi.cdata*|llsocket.socket|llsocket.descriptor  an int is 32 bits, signed or
+---unsigned; seconds are 0 to below 2^31; a uint64 is a uint64_t, or a number of 0 to 2^53; a descriptor stays the caller's
+---@return integer|boolean|number|string|ffi.cdata*|llsocket.socket|llsocket.descriptor|nil value  as given
+---@return string? err
+---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP, EPERM; EINVAL for an unknown kind or an impossible value; EBADF for a closed
+---descriptor, and once closed
+function Socket:setsockopt(level, name, kind, value)
+  is_self(self, "setsockopt")
+  local k, expected = kind_of(level, name, kind, "setsockopt"), LUA_TYPE[kind]
+  if expected and type(value) ~= expected then check.bad(4, "setsockopt", expected, value) end
+  if CHECK[kind] then CHECK[kind](value, 4, "setsockopt") end
+  if not k then return failed(EINVAL) end
+  return k.write(self.sd, level, name, value, 4, "setsockopt")
+end
+
+return { methods = Socket }

@@ -1,0 +1,152 @@
+-- buffer.lua -- sending from and receiving into memory of the caller's: no string is made, and nothing allocated.
+--
+-- Flags are checked before the memory: a trace that begins in that check and returns from it cannot read varargs.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local sockets = require "llsocket.socket.object"
+local region = require "llsocket.message.region"
+local sockaddr = require "llsocket.address.sockaddr"
+local transfer = require "llsocket.socket.transfer"
+local zero = require "llsocket.socket.zero"
+
+local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
+local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
+local is_blind, is_message, is_end = transfer.is_blind, zero.is_message, zero.is_end
+local not_received, not_sent = report.not_received, report.not_sent
+local c_send, c_sendto, sender, receive = transfer.send, transfer.sendto, transfer.sender, transfer.receive
+local somebody, asked = transfer.somebody, zero.asked
+local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
+local MAX_LENGTH = transfer.MAX_LENGTH
+
+---@class llsocket.socket
+local Socket = {}
+
+-- What arrived belongs to a string.buffer once committed.
+local function commit(buf, n, size)
+  if n > 0 and type(buf) == "userdata" then buf:commit(min(n, size)) end
+end
+
+--- Receives a message into memory of the caller's; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo
+--- allows.  Allocates nothing.
+---@param buf ffi.cdata*|string.buffer  an array or pointer that is not const; a string.buffer gets the bytes appended
+---@param size? integer  most bytes to take, from 1; the default is what is left of an array of fixed size
+---@param offset? integer  bytes, where in the array to begin; the default is 0.  0 for a string.buffer
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream, and counts what it cut elsewhere
+---@param ... integer  more flags
+---@return integer? len  bytes; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
+---closed
+function Socket:recvinto(buf, size, offset, flag, ...)
+  is_self(self, "recvinto")
+  local flags = check.flags(4, "recvinto", flag, ...)
+  local start, len = region.target(buf, size, offset, 3, "recvinto")
+  if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
+  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.asks and somebody or nil)
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return sockets.not_received(self, e)
+  end
+  commit(buf, n, len)
+  if n > 0 or is_message(self, flags, namelen > 0) then return n, nil, false end
+end
+
+--- Sends a message from memory of the caller's; see send(2).  Blocks on a blocking socket, for as long as sndtimeo
+--- allows.  Allocates nothing.  Never raises SIGPIPE.
+---@param buf string|ffi.cdata*|string.buffer  an array or pointer, or the bytes that a string.buffer holds, which keeps them
+---@param size? integer  bytes, 0 sends an empty message but not on a stream; the default is what is left, but for a pointer
+---@param offset? integer  bytes, where to begin; the default is 0
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
+---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for send
+function Socket:sendfrom(buf, size, offset, flag, ...)
+  is_self(self, "sendfrom")
+  local flags = send_flags(4, "sendfrom", flag, ...)
+  local start, len = region.source(buf, size, offset, 3, "sendfrom")
+  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
+  if n < 0 then return sockets.not_sent(self, e) end
+  return sockets.sent(self, n, n < len)
+end
+
+local namelen_cell = ffi.new "uint32_t[1]"
+
+-- An address is made before the call that fills it, and kept for the next when that gave none.
+local spare
+
+local function take()
+  local ai = spare or addrinfo.blank(0, 0, 0)
+  spare = nil
+  return ai
+end
+
+--- Receives a message into memory of the caller's and tells its sender; see recvfrom(2).  Blocks on a blocking socket,
+--- for as long as rcvtimeo allows.  Allocates nothing but an address, and not even that with `ai`.
+---@param buf ffi.cdata*|string.buffer  as for recvinto
+---@param size? integer  most bytes to take, from 1; the default is what is left of an array of fixed size
+---@param ai? llsocket.addrinfo  to be overwritten with the sender's address; the default is a new one
+---@param offset? integer  bytes, where in the array to begin; the default is 0.  0 for a string.buffer
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream, and counts what it cut elsewhere
+---@param ... integer  more flags
+---@return integer? len  bytes; no values at all when the peer has closed
+---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
+---closed
+function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
+  is_self(self, "recvfrominto")
+  local flags = check.flags(5, "recvfrominto", flag, ...)
+  local start, len = region.target(buf, size, offset, 4, "recvfrominto")
+  check.optional(addrinfo.arg, ai, 3, "recvfrominto")
+  if not (start and flags and len > 0) or is_blind(self, flags) then return nil, not_received(not start and len or EINVAL) end
+  local mine = type(ai) == "nil" and take()
+  local to = mine or ai
+  namelen_cell[0] = sockaddr.SIZE
+  local n, e, namelen =
+    C.llsocket2_recvfrom(self.sd, start, min(len, MAX_LENGTH), flags, to, namelen_cell), errno(), namelen_cell[0]
+  local named = n >= 0 and namelen > 0
+  if mine and not named then spare = mine end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return nil, sockets.not_received(self, e)
+  end
+  commit(buf, n, len)
+  if n > 0 or is_message(self, flags, named) then return n, named and sender(self, to, namelen) or nil, nil, false end
+end
+
+--- Sends a message from memory of the caller's to an address; see sendto(2).  Blocks on a blocking socket, for as long
+--- as sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.
+---@param buf string|ffi.cdata*|string.buffer  as for sendfrom
+---@param size integer?  bytes, 0 sends an empty message but not on a stream; nil stands for what is left, but not for a pointer
+---@param ai llsocket.addrinfo  where to
+---@param offset? integer  bytes, where to begin; the default is 0
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
+---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for sendto
+function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
+  is_self(self, "sendtofrom")
+  local flags = send_flags(5, "sendtofrom", flag, ...)
+  local start, len = region.source(buf, size, offset, 4, "sendtofrom")
+  addrinfo.arg(ai, 3, "sendtofrom")
+  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  local n, e = c_sendto(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
+  if n < 0 then return sockets.not_sent(self, e) end
+  return sockets.sent(self, n, n < len)
+end
+
+return { methods = Socket }

@@ -1,0 +1,157 @@
+-- connect.lua -- where a socket is bound and connected, and waiting for it.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local fcntl = require "llsocket.socket.flags"
+local sockets = require "llsocket.socket.object"
+local sockaddr = require "llsocket.address.sockaddr"
+local waiting = require "llsocket.wait"
+local type = type
+
+local errno = ffi.errno
+local is_self, failed, refused = sockets.self, report.failed, report.refused
+local EINVAL, EBADF, EAGAIN, EINTR = const.EINVAL, const.EBADF, const.EAGAIN, const.EINTR
+local WRITE = sockets.WRITE
+local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
+
+---@class llsocket.socket
+local Socket = {}
+
+-- The address to use; nil and the errno where neither call nor constructor gave one.
+local function target(sock, ai, method)
+  check.optional(addrinfo.arg, ai, 1, method)
+  ai = ai or sockets.names[sock]
+  if ai then return ai end
+  return nil, sock.sd < 0 and EBADF or EINVAL
+end
+
+--- Binds the socket to an address; see bind(2).
+---@param ai? llsocket.addrinfo  the default is the constructor's
+---@return string? err
+---@return integer? errno  EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOENT; EINVAL without any address; EBADF once closed
+function Socket:bind(ai)
+  is_self(self, "bind")
+  local name, why = target(self, ai, "bind")
+  if not name then return refused(why) end
+  local rc, e = C.llsocket2_bind(self.sd, name, name.namelen), errno()
+  if rc ~= 0 then return refused(e) end
+end
+
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
+-- set on this object may have been changed through a copy, which shares O_NONBLOCK.
+local function not_connected(sock, e)
+  sock.waits = WRITE
+  if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
+  return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
+end
+
+--- Connects the socket to an address, which for a datagram socket is where it sends; see connect(2).
+--- Blocks on a blocking socket, for as long as sndtimeo allows.
+---@param ai? llsocket.addrinfo  the default is the constructor's
+---@return string? err
+---@return boolean? again  true: under way (EINPROGRESS, EALREADY, EINTR), wait with sendable and ask error();
+---or a unix socket's backlog is full (EAGAIN), try again
+---@return integer? errno  ECONNREFUSED, EISCONN, ENOENT, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH; on a blocking socket
+---EINPROGRESS is a time-out; EINVAL without any address; EBADF once closed
+function Socket:connect(ai)
+  is_self(self, "connect")
+  local name, why = target(self, ai, "connect")
+  if not name then return report.text(why), false, why end
+  local rc, e = C.llsocket2_connect(self.sd, name, name.namelen), errno()
+  if rc ~= 0 then return not_connected(self, e) end
+end
+
+--- Listens for connections; see listen(2).
+---@param backlog? integer  connections that may wait, 0 to 2^31-1; the default is SOMAXCONN
+---@return string? err
+---@return integer? errno  EADDRINUSE, EOPNOTSUPP; EINVAL for a number out of range; EBADF once closed
+function Socket:listen(backlog)
+  is_self(self, "listen")
+  if type(backlog) == "nil" then backlog = const.SOMAXCONN end
+  if not check.int(backlog, 1, "listen") or backlog < 0 then return refused(EINVAL) end
+  local rc, e = C.llsocket2_listen(self.sd, backlog), errno()
+  if rc ~= 0 then return refused(e) end
+end
+
+local namelen_cell = ffi.new "uint32_t[1]"
+
+-- The length is read in the same statement as errno: after a branch a finaliser may ask for a name itself.
+-- The family is the one that the kernel wrote: dup's address or IPV6_ADDRFORM may have changed either side's.
+local function name_of(sock, call)
+  local ai = addrinfo.blank(sock.domain, sock.type, sock.proto)
+  namelen_cell[0] = sockaddr.SIZE
+  local rc, e, namelen = call(sock.sd, ai, namelen_cell), errno(), namelen_cell[0]
+  if rc ~= 0 then return failed(e) end
+  if namelen > 0 then ai.domain = ai.name.any.ss_family end
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return ai
+end
+
+--- Tells the address that the socket is bound to; see getsockname(2).
+---@return llsocket.addrinfo? ai
+---@return string? err
+---@return integer? errno  ENOBUFS; EBADF once closed
+function Socket:getsockname()
+  is_self(self, "getsockname")
+  return name_of(self, C.llsocket2_getsockname)
+end
+
+--- Tells the address that the socket is connected to; see getpeername(2).
+---@return llsocket.addrinfo? ai  of an unnamed unix socket the path is empty
+---@return string? err
+---@return integer? errno  ENOTCONN; EBADF once closed
+function Socket:getpeername()
+  is_self(self, "getpeername")
+  return name_of(self, C.llsocket2_getpeername)
+end
+
+--- Tells whether the next byte is the one after the out-of-band mark; see sockatmark(3).
+---@return boolean? bool
+---@return string? err
+---@return integer? errno  ENOTTY, EINVAL: this socket has no mark; EBADF once closed
+function Socket:atmark()
+  is_self(self, "atmark")
+  local rc, e = C.llsocket2_sockatmark(self.sd), errno()
+  if rc < 0 then return failed(e) end
+  return rc == 1
+end
+
+local function answer(_, ...) return ... end
+
+-- The socket is an argument of what comes after the wait, and so stays on the stack meanwhile: after a tail call only its
+-- number would, and the collector could close it under a loop that watches that.
+--
+-- The time is checked here, so that a wrong one raises in the method's name whatever the program waits with.
+local function wait(sock, direction, sec, method)
+  if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
+  if sock.sd < 0 then return failed(EBADF) end
+  sock.watched = sock.watched or waiting.is_set() -- its loop may want to know of the end
+  return answer(sock, waiting.wait(sock.sd, direction, sec))
+end
+
+--- Waits until a receive or accept would not block: there is data, a connection, the end or an error; see poll(2).
+---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
+function Socket:recvable(sec)
+  is_self(self, "recvable")
+  return wait(self, "r", sec, "recvable")
+end
+
+--- Waits until a send would not block or a connect has ended, well or not (ask error()); see poll(2).
+---@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
+---@return boolean? ready  false: the time ran out
+---@return string? err
+---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
+function Socket:sendable(sec)
+  is_self(self, "sendable")
+  return wait(self, "w", sec, "sendable")
+end
+
+return { methods = Socket }

@@ -1,0 +1,152 @@
+-- flags.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local failed = require("llsocket.errno").failed
+local sockets = require "llsocket.socket.object"
+local optionkind = require "llsocket.socket.optionkind"
+
+ffi.cdef [[
+int llsocket2_fcntl(int fd, int cmd, int arg);
+int llsocket2_ioctl(int fd, uint32_t request, void *arg);
+]]
+
+local errno, band = ffi.errno, bit.band
+local fcntl, ioctl, is_self = shim.llsocket2_fcntl, shim.llsocket2_ioctl, sockets.self
+local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC
+local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
+
+local int_cell = ffi.new "int[1]"
+
+--- Sets O_NONBLOCK, in one call where fcntl(2) needs two; see FIONBIO in ioctl_tty(2).
+---@param sd integer
+---@param on boolean
+---@return integer? errno
+local function set_nonblock(sd, on)
+  int_cell[0] = on and 1 or 0
+  local rc, e = ioctl(sd, FIONBIO, int_cell), errno()
+  if rc < 0 then return e end
+end
+
+--- Tells whether O_NONBLOCK is set; see fcntl(2).
+---@param sd integer
+---@return boolean? on
+---@return integer? errno
+local function is_nonblock(sd)
+  local flags, e = fcntl(sd, F_GETFL, 0), errno()
+  if flags < 0 then return nil, e end
+  return band(flags, O_NONBLOCK) ~= 0
+end
+
+--- Tells whether a number is in use.
+---@param sd integer
+---@return boolean open
+local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
+
+--- Tells whether exec closes the descriptor; see FD_CLOEXEC in fcntl(2).
+---@param sd integer
+---@return boolean? on
+---@return integer? errno  EBADF
+local function is_cloexec(sd)
+  local flags, e = fcntl(sd, F_GETFD, 0), errno()
+  if flags < 0 then return nil, e end
+  return band(flags, FD_CLOEXEC) ~= 0
+end
+
+--- Sets whether exec closes the descriptor; see fcntl(2).
+---@param sd integer
+---@param on boolean
+---@return integer? errno
+local function set_cloexec(sd, on)
+  local rc, e = fcntl(sd, F_SETFD, on and FD_CLOEXEC or 0), errno()
+  if rc < 0 then return e end
+end
+
+-- What keeps SIGPIPE away where sends have no flag for it: it is the socket's, so copies of the descriptor share it.
+local SO_NOSIGPIPE = not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE
+
+local function set_nosigpipe(sd)
+  int_cell[0] = 1
+  return optionkind.set(sd, const.SOL_SOCKET, SO_NOSIGPIPE, int_cell, 4)
+end
+
+--- Does what the call that made a socket could not.
+---@param sd integer
+---@param cloexec boolean  whether it has yet to be set
+---@param nonblock? boolean  likewise
+---@return integer? errno  EINVAL: it is shut down both ways, and macOS takes no SO_NOSIGPIPE then
+local function settle(sd, cloexec, nonblock)
+  return cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
+    or SO_NOSIGPIPE and set_nosigpipe(sd) or nil
+end
+
+--- Closes a descriptor, once; see close(2).
+---@param sd integer
+---@return integer? errno
+local function close(sd)
+  local rc, e = C.llsocket2_close(sd), errno()
+  if rc ~= 0 then return e end
+end
+
+--- Shuts a connection down; see shutdown(2).
+---@param sd integer
+---@param how integer  SHUT_*
+---@return integer? errno
+local function shutdown(sd, how)
+  local rc, e = C.llsocket2_shutdown(sd, how), errno()
+  if rc ~= 0 then return e end
+end
+
+--- Duplicates a descriptor, close-on-exec where the system can; see fcntl(2).
+---@param fd integer
+---@param owner llsocket.socket  gets the number at once, -1 when it failed
+---@return integer? errno
+local function duplicate(fd, owner)
+  local e
+  owner.sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
+  if owner.sd < 0 then return e end
+end
+
+---@class llsocket.socket
+local Socket = {}
+
+--- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).  Never blocks.
+---@param enable? boolean  true in every socket that llsocket makes
+---@return boolean? enable
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:cloexec(enable)
+  is_self(self, "cloexec")
+  check.boolean(enable, 1, "cloexec")
+  local e
+  if enable ~= nil then e = set_cloexec(self.sd, enable) else enable, e = is_cloexec(self.sd) end
+  if e then return failed(e) end
+  return enable
+end
+
+--- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share
+--- it, and accept reads what this last told or set.
+---@param enable? boolean  the constructor's default is false
+---@return boolean? enable
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:nonblock(enable)
+  is_self(self, "nonblock")
+  check.boolean(enable, 1, "nonblock")
+  local e
+  if enable ~= nil then e = set_nonblock(self.sd, enable) else enable, e = is_nonblock(self.sd) end
+  if e then return failed(e) end
+  self.nonblocking = enable
+  return enable
+end
+
+return {
+  methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
+  set_nonblock = set_nonblock, is_nonblock = is_nonblock, set_cloexec = set_cloexec, is_cloexec = is_cloexec,
+  is_open = is_open,
+}

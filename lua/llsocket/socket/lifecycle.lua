@@ -1,0 +1,399 @@
+-- lifecycle.lua -- a descriptor's life: it is born into an object that already exists, and dies once.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local fcntl = require "llsocket.socket.flags"
+local sockets = require "llsocket.socket.object"
+local shortage = require "llsocket.core.shortage"
+local sockaddr = require "llsocket.address.sockaddr"
+local optionkind = require "llsocket.socket.optionkind"
+local zero = require "llsocket.socket.zero"
+local type = type
+
+local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
+local is_self, failed, refused = sockets.self, report.failed, report.refused
+local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
+local collected = shortage.collected
+local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
+local SOCK_SEQPACKET, asked = const.SOCK_SEQPACKET, zero.asked
+
+-- What a creating call can do itself; 0 where the platform wants a second call.
+local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
+
+---@class llsocket.socket
+local Socket = {}
+
+-- One object is kept for the call that fails, so that failing allocates nothing.
+local spare
+
+local function take()
+  local sock = spare or sockets.new()
+  spare = nil
+  return sock
+end
+
+-- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
+-- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
+local function describe(sock, domain, socktype, proto, nonblock)
+  local kind = band(socktype, bnot(bor(CLOEXEC, NONBLOCK)))
+  sock.domain, sock.type, sock.proto, sock.kind, sock.home = domain, kind, proto, kind, domain
+  if kind == SOCK_SEQPACKET then zero.ask(sock) end
+  sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
+  return sock
+end
+
+-- Undoes a birth that went wrong half-way.
+local function discard(sock, e)
+  close(sock.sd)
+  sock.sd = -1
+  return failed(e)
+end
+
+--- Creates a socket, close-on-exec, for an address; see socket(2).
+---@param ai llsocket.addrinfo  family, type and protocol; what bind and connect use when called without one
+---@param nonblock? boolean  the default is false
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE, EACCES, EPERM, EAFNOSUPPORT, EPROTONOSUPPORT
+local function new(ai, nonblock)
+  addrinfo.kept(ai, 1, "new")
+  check.boolean(nonblock, 2, "new")
+  local sock = take()
+  local flags = bor(ai.type, CLOEXEC, nonblock and NONBLOCK or 0)
+  local e
+  sock.sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno()
+  if sock.sd < 0 then
+    spare = sock
+    if collected(e) then return new(ai, nonblock) end
+    return failed(e)
+  end
+  shortage.made = shortage.made + 1
+  describe(sock, ai.domain, ai.type, ai.proto, nonblock)
+  e = settle(sock.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
+  if e then return discard(sock, e) end
+  sockets.names[sock] = ai
+  return sock
+end
+
+local pair_cell = ffi.new "int[2]"
+
+--- Creates a pair of connected unix sockets, close-on-exec; see socketpair(2).
+---@param socktype integer  SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
+---@param nonblock? boolean  for both; the default is false
+---@param protocol? integer  the default is 0
+---@return llsocket.socket[]? socks
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT; EINVAL for no type at all
+local function pair(socktype, nonblock, protocol)
+  local type_ok = check.int(socktype, 1, "pair")
+  check.boolean(nonblock, 2, "pair")
+  local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "pair")
+  if not (type_ok and protocol_ok) then return failed(EINVAL) end
+  local domain, proto = const.AF_UNIX, protocol or 0
+  local a, b = take(), sockets.new()
+  local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
+  -- Both numbers are read at once: after a branch a finaliser may make a pair itself.
+  local rc, e, first, second = C.llsocket2_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
+  if rc < 0 then
+    spare = a
+    if collected(e) then return pair(socktype, nonblock, protocol) end
+    return failed(e)
+  end
+  a.sd, b.sd = first, second
+  shortage.made = shortage.made + 2
+  describe(a, domain, socktype, proto, nonblock)
+  describe(b, domain, socktype, proto, nonblock)
+  e = settle(a.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0) or settle(b.sd, CLOEXEC == 0, nonblock and NONBLOCK == 0)
+  if not e then return { a, b } end
+  discard(a, e)
+  return discard(b, e)
+end
+
+local KIND_INT = optionkind.KIND.int
+local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
+
+local function domain_of(fd)
+  if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
+  namelen_cell[0] = ffi.sizeof(any_cell)
+  local rc, e, family = C.llsocket2_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
+  if rc < 0 then return failed(e) end
+  return family
+end
+
+-- Answers family, type and protocol as the kernel has them; or nil, err, errno.
+local function identity(fd)
+  local domain, socktype, proto, err, e
+  domain, err, e = domain_of(fd)
+  if not domain then return nil, err, e end
+  socktype, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE)
+  if not socktype then return nil, err, e end
+  if not const.SO_PROTOCOL then return domain, socktype, 0 end
+  proto, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL)
+  if not proto then return nil, err, e end
+  return domain, socktype, proto
+end
+
+-- Reads the second argument of wrap: `nonblock`, or `{ own =, nonblock = }`.  Answers nonblock, borrowed.
+local function wrap_options(how)
+  if type(how) ~= "table" then
+    check.boolean(how, 2, "wrap")
+    return how, false
+  end
+  local own, nonblock = how.own, how.nonblock -- read once: __index may answer otherwise the next time
+  check.boolean(own, 2, "wrap")
+  check.boolean(nonblock, 2, "wrap")
+  return nonblock, own == false
+end
+
+-- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
+local function take_over(fd, nonblock, as_is)
+  local e = settle(fd, not as_is) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
+  if e then return nil, e end
+  if nonblock ~= nil then return nonblock end
+  return fcntl.is_nonblock(fd)
+end
+
+--- Makes an object that knows all about a socket but its number, which the caller gives it.
+---@param fd integer
+---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
+---@param as_is? boolean  close-on-exec is left alone; the default is to set it
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK
+local function shell(fd, nonblock, as_is)
+  local sock = sockets.new()
+  local domain, socktype, proto = identity(fd)
+  if not domain then return nil, socktype, proto end
+  local nonblocking, e = take_over(fd, nonblock, as_is)
+  if nonblocking == nil then return failed(e) end
+  describe(sock, domain, socktype, proto, nonblocking)
+  zero.look(sock, fd)
+  return sock
+end
+
+--- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
+--- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
+--- caller's.
+---@param fd integer  a socket
+---@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
+---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that is no descriptor
+local function wrap(fd, nonblock)
+  local number = check.fd(fd, 1, "wrap")
+  local state, borrowed = wrap_options(nonblock)
+  if not number then return failed(EINVAL) end
+  local sock, err, e = shell(number, state, borrowed)
+  if not sock then return nil, err, e end
+  if borrowed then ffi.gc(sock, type) end -- see release
+  sock.borrowed, sock.sd = borrowed, fd
+  return sock
+end
+
+--- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
+--- call; see close(2) for what is now owed.
+---@return integer? fd
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:unwrap()
+  is_self(self, "unwrap")
+  local fd = self.sd
+  if fd < 0 then return failed(EBADF) end
+  if self.watched then sockets.closing(self, true) end
+  self.sd = -1
+  return fd
+end
+
+--- Duplicates the socket, close-on-exec; see F_DUPFD_CLOEXEC in fcntl(2).  Both share one connection and
+--- O_NONBLOCK.  Never blocks.
+---@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default are the socket's own
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EMFILE; EBADF once closed
+function Socket:dup(ai)
+  is_self(self, "dup")
+  check.optional(addrinfo.kept, ai, 1, "dup")
+  local sock = take()
+  local e = fcntl.duplicate(self.sd, sock)
+  if e then
+    spare = sock
+    if collected(e) then return self:dup(ai) end
+    return failed(e)
+  end
+  shortage.made = shortage.made + 1
+  local from = ai or self
+  describe(sock, from.domain, from.type, from.proto, self.nonblocking)
+  sock.kind, sock.home, sock.ifindex, sock.asks = self.kind, self.home, self.ifindex, self.asks
+  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
+  if e then return discard(sock, e) end
+  sockets.names[sock] = ai or sockets.names[self]
+  sockets.copied[self], sockets.copied[sock] = true, true
+  return sock
+end
+
+local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket2_accept4 end)
+
+local function accept(sd, flags)
+  if has_accept4 then return C.llsocket2_accept4(sd, nil, nil, flags) end
+  return C.llsocket2_accept(sd, nil, nil)
+end
+
+local function accept_named(sd, ai, flags)
+  if has_accept4 then return C.llsocket2_accept4(sd, ai, namelen_cell, flags) end
+  return C.llsocket2_accept(sd, ai, namelen_cell)
+end
+
+-- Gives `sock` the new connection and `ai` its peer's address; answers the errno.  macOS tells none of a peer that is gone.
+local function accept_from(listener, sock, flags, ai)
+  namelen_cell[0] = sockaddr.SIZE
+  local e, namelen
+  sock.sd, e, namelen = accept_named(listener.sd, ai, flags), errno(), namelen_cell[0]
+  if sock.sd < 0 then return e end
+  ai.domain, ai.type, ai.proto = namelen > 0 and ai.name.any.ss_family or listener.home, listener.kind, listener.proto
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return e
+end
+
+--- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket, for as long as rcvtimeo
+--- allows.  Allocates the object.
+---@param nonblock? boolean  for the new socket; the default is what llsocket last set or read on this one
+---@param ai? llsocket.addrinfo  to overwrite with the peer's address, which is known even where the peer has reset the
+---connection meanwhile; the default is not to ask
+---@return llsocket.socket? sock
+---@return string? err
+---@return boolean? again  true: nothing waits, interrupted, or the connection died in the queue
+---@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, EINVAL: it does not listen; EBADF once closed
+function Socket:accept(nonblock, ai)
+  is_self(self, "accept")
+  check.boolean(nonblock, 1, "accept")
+  check.optional(addrinfo.arg, ai, 2, "accept")
+  if nonblock == nil then nonblock = self.nonblocking end
+  local sock, flags = take(), bor(CLOEXEC, nonblock and NONBLOCK or 0)
+  local e
+  if ai then
+    e = accept_from(self, sock, flags, ai)
+  else
+    sock.sd, e = accept(self.sd, flags), errno()
+  end
+  if sock.sd < 0 then
+    spare = sock
+    if collected(e) then return self:accept(nonblock, ai) end
+    self.waits = sockets.READ
+    return report.not_accepted(e)
+  end
+  shortage.made = shortage.made + 1
+  describe(sock, self.domain, self.type, self.proto, nonblock)
+  sock.kind, sock.home = self.kind, self.home
+  if asked.any then sock.asks = self.asks end
+  e = settle(sock.sd, not has_accept4)
+  -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
+  if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
+  if not e then return sock end
+  discard(sock, e)
+  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile
+end
+
+--- Tells the descriptor's number; see socket(2).  Makes no system call.
+---@return integer fd  -1 once closed
+function Socket:fd()
+  is_self(self, "fd")
+  return self.sd
+end
+
+--- Tells the address family; see socket(2).  Makes no system call.
+---@return integer? af  AF_*
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:family()
+  is_self(self, "family")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.domain
+end
+
+--- Tells the socket type; see socket(2).  Makes no system call.
+---@return integer? st  SOCK_*, without SOCK_CLOEXEC and SOCK_NONBLOCK
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:socktype()
+  is_self(self, "socktype")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.type
+end
+
+--- Tells the protocol; see socket(2).  Makes no system call.
+---@return integer? proto  IPPROTO_*, 0 for the family's default
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:protocol()
+  is_self(self, "protocol")
+  if self.sd < 0 then return failed(EBADF) end
+  return self.proto
+end
+
+local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] = true }
+
+--- Shuts down one or both directions of a connection; see shutdown(2).
+---@param flag? integer  SHUT_RD, SHUT_WR or SHUT_RDWR, which is the default
+---@return string? err
+---@return integer? errno  ENOTCONN; EINVAL for another flag; EBADF once closed
+function Socket:shutdown(flag)
+  is_self(self, "shutdown")
+  if type(flag) == "nil" then flag = const.SHUT_RDWR end
+  check.number(flag, 1, "shutdown")
+  if not HOW[flag] then return refused(EINVAL) end
+  local e = shutdown(self.sd, flag)
+  zero.was_shut(self, flag, e)
+  if e then return refused(e) end
+end
+
+-- Answers the errno of the first that failed.  The object lets go of the number just before close(2): it may be another's as
+-- soon as that returns, and an error that a debug hook raises in between leaks it.
+--
+-- Nothing is left to finalise, and a builtin takes the finaliser's place, which costs the collector a tenth of a call of C
+-- (accept and close: 1,950 instructions instead of 2,300).  To take it back for nothing leaves holes in LuaJIT's table of
+-- finalisers, and where that is full but for a hole each birth rehashes it all (20 us instead of 0.7 with 1,023 sockets
+-- open).
+local function release(sock, flag)
+  local sd = sock.sd
+  if sd < 0 then return nil end
+  local e, borrowed = flag and shutdown(sd, flag) or nil, sock.borrowed
+  sock.sd = -1
+  if borrowed then return e end
+  local rc, e2 = C.llsocket2_close(sd), errno()
+  ffi.gc(sock, type)
+  return e or rc ~= 0 and e2 or nil
+end
+
+-- A hook that closes the socket once more leaves that to the close that runs the hook.
+local function close_watched(sock, flag)
+  local go_on, err = sockets.closing(sock, false)
+  if not go_on then return end
+  sock.watched = false
+  local e = release(sock, not sockets.reset[sock] and flag or nil)
+  if err then return err end
+  if e then return refused(e) end
+end
+
+--- Closes the descriptor; see close(2).  Closing twice is harmless.  Blocks only where linger says so.  Not retried
+--- on EINTR: the descriptor is gone all the same.
+---@param flag? integer  SHUT_*, to shut down first; the default is only to close
+---@return string? err  of the first that failed
+---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR; EINVAL for another flag, and then nothing is closed
+function Socket:close(flag)
+  is_self(self, "close")
+  if type(flag) ~= "nil" then check.number(flag, 1, "close") end
+  if flag and not HOW[flag] then return refused(EINVAL) end
+  if self.watched then return close_watched(self, flag) end
+  local e = release(self, flag)
+  if e then return refused(e) end
+end
+
+return { methods = Socket, new = new, pair = pair, wrap = wrap, shell = shell }

@@ -1,0 +1,233 @@
+-- message.lua -- sending and receiving messages, and descriptors in them.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local cmsghdr = require "llsocket.cmsghdr"
+local control = require "llsocket.message.control"
+local sockets = require "llsocket.socket.object"
+local msghdr = require "llsocket.msghdr"
+local transfer = require "llsocket.socket.transfer"
+local zero = require "llsocket.socket.zero"
+local ipairs, select, type = ipairs, select, type
+
+local errno, bor, band = ffi.errno, bit.bor, bit.band
+local received = control.received
+local is_self, send_flags = sockets.self, sockets.send_flags
+local not_received, not_sent = report.not_received, report.not_sent
+local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
+local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
+local AF_UNIX = const.AF_UNIX
+local c_sendmsg, is_blind, is_message, is_end = control.sendmsg, transfer.is_blind, zero.is_message, zero.is_end
+local MSG_NOSIGNAL, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_CTRUNC
+local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
+local function objection(sock, mh)
+  if sock.sd < 0 then return EBADF end
+  if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
+  local e = msghdr.before_send(mh)
+  if e then return e end
+  if mh.total == 0 and not sockets.has_empty(sock.kind) then return EINVAL end
+end
+
+local function sendmsg(sock, mh, flags)
+  local e = objection(sock, mh)
+  if e then return not_sent(e) end
+  local total = mh.total
+  local n, why = c_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
+  if n < 0 then return sockets.not_sent(sock, why) end
+  if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
+  return sockets.sent(sock, n, n < total)
+end
+
+--- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises
+--- SIGPIPE.  Where a stream took a part, the message holds the rest, without the ancillary data: send it again.
+---@param mh llsocket.msghdr
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
+---@return integer? errno  EPERM, ESRCH: credentials of another; ETOOMANYREFS; ENOMEM for more ancillary data than musl
+---takes; EINVAL for what the kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix
+---sockets only; EBADF where a descriptor to send, or this one, is closed; else as for sendto
+function Socket:sendmsg(mh, flag, ...)
+  is_self(self, "sendmsg")
+  msghdr.arg(mh, 1, "sendmsg")
+  local flags = send_flags(2, "sendmsg", flag, ...)
+  if not flags then return not_sent(EINVAL) end
+  return sendmsg(self, mh, flags)
+end
+
+-- Whether a sender or ancillary data came with what was received, also such as found no room.
+local function is_accompanied(mh)
+  return mh.ai ~= nil or mh.receiving.head.len > 0 or band(mh.message_flags, MSG_CTRUNC) ~= 0
+end
+
+local function recvmsg(sock, mh, flags)
+  if is_blind(sock, flags) then return not_received(EINVAL) end
+  local e = msghdr.before_receive(mh)
+  if e then return not_received(e) end
+  local into, block = mh.into, mh.receiving.block
+  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
+  received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
+  if n < 0 then
+    if is_end(sock, why, flags) then return end
+    return sockets.not_received(sock, why)
+  end
+  msghdr.after_receive(mh, sock, n)
+  if n > 0 or is_message(sock, mh.message_flags, is_accompanied(mh)) then return mh.received, nil, false end
+end
+
+--- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
+--- arrive are close-on-exec, and closed unless they are taken.
+---@param mh llsocket.msghdr
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes received, 0 for an empty datagram; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL for a flag; EBADF once closed
+function Socket:recvmsg(mh, flag, ...)
+  is_self(self, "recvmsg")
+  msghdr.arg(mh, 1, "recvmsg")
+  local flags = check.flags(2, "recvmsg", flag, ...)
+  if not flags then return not_received(EINVAL) end
+  return recvmsg(self, mh, flags)
+end
+
+-- One message is kept for the calls that need one for themselves; a call within a call makes its own.
+local spare
+
+local function take()
+  local mh = spare or msghdr.new()
+  spare = nil
+  return mh
+end
+
+-- Apart from writev: a loop below a frame with varargs would not compile.
+local function writev(sock, parts, flags)
+  local mh = take()
+  local e = msghdr.set_data(mh, parts, 1, "writev") or not flags and EINVAL
+  if e then return not_sent(e) end
+  local n, err, again, no = sendmsg(sock, mh, flags)
+  mh:data "" -- the parts may be large
+  spare = mh
+  if no then return n, err, again, no end
+  if n then return n, nil, again end
+end
+
+--- Sends strings one after another without joining them; see writev(2).  Blocks on a blocking socket, for as long as
+--- sndtimeo allows.  Never raises SIGPIPE.
+---@param parts string[]  at most 1,024
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
+---@return integer? errno  EMSGSIZE for too many parts; else as for send
+function Socket:writev(parts, flag, ...)
+  is_self(self, "writev")
+  if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
+  return writev(self, parts, send_flags(2, "writev", flag, ...))
+end
+
+-- Answers the parts that readv received in place of their length.  The buffer is not left to the collector, which
+-- does not count it.
+local function parts_of(mh, n, ...)
+  local parts = n and mh:data()
+  msghdr.release(mh)
+  if parts then return parts, ... end
+  if select("#", ...) > 0 then return nil, ... end
+end
+
+-- Apart from readv: a loop below a frame with varargs would not compile.
+local function readv(sock, sizes, flags)
+  local checked, e = msghdr.check_size(sizes, 1, "readv")
+  if not checked then return not_received(e) end
+  if not flags then return not_received(EINVAL) end
+  local mh, _, why = msghdr.new { size = checked, controlsize = 0 }
+  if not mh then return not_received(why) end
+  return parts_of(mh, recvmsg(sock, mh, flags))
+end
+
+--- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
+---@param sizes integer[]  most bytes for each, at most 1,024 and 2^31-1 bytes in all
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return string[]? parts  one per size, "" for those that got nothing; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EMSGSIZE for too many sizes; else as for recv
+function Socket:readv(sizes, flag, ...)
+  is_self(self, "readv")
+  if type(sizes) ~= "table" then check.bad(1, "readv", "array of numbers", sizes) end
+  return readv(self, sizes, check.flags(2, "readv", flag, ...))
+end
+
+--- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket, for as long
+--- as sndtimeo allows.
+---@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
+---@param ai? llsocket.addrinfo  where to, on an unconnected datagram socket
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  1; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF, ETOOMANYREFS; else as for send
+function Socket:sendfd(fd, ai, flag, ...)
+  is_self(self, "sendfd")
+  cmsghdr.check_owner(fd, 1, "sendfd")
+  local cmsg, _, e = cmsghdr.rights(fd)
+  check.optional(addrinfo.arg, ai, 2, "sendfd")
+  local flags = send_flags(3, "sendfd", flag, ...)
+  if not (cmsg and flags) then return not_sent(e or EINVAL) end
+  local mh, _, why = msghdr.new { name = ai, data = "\0", control = { cmsg } }
+  if not mh then return not_sent(why) end
+  return sendmsg(self, mh, flags)
+end
+
+-- The one descriptor that was asked for; the others are closed at once.
+local function only_one(mh)
+  local one
+  for _, cmsg in ipairs(mh:control()) do
+    for _, object in ipairs(cmsg:rights() or {}) do
+      if one or not cmsghdr.is_rights(cmsg) then object:close() else one = object end -- SO_PASSPIDFD's came unasked
+    end
+  end
+  if one then return one, nil, false end
+  return not_received(band(mh:flags(), MSG_CTRUNC) ~= 0 and EMFILE or EBADMSG) -- there was room enough in the buffer
+end
+
+--- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket, for as long as
+--- rcvtimeo allows.
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
+---no number left for it, and it is lost; else as for recv
+function Socket:recvfd(flag, ...)
+  is_self(self, "recvfd")
+  local flags = check.flags(1, "recvfd", flag, ...)
+  if not flags then return not_received(EINVAL) end
+  if self.sd < 0 or self.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
+  local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
+  if not mh then return not_received(why) end
+  local n, err, again, e = recvmsg(self, mh, flags)
+  if n then return only_one(mh) end
+  if again ~= nil then return nil, err, again, e end
+end
+
+return { methods = Socket }

@@ -1,0 +1,216 @@
+-- multicast.lua -- group membership and where and how far to send, for IPv4 and IPv6 alike.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local sockets = require "llsocket.socket.object"
+local interface = require "llsocket.address.interface"
+local sockaddr = require "llsocket.address.sockaddr"
+local optionkind = require "llsocket.socket.optionkind"
+local require, type = require, type
+
+local is_self, failed, refused = sockets.self, report.failed, report.refused
+local KIND, NO_HALF, set = optionkind.KIND, optionkind.NO_HALF, optionkind.set
+local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
+local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
+local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
+local EAFNOSUPPORT = const.EAFNOSUPPORT
+
+local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
+local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
+
+-- Answers the level of the socket's options, or nil and why there are none.
+local function level_of(sock)
+  if sock.sd < 0 then return nil, EBADF end
+  local level = TYPES[sock.kind] and LEVEL[sock.home] -- dup's address may say otherwise
+  if not level then return nil, EOPNOTSUPP end
+  return level
+end
+
+-- The methods that the rows make; see ip(7), ipv6(7).  The options answer the value, or nil, err and errno; the
+-- memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL, EAFNOSUPPORT.  All
+-- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks.
+---@class llsocket.socket
+---@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
+---@field mcastttl fun(self: llsocket.socket, ttl?: integer): integer?, string?, integer?
+---@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
+---@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+---@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
+local Socket = {}
+
+local OPTIONS = {
+  -- method       IPv4 option          kind        IPv6 option            kind       what it does
+  { "mcastloop", "IP_MULTICAST_LOOP", "byteflag", "IPV6_MULTICAST_LOOP", "boolean", "Gives this host what is sent." },
+  { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "Hops that a datagram may go, 0 to 255." },
+}
+
+-- Sets an option of a socket; for an AF_INET6 socket IPv4's first, which counts for what it sends to IPv4 groups.
+-- `write` answers the value, or nil, err and errno.
+local function write_both(sock, level, write, value)
+  if level == IPPROTO_IPV6 then
+    local _, err, e = write(sock, IPPROTO_IP, value)
+    if e and not NO_HALF[e] then return nil, err, e end
+  end
+  return write(sock, level, value)
+end
+
+-- The argument's type is looked at first: a wrong one raises whatever the socket is.
+local function accessor(name, opt4, kind4, opt6, kind6)
+  local opts, kinds = { [IPPROTO_IP] = opt4, [IPPROTO_IPV6] = opt6 }, { [IPPROTO_IP] = kind4, [IPPROTO_IPV6] = kind6 }
+  local check_type = kind6 == KIND.boolean and check.boolean or check.number
+  local function write(sock, level, value) return kinds[level].write(sock.sd, level, opts[level], value, 1, name) end
+  return function(sock, value)
+    is_self(sock, name)
+    if type(value) ~= "nil" then check_type(value, 1, name) end
+    local level, e = level_of(sock)
+    if not level then return failed(e) end
+    if type(value) == "nil" then return kinds[level].read(sock.sd, level, opts[level]) end
+    return write_both(sock, level, write, value)
+  end
+end
+
+for _, row in ipairs(OPTIONS) do
+  Socket[row[1]] = accessor(row[1], const[row[2]], KIND[row[3]], const[row[4]], KIND[row[5]])
+end
+
+local index_cell = ffi.new "uint32_t[1]" -- written just before the call
+local read_word = KIND.int.read
+local SIZE = sockaddr.SIZE
+
+-- Linux does not tell the index that was set for IPv4, so the object keeps it.  Another's setting, by
+-- address, replaces ours, which has none, and is looked up among the interfaces.
+local function ifname4(sock)
+  local addr, _, e = read_word(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF) -- an in_addr is 32 bits
+  if not addr then return nil, e end
+  if addr == 0 and sock.ifindex ~= 0 then return interface.name(sock.ifindex, sock.sd) end
+  if addr == 0 then return "" end
+  local name = sockaddr.type()
+  name.in4.sin_addr.s_addr = addr % 2^32
+  return require("llsocket.device").of(AF_INET, sockaddr.text(name, SIZE, AF_INET))
+end
+
+local function ifname6(sock)
+  local index, _, e = read_word(sock.sd, IPPROTO_IPV6, const.IPV6_MULTICAST_IF)
+  if not index then return nil, e end
+  if index == 0 then return "" end
+  return interface.name(index, sock.sd)
+end
+
+local function set_ifindex(sock, level, index)
+  if level == IPPROTO_IP then
+    local req = layout.ip_mreqn()
+    req.imr_ifindex = index
+    return set(sock.sd, level, const.IP_MULTICAST_IF, req, ffi.sizeof(req))
+  end
+  index_cell[0] = index
+  return set(sock.sd, level, const.IPV6_MULTICAST_IF, index_cell, 4)
+end
+
+--- Tells or sets the interface that multicast datagrams leave by; see ip(7), ipv6(7).
+---@param ifname? string  at most 15 bytes; "" for the one that the routes give, which is the default
+---@return string? ifname
+---@return string? err
+---@return integer? errno  ENODEV, ENXIO: it is gone, EOPNOTSUPP; EBADF once closed
+function Socket:mcastif(ifname)
+  is_self(self, "mcastif")
+  check.optional_string(ifname, 1, "mcastif")
+  local level, e = level_of(self)
+  if not level then return failed(e) end
+  local index = 0
+  if not ifname then
+    ifname, e = (level == IPPROTO_IP and ifname4 or ifname6)(self)
+    if e then return failed(e) end
+    return ifname
+  end
+  if ifname ~= "" then index, e = interface.index(ifname, self.sd) end
+  if e then return failed(e) end
+  if level == IPPROTO_IPV6 then e = set_ifindex(self, IPPROTO_IP, index) end
+  if not e or NO_HALF[e] then e = set_ifindex(self, level, index) end
+  if e then return failed(e) end
+  self.ifindex = index
+  return ifname
+end
+
+-- Writes a numeric address into `cell`; answers whether it is one, and its scope, which only IPv6 has.
+local function read_address(cell, family, text)
+  local addr, scope
+  if family == AF_INET6 then addr, scope = text:match "^(.-)%%(.+)$" end
+  return sockaddr.from_text(cell, family, addr or text) ~= nil, scope
+end
+
+-- Answers nil and the scope, or the errno.
+local function parse(cell, family, text)
+  local ok, scope = read_address(cell, family, text)
+  if ok then return nil, scope end
+  local other = family == AF_INET and AF_INET6 or AF_INET
+  return read_address(cell, other, text) and EAFNOSUPPORT or EINVAL
+end
+
+-- Answers the level and the interface's index of a membership, its addresses in `group` and `source`; or nil, errno.
+-- The zone of "ff02::1%eth0" names the interface where no argument does, and so does that of a source, because recvfrom
+-- tells it.
+local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
+  local level, why = level_of(sock)
+  if not level then return nil, why end
+  local e, scope = parse(group, sock.home, mcaddr)
+  local e2, source_scope
+  if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
+  if e or e2 then return nil, e or e2 end
+  local zone, index, absent = scope or source_scope, 0, nil
+  if ifname then index, absent = interface.index(ifname, sock.sd)
+  elseif zone then index, absent = interface.zone(zone, sock.sd) end
+  if not index then return nil, absent end
+  return level, index
+end
+
+local function membership(name, opt)
+  return function(sock, mcaddr, ifname)
+    is_self(sock, name)
+    check.string(mcaddr, 1, name)
+    check.optional_string(ifname, 2, name)
+    local group, req = sockaddr.type(), layout.group_req()
+    local level, index = prepare(sock, group, mcaddr, nil, nil, ifname)
+    if not level then return refused(index) end
+    req.gr_interface = index
+    ffi.copy(req.gr_group, group, SIZE)
+    local e = set(sock.sd, level, opt, req, ffi.sizeof(req))
+    if e then return refused(e) end
+  end
+end
+
+local function source_membership(name, opt)
+  return function(sock, mcaddr, srcaddr, ifname)
+    is_self(sock, name)
+    check.string(mcaddr, 1, name)
+    check.string(srcaddr, 2, name)
+    check.optional_string(ifname, 3, name)
+    local group, source, req = sockaddr.type(), sockaddr.type(), layout.group_source_req()
+    local level, index = prepare(sock, group, mcaddr, source, srcaddr, ifname)
+    if not level then return refused(index) end
+    req.gsr_interface = index
+    ffi.copy(req.gsr_group, group, SIZE)
+    ffi.copy(req.gsr_source, source, SIZE)
+    local e = set(sock.sd, level, opt, req, ffi.sizeof(req))
+    if e then return refused(e) end
+  end
+end
+
+local MEMBERSHIPS = {
+  -- method              option                       arguments          what it does
+  { "mcastjoin",       "MCAST_JOIN_GROUP",         membership,        "Receives what is sent to a group." },
+  { "mcastleave",      "MCAST_LEAVE_GROUP",        membership,        "Leaves a group." },
+  { "mcastjoinsrc",    "MCAST_JOIN_SOURCE_GROUP",  source_membership, "Receives what one source sends to a group." },
+  { "mcastleavesrc",   "MCAST_LEAVE_SOURCE_GROUP", source_membership, "Leaves one source of a group." },
+  { "mcastblocksrc",   "MCAST_BLOCK_SOURCE",       source_membership, "Shuts one source of a joined group out." },
+  { "mcastunblocksrc", "MCAST_UNBLOCK_SOURCE",     source_membership, "Lets a source in again." },
+}
+
+for _, row in ipairs(MEMBERSHIPS) do Socket[row[1]] = row[3](row[1], const[row[2]]) end
+
+return { methods = Socket, OPTIONS = OPTIONS, MEMBERSHIPS = MEMBERSHIPS }

@@ -1,0 +1,267 @@
+-- optionkind.lua -- getsockopt(2) and setsockopt(2), one pair of functions per kind of value.
+--
+-- read(sd, level, opt) answers the value, or `nil, err, errno`.  write(sd, level, opt, value, position, method)
+-- checks the value, sets it and answers it, or `nil, err, errno`.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
+local failed = require("llsocket.errno").failed
+local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
+
+ffi.cdef "int llsocket2_ioctl(int fd, uint32_t request, void *arg);"
+
+local errno, floor = ffi.errno, math.floor
+local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
+
+-- Scratch cells.  What a call wrote is read in its own statement: after a branch, or once something was boxed, a
+-- finaliser may have used the cell for another socket.
+local size_cell = ffi.new "uint32_t[1]"
+
+-- Structs as such, each made when it is first used: few programs need them.
+local cells = setmetatable({}, { __index = function(cells, name)
+  cells[name] = layout[name]()
+  return cells[name]
+end })
+
+--- Sets an option from a cell or a string; see setsockopt(2).
+---@param sd integer
+---@param level integer
+---@param opt? integer  nil where the platform's headers lack it
+---@param cell ffi.cdata*|string
+---@param size integer  bytes
+---@return integer? errno
+local function set(sd, level, opt, cell, size)
+  if not opt then return ENOPROTOOPT end
+  local rc, e = C.llsocket2_setsockopt(sd, level, opt, cell, size), errno()
+  if rc ~= 0 then return e end
+end
+
+-- What Linux answers to an IPv4 option on an AF_INET6 socket that cannot have it: a raw one, one of another protocol.
+local NO_HALF = { [ENOPROTOOPT] = true, [EINVAL] = true, [const.EOPNOTSUPP] = true }
+
+-- Makes the two functions of a number kept in a cell of `size` bytes.
+local function number(cell, size)
+  local function read(sd, level, opt)
+    if not opt then return failed(ENOPROTOOPT) end
+    size_cell[0], cell[0] = size, 0
+    local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell[0]
+    if rc ~= 0 then return failed(e) end
+    return n
+  end
+  local function write(sd, level, opt, value, n)
+    cell[0] = n
+    local e = set(sd, level, opt, cell, size)
+    if e then return failed(e) end
+    return value
+  end
+  return read, write
+end
+
+local int_cell = ffi.new "int[1]"
+local read_int, write_int = number(int_cell, 4)
+-- Some systems take an IPv4 multicast option as one byte only, and all take it so.
+local read_byte, write_byte = number(ffi.new "uint8_t[1]", 1)
+
+-- A cell whose reading takes more than one statement is a call's own while it lasts; one is kept for the next.
+local spare_time, spare_bytes
+
+-- The kinds that are a number or a truth, over an int or a byte.
+local function flag(read, write)
+  return {
+    read = function(sd, level, opt)
+      local n, err, e = read(sd, level, opt)
+      if not n then return nil, err, e end
+      return n ~= 0
+    end,
+    write = function(sd, level, opt, on, position, method)
+      check.boolean(on, position, method)
+      return write(sd, level, opt, on, on and 1 or 0)
+    end,
+  }
+end
+
+local function count(read, write, most)
+  return {
+    read = read,
+    write = function(sd, level, opt, n, position, method)
+      if not check.int(n, position, method) or n < 0 or n > most then return failed(EINVAL) end
+      return write(sd, level, opt, n, n)
+    end,
+  }
+end
+
+local KIND = {
+  boolean = flag(read_int, write_int),
+  count = count(read_int, write_int, 2^31 - 1),
+  byteflag = flag(read_byte, write_byte),
+  byte = count(read_byte, write_byte, 255),
+  hops = count(read_int, write_int, 255),
+  int = { read = read_int }, seconds = {}, linger = {}, string = {}, bytes = {},
+}
+
+function KIND.int.write(sd, level, opt, n, position, method)
+  local word = check.word(n, position, method)
+  if not word then return failed(EINVAL) end
+  return write_int(sd, level, opt, n, word)
+end
+
+function KIND.seconds.read(sd, level, opt)
+  local time = spare_time or layout.timeval()
+  spare_time, size_cell[0], time.tv_sec, time.tv_usec = nil, ffi.sizeof(time), 0, 0 -- an option may be shorter
+  local rc, e = C.llsocket2_getsockopt(sd, level, opt, time, size_cell), errno()
+  local sec = tonumber(time.tv_sec) + tonumber(time.tv_usec) / 1e6
+  spare_time = time
+  if rc ~= 0 then return failed(e) end
+  return sec
+end
+
+function KIND.seconds.write(sd, level, opt, sec, position, method)
+  check.number(sec, position, method)
+  if not (sec >= 0 and sec < 2^31) then return failed(EINVAL) end
+  local usec = floor(sec * 1e6 + 0.5) -- rounded once, so that 0.9999999 carries
+  if sec > 0 and usec == 0 then usec = 1 end -- 0 would mean no limit
+  local whole, time = floor(usec / 1e6), spare_time or layout.timeval()
+  spare_time, time.tv_sec, time.tv_usec = nil, whole, usec - whole * 1e6
+  local e = set(sd, level, opt, time, ffi.sizeof(time))
+  spare_time = time
+  if e then return failed(e) end
+  return sec
+end
+
+function KIND.linger.read(sd, level, opt)
+  local cell = cells.linger
+  size_cell[0] = ffi.sizeof(cell)
+  local rc, e, on, sec = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.l_onoff, cell.l_linger
+  if rc ~= 0 then return failed(e) end
+  return on ~= 0 and sec
+end
+
+function KIND.linger.write(sd, level, opt, sec, position, method)
+  if sec and not check.int(sec, position, method) or sec and sec < 0 then return failed(EINVAL) end
+  local cell = cells.linger
+  cell.l_onoff, cell.l_linger = sec and 1 or 0, sec or 0
+  local e = set(sd, level, opt, cell, ffi.sizeof(cell))
+  if e then return failed(e) end
+  return sec
+end
+
+local BYTES_SIZE = 65536 -- longer than any option that Linux has
+local bytes_t = ffi.typeof "uint8_t[65536]"
+
+--- Tells the size of the buffer that an input makes.
+---@param input? string|integer
+---@return integer? size  nil where it can be none
+local function input_size(input)
+  local size = type(input) == "string" and #input or input or BYTES_SIZE
+  if size >= 0 and size <= BYTES_SIZE and floor(size) == size then return size end
+end
+
+--- Reads an option as bytes.  Many an option reads the buffer first, so that what another left there must be gone.
+---@param sd integer
+---@param level integer
+---@param opt integer
+---@param unit integer  how many bytes the kernel counts as one
+---@param input? string|integer  what the kernel finds in the buffer, or the buffer's size alone; the default is 65536
+---@param whole? boolean  all the buffer, however much the kernel says that it wrote
+---@return string? bytes
+---@return string? err
+---@return integer? errno
+local function read_bytes(sd, level, opt, unit, input, whole)
+  local size = input_size(input)
+  if not size then return failed(EINVAL) end
+  local cell = spare_bytes or bytes_t() -- made when first used: few programs read such an option
+  spare_bytes, size_cell[0] = nil, floor(size / unit)
+  ffi.fill(cell, size)
+  if type(input) == "string" then ffi.copy(cell, input, size) end
+  local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
+  local bytes = rc == 0 and ffi.string(cell, whole and size or min(n * unit, size))
+  spare_bytes = cell
+  if not bytes then return failed(e) end
+  return bytes
+end
+
+function KIND.bytes.read(sd, level, opt, input) return read_bytes(sd, level, opt, 1, input) end
+
+-- SO_GET_FILTER counts in instructions of a socket filter, so no other kind has a cell for it.
+KIND.filter = {
+  read = function(sd, level, opt, input) return read_bytes(sd, level, opt, 8, input) end,
+}
+
+function KIND.bytes.write(sd, level, opt, bytes, position, method)
+  check.string(bytes, position, method)
+  local e = set(sd, level, opt, bytes, #bytes)
+  if e then return failed(e) end
+  return bytes
+end
+
+function KIND.string.read(sd, level, opt, input)
+  local bytes, err, e = KIND.bytes.read(sd, level, opt, input)
+  if not bytes then return nil, err, e end
+  return bytes:match "^%Z*"
+end
+
+function KIND.string.write(sd, level, opt, text, position, method)
+  check.string(text, position, method)
+  if text:find "%z" then return failed(EINVAL) end
+  return KIND.bytes.write(sd, level, opt, text, position, method)
+end
+
+-- What may be written signed or unsigned is read unsigned; not by `% 2^32`, which is -0 for 0 once compiled on PowerPC.
+KIND.word = {
+  read = function(sd, level, opt)
+    local n, err, e = read_int(sd, level, opt)
+    if not n then return nil, err, e end
+    return n < 0 and n + 2^32 or n
+  end,
+  write = KIND.int.write,
+}
+
+-- An interface's name: the kernel would cut a longer one.
+KIND.ifname = {
+  read = KIND.string.read,
+  write = function(sd, level, opt, ifname, position, method)
+    check.string(ifname, position, method)
+    if #ifname >= const.IFNAMSIZ then return failed(const.ENODEV) end
+    return KIND.string.write(sd, level, opt, ifname, position, method)
+  end,
+}
+
+-- How many bytes wait: no option, but an ioctl(2).
+KIND.queue = {
+  read = function(sd, _, request)
+    local rc, e, n = shim.llsocket2_ioctl(sd, request, int_cell), errno(), int_cell[0]
+    if rc < 0 then return failed(e) end
+    return n
+  end,
+}
+
+KIND.ucred = {
+  read = function(sd, level, opt)
+    local cell = cells.ucred
+    size_cell[0] = ffi.sizeof(cell)
+    local rc, e, pid, uid, gid = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), cell.pid, cell.uid, cell.gid
+    if rc ~= 0 then return failed(e) end
+    return { pid = pid, uid = uid, gid = gid }
+  end,
+}
+
+-- The fields that this kernel filled, however many that are.
+KIND.tcpinfo = {
+  read = function(sd, level, opt)
+    local bytes, err, e = KIND.bytes.read(sd, level, opt)
+    if not bytes then return nil, err, e end
+    local cell, info = layout.tcp_info(), {}
+    ffi.copy(cell, bytes, min(#bytes, ffi.sizeof(cell)))
+    for _, field in ipairs(layout.fields.tcp_info) do
+      if field.offset + field.size <= #bytes then info[field.name:gsub("^tcpi_", "")] = tonumber(cell[field.name]) end
+    end
+    return info
+  end,
+}
+
+return { KIND = KIND, NO_HALF = NO_HALF, set = set, read_bytes = read_bytes, input_size = input_size }

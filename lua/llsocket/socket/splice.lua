@@ -1,0 +1,98 @@
+-- splice.lua -- from socket to socket through a pipe, without a copy to user space.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local sockets = require "llsocket.socket.object"
+local pipes = require "llsocket.pipe"
+local transfer = require "llsocket.socket.transfer"
+local ended = require "llsocket.socket.ended"
+
+ffi.cdef "int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);"
+
+local errno, min, type, floor = ffi.errno, math.min, type, math.floor
+local is_self, not_sent = sockets.self, report.not_sent
+local EINVAL, EBADF, ENOSYS, SOCK_STREAM = const.EINVAL, const.EBADF, const.ENOSYS, const.SOCK_STREAM
+local EAGAIN, EWOULDBLOCK = const.EAGAIN, const.EWOULDBLOCK
+local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- streams with an urgent mark that stops splice(2)
+
+---@class llsocket.socket
+local Socket = {}
+
+-- Why nothing can go that way, an errno; or nil.  The bounds of messages would be lost.
+local function objection(from, to, pipe)
+  if from.sd < 0 or to.sd < 0 or pipe.input.sd < 0 then return EBADF end
+  if from.kind ~= SOCK_STREAM or to.kind ~= SOCK_STREAM then return EINVAL end
+  if not const.SPLICE_F_MOVE then return ENOSYS end
+end
+
+local byte_cell = ffi.new "uint8_t[1]"
+
+-- Passes an urgent mark as recv does, by moving the byte behind it.  The pipe is empty: nobody else has its ends, and splice
+-- fills it only when it has been drained.  So the byte has room there.
+local function pass_mark(from, pipe)
+  local n, e, byte = ended.next_byte(from.sd)
+  if n <= 0 then return n, e end
+  byte_cell[0] = byte
+  local done, why = C.llsocket2_write(pipe.input.sd, byte_cell, 1), errno()
+  return done, why
+end
+
+-- The count is kept at once: the bytes have left the socket.
+local function fill(from, pipe, bytes)
+  local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
+  if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
+    if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
+  end
+  if n > 0 then pipe.bytes = pipe.bytes + n end
+  return n, e
+end
+
+local function not_filled(from, e)
+  local _, err, again = sockets.not_received(from, e)
+  if again then return 0, nil, true, e end
+  return nil, err, false, e
+end
+
+-- No more than there is, since an empty pipe is waited for.
+local function drain(pipe, to, bytes)
+  local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
+  if n < 0 then return sockets.not_sent(to, e) end
+  pipe.bytes = pipe.bytes - n
+  return sockets.sent(to, n, n < bytes)
+end
+
+--- Moves what has arrived to another socket through a pipe, without a copy to user space; see splice(2).  Blocks on a
+--- blocking socket, for as long as its rcvtimeo or sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.  What
+--- the pipe holds already goes first, and alone: with `again` it is this socket that has nothing where the pipe is
+--- empty, and `to` that takes no more where it is not.
+---@param to llsocket.socket  a stream, as this one
+---@param pipe llsocket.pipe  one for each direction
+---@param bytes? integer  most to move, from 1; the default is what the pipe can hold
+---@return integer? len  bytes that `to` took, 0 at the end of this stream; no values at all when `to` is closed
+---@return string? err
+---@return boolean? again  true: one of the two would block, or the call was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET of this socket, ENOTCONN; EINVAL where one is no stream; EBADF where
+---one is closed; ENOSYS where the system has no splice
+function Socket:splice(to, pipe, bytes)
+  is_self(self, "splice")
+  sockets.arg(to, 1, "splice")
+  pipes.arg(pipe, 2, "splice")
+  if type(bytes) == "nil" then bytes = transfer.MAX_LENGTH end
+  check.number(bytes, 3, "splice")
+  if not (bytes >= 1 and bytes <= 2^53 and floor(bytes) == bytes) then return not_sent(EINVAL) end
+  local e = objection(self, to, pipe)
+  if e then return not_sent(e) end
+  if pipe.bytes == 0 then
+    local n, why = fill(self, pipe, min(bytes, transfer.MAX_LENGTH))
+    if n < 0 then return not_filled(self, why) end
+    if n == 0 then return 0, nil, false end
+  end
+  return drain(pipe, to, min(bytes, pipe.bytes))
+end
+
+return { methods = Socket }

@@ -1,0 +1,249 @@
+-- transfer.lua -- sending and receiving.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
+local report = require "llsocket.errno"
+local addrinfo = require "llsocket.addrinfo"
+local sockets = require "llsocket.socket.object"
+local sockaddr = require "llsocket.address.sockaddr"
+local zero = require "llsocket.socket.zero"
+local type, io_type = type, io.type
+
+ffi.cdef [[
+int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
+int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
+int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+]]
+
+local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
+local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
+local not_received, not_sent = report.not_received, report.not_sent
+local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
+local SOCK_STREAM = const.SOCK_STREAM
+local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
+local is_message, is_end, asked = zero.is_message, zero.is_end, zero.asked
+local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
+
+-- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
+local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
+local c_send = quiet and C.llsocket2_send or shim.llsocket2_guarded_send
+local c_sendto = quiet and C.llsocket2_sendto or shim.llsocket2_guarded_sendto
+
+---@class llsocket.socket
+local Socket = {}
+
+-- One receive buffer for all: filled by one call and copied into a string before anything can run between.
+local SHARED_SIZE = 65536
+local shared = ffi.new "uint8_t[65536]"
+local namelen_cell = ffi.new "uint32_t[1]"
+local somebody = addrinfo.blank(0, 0, 0) -- the sender of what only wants to know whether there is one
+
+--- Receives, and asks for the sender where there is room for its name; see recv(2), recvfrom(2).
+---@param sd integer
+---@param buf ffi.cdata*
+---@param size integer  bytes
+---@param flags integer  MSG_*
+---@param name? ffi.cdata*  sockaddr.SIZE bytes
+---@return integer n  as recv(2)
+---@return integer errno
+---@return integer namelen  0 where the sender has no name or was not asked for
+local function receive(sd, buf, size, flags, name)
+  if not name then return C.llsocket2_recv(sd, buf, size, flags), errno(), 0 end
+  namelen_cell[0] = sockaddr.SIZE
+  return C.llsocket2_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
+end
+
+-- A larger one is the call's own.  From malloc, which neither clears it nor counts it against LuaJIT's heap.
+local function read_large(sd, size, flags, name)
+  local memory = C.llsocket2_malloc(size)
+  if memory == nil then return nil, -1, ENOMEM, 0 end
+  local buf = ffi.gc(memory, C.llsocket2_free) -- should the string find no room
+  local n, e, namelen = receive(sd, buf, min(size, MAX_LENGTH), flags, name)
+  local msg = n > 0 and ffi.string(buf, min(n, size)) or nil
+  C.llsocket2_free(ffi.gc(buf, nil))
+  return msg, n, e, namelen
+end
+
+-- Answers the message (nil unless there are bytes), recvfrom's result, the errno and the name's length.  All
+-- is read before the string is made: its collector step may run a finaliser that receives something itself.
+-- MSG_TRUNC counts what it cut, hence min.
+local function read(sd, size, flags, name)
+  if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
+  local n, e, namelen = receive(sd, shared, size, flags, name)
+  local msg = ffi.string(shared, max(min(n, size), 0)) -- no branch before it: a side trace begins with a collector step
+  return msg, n, e, namelen
+end
+
+-- How many bytes recv and recvfrom are to take; nil for what is no size.
+local function size_of(size, method)
+  if type(size) == "nil" then return 4096 end
+  return check.int(size, 1, method) and size >= 1 and size or nil
+end
+
+--- Tells whether a receive would leave its buffer as it was: on a stream the kernel counts the bytes of MSG_TRUNC but
+--- writes none, and the buffer would show another connection's.
+---@param sock llsocket.socket
+---@param flags integer  MSG_*
+---@return boolean
+local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
+
+--- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
+--- Allocates only the string.
+---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
+---@param ... integer  more flags
+---@return string? msg  no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
+function Socket:recv(bufsize, flag, ...)
+  is_self(self, "recv")
+  local size = size_of(bufsize, "recv")
+  local flags = check.flags(2, "recv", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
+  local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.asks and somebody or nil)
+  if n > 0 then return msg, nil, false end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return sockets.not_received(self, e)
+  end
+  if is_message(self, flags, namelen > 0) then return "", nil, false end
+end
+
+-- An address is made before the call that fills it, and kept for the next when that gave none.
+local spare
+
+--- Completes the address that the kernel wrote; dup's address may have another family than the socket's.
+---@param sock llsocket.socket
+---@param ai llsocket.addrinfo
+---@param namelen integer  as the kernel told it
+---@return llsocket.addrinfo ai
+local function sender(sock, ai, namelen)
+  ai.domain, ai.type, ai.proto = ai.name.any.ss_family, sock.type, sock.proto
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return ai
+end
+
+--- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
+--- rcvtimeo allows.  Allocates only the string and the address.
+---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
+---@param ... integer  more flags
+---@return string? msg  no values at all when the peer has closed
+---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
+---@return string? err
+---@return boolean? again  true: would block or was interrupted
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
+function Socket:recvfrom(bufsize, flag, ...)
+  is_self(self, "recvfrom")
+  local size = size_of(bufsize, "recvfrom")
+  local flags = check.flags(2, "recvfrom", flag, ...)
+  if not (size and flags) or is_blind(self, flags) then return nil, not_received(EINVAL) end
+  local ai = spare or addrinfo.blank(0, 0, 0)
+  spare = nil
+  local msg, n, e, namelen = read(self.sd, size, flags, ai)
+  if n < 0 or namelen == 0 then
+    spare, ai = ai, nil
+  else
+    sender(self, ai, namelen)
+  end
+  if n > 0 then return msg, ai, nil, false end
+  if n < 0 then
+    if is_end(self, e, flags) then return end
+    return nil, sockets.not_received(self, e)
+  end
+  if is_message(self, flags, namelen > 0) then return "", ai, nil, false end
+end
+
+-- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
+local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
+
+--- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
+--- Never raises SIGPIPE.
+---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EINPROGRESS, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EINVAL
+---for a flag, and for "" on a stream; EBADF once closed
+function Socket:send(msg, flag, ...)
+  is_self(self, "send")
+  check.string(msg, 1, "send")
+  local flags = send_flags(2, "send", flag, ...)
+  if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
+  local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
+  if n < 0 then return sockets.not_sent(self, e) end
+  return sockets.sent(self, n, n < #msg)
+end
+
+--- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
+--- Allocates nothing.  Never raises SIGPIPE.
+---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
+---@param ai llsocket.addrinfo  where to
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
+---@return integer? errno  EISCONN, ENOENT, EHOSTUNREACH, ENETUNREACH, EACCES, EAFNOSUPPORT; else as for send
+function Socket:sendto(msg, ai, flag, ...)
+  is_self(self, "sendto")
+  check.string(msg, 1, "sendto")
+  addrinfo.arg(ai, 2, "sendto")
+  local flags = send_flags(3, "sendto", flag, ...)
+  if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
+  local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
+  if n < 0 then return sockets.not_sent(self, e) end
+  return sockets.sent(self, n, n < #msg)
+end
+
+-- The descriptor of a file; nil and the errno where there is none.
+local function descriptor(file)
+  if type(file) == "number" then
+    local fd = check.fd(file, 1, "sendfile")
+    if fd and fd < 0 then return nil, EBADF end -- there may be no sendfile(2) to say so
+    return fd, EINVAL
+  end
+  local state = io_type(file)
+  if state == "file" then return C.llsocket2_fileno(file) end
+  if state then return nil, EBADF end
+  check.bad(1, "sendfile", "number or file", file)
+end
+
+-- Doubles are exact up to 2^53.
+local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) == n end
+
+--- Sends a part of a file; see sendfile(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  The
+--- file's own position neither counts nor moves, and what io.write still buffers is not sent.  Never raises SIGPIPE.
+---@param fd integer|file*  a regular file, open for reading
+---@param bytes integer  how many, 1 to 2^53
+---@param offset? integer  where to begin, 0 to 2^53; the default is 0
+---@return integer? len  bytes sent, 0 at or past the end of the file; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than asked for were taken, would block, or was interrupted
+---@return integer? errno  EAGAIN, EINTR, EBADF, ENOTCONN, EIO, ENOSYS; ESPIPE, EINVAL: no regular file
+function Socket:sendfile(fd, bytes, offset)
+  is_self(self, "sendfile")
+  local file, why = descriptor(fd)
+  check.number(bytes, 2, "sendfile")
+  if type(offset) == "nil" then offset = 0 end
+  check.number(offset, 3, "sendfile")
+  if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
+  if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
+  if not file then return not_sent(why) end
+  local n = shim.llsocket2_sendfile(self.sd, file, offset, bytes)
+  if n < 0 then return sockets.not_sent(self, -n) end
+  return sockets.sent(self, n, n > 0 and n < bytes)
+end
+
+return {
+  methods = Socket, send = c_send, sendto = c_sendto, quiet = quiet,
+  is_blind = is_blind, receive = receive, somebody = somebody, sender = sender, MAX_LENGTH = MAX_LENGTH,
+}

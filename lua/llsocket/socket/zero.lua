@@ -1,0 +1,71 @@
+-- zero.lua -- what the kernel's answer of 0 bytes means: an empty message or the end.  Every receive asks here.
+--
+-- All of it runs after such an answer only, so its system calls cost ordinary receives nothing.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local bit = require "bit"
+local const = require "llsocket.core.const"
+local fcntl = require "llsocket.socket.flags"
+
+local band, require = bit.band, require
+local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
+local EAGAIN, EWOULDBLOCK, ENOTCONN = const.EAGAIN, const.EWOULDBLOCK, const.ENOTCONN
+local SHUT_WR, MSG_ERRQUEUE, MSG_DONTWAIT = const.SHUT_WR, const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT
+
+local asked = { any = false }
+local M = { asked = asked } -- `any`: whether a socket asks at all; to look at each costs LuaJIT's interpreter 400 instructions
+
+local ended
+
+-- Made by its first use: at load it would cost 0.3 million instructions.
+local function kernel()
+  ended = ended or require "llsocket.socket.ended"
+  return ended
+end
+
+--- Tells whether 0 bytes that a receive answered are a message, and not the end.  A report in the error queue need not
+--- bring the bytes that it is about.
+---@param sock llsocket.socket
+---@param flags integer  MSG_* of the receive, or those that it answered
+---@param accompanied boolean  a sender or ancillary data came with them
+---@return boolean
+function M.is_message(sock, flags, accompanied)
+  if band(flags, MSG_ERRQUEUE) ~= 0 then return true end
+  if sock.kind == SOCK_STREAM then return false end
+  if accompanied or not sock.asks then return true end
+  if sock.kind ~= SOCK_SEQPACKET then return false end
+  return kernel().has_more(sock.sd)
+end
+
+--- Tells whether a receive that failed found the end: Linux answers EAGAIN where a datagram socket was shut down for
+--- reading and may not block.
+---@param sock llsocket.socket
+---@param e integer  errno
+---@param flags integer  MSG_* of the receive
+---@return boolean
+function M.is_end(sock, e, flags)
+  if not sock.asks or e ~= EAGAIN and e ~= EWOULDBLOCK or sock.kind == SOCK_SEQPACKET then return false end
+  if band(flags, MSG_ERRQUEUE) ~= 0 then return false end
+  return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
+end
+
+--- Makes receives from a socket ask for the sender.
+---@param sock llsocket.socket
+function M.ask(sock) sock.asks, asked.any = true, true end
+
+--- Remembers that a datagram or raw socket was shut down for reading.  shutdown(2) does so also where it answers ENOTCONN.
+---@param sock llsocket.socket
+---@param how integer  SHUT_*
+---@param e integer?  errno of shutdown(2)
+function M.was_shut(sock, how, e)
+  if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.kind ~= SOCK_STREAM then M.ask(sock) end
+end
+
+--- Asks poll(2) whether a datagram or raw socket that somebody else made was shut down for reading.
+---@param sock llsocket.socket
+---@param sd integer  its descriptor, which it need not have yet
+function M.look(sock, sd)
+  if sock.kind ~= SOCK_STREAM and sock.kind ~= SOCK_SEQPACKET and kernel().has_ended(sd) then M.ask(sock) end
+end
+
+return M

@@ -1,0 +1,347 @@
+-- zerocopy.lua -- sends that leave the bytes where they are, and what keeps them there; see MSG_ZEROCOPY in the
+-- kernel's documentation.
+--
+-- The kernel reads the memory after the call has returned, and tells by the error queue when it is done.  It holds the
+-- pages, but not what is in them: memory that Lua collected and used again would go out with its new bytes.  So each
+-- buffer is kept until the kernel has told.  It numbers the sends of a socket that succeed, from 0, modulo 2^32.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local bit = require "bit"
+local C = require "llsocket.core.libc"
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local addrinfo = require "llsocket.addrinfo"
+local check = require "llsocket.core.check"
+local control = require "llsocket.message.control"
+local report = require "llsocket.errno"
+local sockets = require "llsocket.socket.object"
+local region = require "llsocket.message.region"
+local sockaddr = require "llsocket.address.sockaddr"
+local optionkind = require "llsocket.socket.optionkind"
+local transfer = require "llsocket.socket.transfer"
+local pairs, tonumber, type, insert = pairs, tonumber, type, table.insert
+
+ffi.cdef "int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
+
+local errno, floor, min, bor, band = ffi.errno, math.floor, math.min, bit.bor, bit.band
+local is_self, has_empty, not_sent = sockets.self, sockets.has_empty, report.not_sent
+local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
+local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
+local MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0
+local SOL_SOCKET, SO_ZEROCOPY, MSG_ZEROCOPY = const.SOL_SOCKET, const.SO_ZEROCOPY, const.MSG_ZEROCOPY
+local ORIGIN, COPIED = const.SO_EE_ORIGIN_ZEROCOPY, const.SO_EE_CODE_ZEROCOPY_COPIED
+local KIND = optionkind.KIND
+
+local is_there = SO_ZEROCOPY and MSG_ZEROCOPY and ORIGIN and layout.sock_extended_err
+local ORDINARY = bit.bnot(MSG_ZEROCOPY or 0) -- what the caller may ask for: a send that we do not count would be counted
+local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- whose completions is_error knows
+local WORD = 2^32
+
+-- Below this many bytes, as the kernel's documentation has it, holding the pages and telling costs more than a copy.
+local LEAST = 10240
+
+---@class llsocket.socket
+local Socket = {}
+
+-- By socket: `anchors` by number, how many those are, and the number of the next send.  `keeper` is the socket itself
+-- while there are any, since only its error queue tells when they may go.  `others` is what else was in the queue.
+local states = setmetatable({}, { __mode = "k" })
+
+-- The memory of sockets that were closed or given up before the kernel had told: nobody ever will.  `held` is its bytes,
+-- each object's once, `limit` how many sendzerocopy may add to.
+local kept, held, limit = {}, 0, nil
+
+local function keep_for_good(anchors)
+  for _, buf in pairs(anchors) do
+    if not kept[buf] then held = held + region.held(buf) end
+    kept[buf] = true
+  end
+end
+
+-- Sends that somebody else had counted would make every number wrong, so the option must be off until now.
+local function begin(sock)
+  if sock.sd < 0 then return nil, EBADF end
+  if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
+  local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
+  if not on or on ~= 0 then return nil, e or EBUSY end
+  -- First: with the option on and no memory it would be EBUSY.
+  states[sock] = { anchors = {}, outstanding = 0, next = 0, pid = C.llsocket2_getpid() }
+  on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
+  if not on then
+    states[sock] = nil
+    return nil, e
+  end
+  sock.watched = true
+  return states[sock]
+end
+
+local function let_go(anchors, id)
+  if anchors[id] == nil then return 0 end
+  anchors[id] = nil
+  return 1
+end
+
+local function let_go_many(anchors, first, last)
+  local done = 0
+  for i = 0, (last - first) % WORD do done = done + let_go(anchors, (first + i) % WORD) end
+  return done
+end
+
+--- Lets go what the kernel is done with.  A number that was not expected was used by a send that failed half-way.
+---@param state { anchors: table<integer, any>, outstanding: integer, next: integer, keeper?: llsocket.socket }
+---@param first integer  number of a send, 0 to 2^32-1
+---@param last integer  likewise; smaller where the numbers wrap
+---@return integer done  how many were outstanding
+local function release(state, first, last)
+  local ahead = (last + 1 - state.next) % WORD
+  if ahead < WORD / 2 then state.next = (last + 1) % WORD end
+  local done = (first == last and let_go or let_go_many)(state.anchors, first, last)
+  state.outstanding = state.outstanding - done
+  if state.outstanding == 0 then state.keeper = nil end
+  return done
+end
+
+local ROOM, MOST = 512, 65536 -- bytes of ancillary data, and of what was sent: a whole datagram
+local reader_t = is_there and ffi.typeof([[
+  struct {
+    $ header; $ part; $ err; int32_t cell[5]; $ name;
+    uint8_t control[512] __attribute__((aligned(16))), data[65536];
+  }
+]], layout.msghdr, layout.iovec, layout.sock_extended_err, layout.sockaddr_storage)
+local ERR_SIZE = is_there and ffi.sizeof(layout.sock_extended_err)
+local QUEUE = bor(const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT)
+
+-- What reads the queue is a call's own while it lasts; one is kept for the next.
+local spare
+
+local function reader()
+  local r = reader_t()
+  r.part.iov_base, r.part.iov_len = r.data, MOST
+  r.header.msg_iov, r.header.msg_iovlen = r.part, 1
+  return r
+end
+
+local function is_error(level, kind)
+  return level == const.IPPROTO_IP and kind == const.IP_RECVERR
+    or level == const.IPPROTO_IPV6 and kind == const.IPV6_RECVERR
+end
+
+-- Reads one header at `at`; answers where the next is, and whether `r.err` is now what it carried.
+local function read_header(r, length, at)
+  if shim.llsocket2_cmsg_get(r.control, length, at, r.cell) ~= 1 then return nil end
+  local level, kind, offset, size, after = r.cell[0], r.cell[1], r.cell[2], r.cell[3], r.cell[4]
+  local found = is_error(level, kind) and size >= ERR_SIZE
+  if found then ffi.copy(r.err, r.control + offset, ERR_SIZE) end
+  return after, found
+end
+
+-- Whether a message of the queue has an error; mostly it is the first header.
+local function find(r, length)
+  local at, found = read_header(r, length, 0)
+  while at and not found do at, found = read_header(r, length, at) end
+  return found
+end
+
+-- The address in the header: where what is told of was sent; nil where there is none.
+local function name_of(sock, r)
+  local namelen = r.header.msg_namelen
+  if namelen == 0 then return nil end
+  local ai = addrinfo.blank(r.name.ss_family, sock.type, sock.proto)
+  ffi.copy(ai, r.name, min(namelen, sockaddr.SIZE))
+  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return ai
+end
+
+local LIMIT = 1024 -- others that are kept for a program that does not ask
+
+-- Keeps what is no completion, as recvmsg would tell it: what is read is in the queue no more.
+local function keep(sock, state, r, length, n)
+  state.others = state.others or {}
+  if #state.others == LIMIT then return end
+  insert(state.others, { name = name_of(sock, r), data = ffi.string(r.data, n), flags = r.header.msg_flags,
+    control = control.take { bytes = r.control, head = { len = length } } })
+end
+
+-- Answers how many sends a message tells of, and whether they were copied.
+local function take(sock, state, r, length, n)
+  local err = r.err
+  if find(r, length) and err.ee_origin == ORIGIN and err.ee_errno == 0 then
+    return release(state, err.ee_info, err.ee_data), err.ee_code == COPIED
+  end
+  keep(sock, state, r, length, n)
+  return 0, false
+end
+
+-- Answers the length of the ancillary data and of what was sent; or nil and the errno.
+local function receive(sock, r)
+  local header = r.header
+  header.msg_name, header.msg_namelen = r.name, ffi.sizeof(layout.sockaddr_storage)
+  header.msg_control, header.msg_controllen = r.control, ROOM
+  local n, e = C.llsocket2_recvmsg(sock.sd, header, QUEUE), errno()
+  if n < 0 then return nil, e end
+  return tonumber(header.msg_controllen), n
+end
+
+local function take_more(sock, state, r, done, copied)
+  local length, n = receive(sock, r)
+  while length do
+    local more, some = take(sock, state, r, length, n)
+    done, copied = done + more, copied or some
+    length, n = receive(sock, r)
+  end
+  if n ~= EAGAIN then return nil, n end
+  return done, copied
+end
+
+-- Reads the queue until nothing is outstanding, or it is empty; answers how many sends are done and whether one was
+-- copied, or nil and the errno.  The kernel joins what it tells, so that one message is the rule.
+local function drain(sock, state)
+  local r, done, copied = spare or reader(), 0, false
+  spare = nil
+  local length, n = receive(sock, r)
+  if length then done, copied = take(sock, state, r, length, n) end
+  if length and (done == 0 or state.outstanding > 0) then done, copied = take_more(sock, state, r, done, copied) end
+  spare = r
+  if not length and n ~= EAGAIN then return nil, n end
+  return done, copied
+end
+
+-- Whether the close that comes will reset the connection: not where a duplicate keeps it, the parent of a forked child, or
+-- who lent it.
+local function will_reset(sock, state)
+  if sock.kind ~= const.SOCK_STREAM or sock.borrowed or sockets.copied[sock] then return false end
+  return state.pid == C.llsocket2_getpid() and KIND.linger.read(sock.sd, SOL_SOCKET, const.SO_LINGER) == 0
+end
+
+-- Resets the connection as close with linger 0 does, but with the socket still there to tell what it has let go.
+local nobody = layout.sockaddr_storage()
+nobody.ss_family = const.AF_UNSPEC
+local function reset(sock)
+  sockets.reset[sock] = C.llsocket2_connect(sock.sd, nobody, ffi.sizeof(nobody)) == 0
+end
+
+sockets.before_close(function(sock, given_up)
+  local state = states[sock]
+  if not state then return end
+  if not given_up then
+    drain(sock, state)
+    if state.outstanding > 0 and will_reset(sock, state) then
+      reset(sock)
+      drain(sock, state)
+    end
+  end
+  if state.outstanding > 0 then keep_for_good(state.anchors) end
+  states[sock], state.keeper = nil, nil
+end)
+
+-- A datagram that failed may have used a number, when the network's queue refused it.  Mostly it has been told by now;
+-- where it may come later, counting ends, and with it the use of numbers.
+local function count_failed(sock, state, e)
+  if not has_empty(sock.kind) then return end
+  local was = state.next
+  drain(sock, state)
+  if e == ENOBUFS and state.next == was and sock:recverr() then state.copies = true end
+end
+
+-- The anchor is set first: once the kernel has the memory nothing may fail.
+local function send(sock, state, buf, start, len, flags)
+  local id = state.next
+  state.anchors[id], state.keeper = buf, sock
+  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_ZEROCOPY)), errno()
+  if n > 0 then
+    state.next, state.outstanding = (id + 1) % WORD, state.outstanding + 1
+    return n
+  end
+  state.anchors[id] = nil
+  if state.outstanding == 0 then state.keeper = nil end
+  count_failed(sock, state, e)
+  return n, e
+end
+
+local function send_copied(sock, start, len, flags)
+  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), flags), errno()
+  return n, e
+end
+
+--- Sends a message from memory that the kernel reads after the call has returned, until `completed` tells that it is
+--- done; see MSG_ZEROCOPY.  Until then the memory must not be changed.  Strings and arrays are kept alive for as long,
+--- what a pointer points to is the caller's to keep.  Less than 10,240 bytes are copied as ever.  Blocks on a blocking
+--- socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
+---@param buf string|ffi.cdata*  an array or pointer
+---@param size? integer  bytes; the default is what is left, but for a pointer
+---@param offset? integer  bytes, where to begin; the default is 0
+---@param flag? integer  MSG_*
+---@param ... integer  more flags
+---@return integer? len  bytes sent; no values at all when the peer has closed
+---@return string? err
+---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
+---@return integer? errno  ENOBUFS: too much is outstanding, ask completed, or closed sockets keep more than zerocopykept's
+---limit; EOPNOTSUPP: neither TCP nor UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; else as for
+---sendfrom
+function Socket:sendzerocopy(buf, size, offset, flag, ...)
+  is_self(self, "sendzerocopy")
+  local flags = check.flags(4, "sendzerocopy", flag, ...)
+  local start, len = region.lasting(buf, size, offset, 3, "sendzerocopy")
+  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  local state, why = states[self], nil
+  if not state then state, why = begin(self) end
+  if not state then return not_sent(why) end
+  if limit and held > limit then return not_sent(ENOBUFS) end
+  flags = band(bor(flags, MSG_NOSIGNAL), ORDINARY)
+  local n, e
+  if len < LEAST or state.copies then
+    n, e = send_copied(self, start, len, flags)
+  else
+    n, e = send(self, state, buf, start, len, flags)
+  end
+  if n < 0 then return sockets.not_sent(self, e) end
+  return sockets.sent(self, n, n < len)
+end
+
+local function not_told(e) return nil, report.text(e), false, nil, e end
+
+--- Reads from the error queue which sends of sendzerocopy the kernel is done with, and lets go their memory; see
+--- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is handed on.
+---@return integer? outstanding  sends whose memory the kernel may still read
+---@return integer|string|nil done  how many this call let go; or err
+---@return boolean copied  whether the kernel has copied the bytes of one of them after all
+---@return llsocket.queued[]? others  ICMP errors and time stamps, where there were any
+---@return integer? errno  EBADF once closed
+function Socket:completed()
+  is_self(self, "completed")
+  if self.sd < 0 then return not_told(EBADF) end
+  local state = states[self]
+  if not state then return 0, 0, false end
+  local done, copied = drain(self, state)
+  if not done then return not_told(copied) end
+  local others = state.others
+  if not others then return state.outstanding, done, copied end
+  state.others = nil
+  return state.outstanding, done, copied, others
+end
+
+--- Tells how much memory closed sockets keep, since the kernel may still read it and nobody will tell when it is done.
+--- May limit it: beyond, sendzerocopy answers ENOBUFS.
+---@param bytes? integer|false  0 to 2^53; false for no limit, which is the default
+---@return integer? kept  bytes, each string or array counted once
+---@return string? err
+---@return integer? errno  EINVAL
+local function zerocopykept(bytes)
+  if type(bytes) == "nil" then return held end
+  if bytes ~= false then
+    check.number(bytes, 1, "zerocopykept")
+    if not (bytes >= 0 and bytes <= 2^53 and floor(bytes) == bytes) then return report.failed(EINVAL) end
+  end
+  limit = bytes
+  return held
+end
+
+---@class llsocket.queued
+---@field name? llsocket.addrinfo  where what failed was sent
+---@field data string  the beginning of it
+---@field control llsocket.cmsghdr[]  `exterr` tells the error
+---@field flags integer  MSG_*
+
+return { methods = Socket, states = states, release = release, zerocopykept = zerocopykept }
