@@ -25,7 +25,9 @@ local function all(mh) return ("%s %s %s %s"):format(told(mh:name()), told(mh:da
 local LOADED = [[
 local function loaded()
   local out = {}
-  for i, name in ipairs { "msghdr", "cmsghdr", "socket.message" } do out[i] = tostring(package.loaded["llsocket." .. name] ~= nil) end
+  for i, name in ipairs { "msghdr", "cmsghdr", "socket.message" } do
+    out[i] = tostring(package.loaded["llsocket." .. name] ~= nil)
+  end
   io.write(table.concat(out, " "), "; ")
 end
 local L = require "llsocket"
