@@ -1,17 +1,17 @@
--- llsocket.lua -- the public table: every constant, and the modules.
+-- llsocket.lua -- the public table: it holds every constant and the modules.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local collectgarbage, error, pcall, require, setmetatable = collectgarbage, error, pcall, require, setmetatable
 
--- Modules that are made by their first use.
+-- Modules that are made on first use.
 local LATER = {
   msghdr = "llsocket.msghdr", batch = "llsocket.batch", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor",
   device = "llsocket.device",
   pipe = "llsocket.pipe", poll = "llsocket.poll", wait = "llsocket.wait",
 }
 
--- The table is that of the constants, since a copy would take 0.3 million instructions and 40 KiB.  What is no constant is
--- found behind it, so that who walks the constants meets numbers only.
+-- The table of constants is used itself, because a copy would take 0.3 million instructions and 40 KiB.  The modules stand
+-- in its metatable, so that a program that walks the table meets numbers only.
 ---@return llsocket
 local function load()
   local lazy = require "llsocket.core.lazy"
@@ -33,7 +33,7 @@ local function load()
   return setmetatable(require "llsocket.core.const", { __index = modules })
 end
 
--- The collector rests meanwhile: it would find next to nothing to free, for 0.9 of 16 million instructions.
+-- The collector is stopped while the library loads: it would cost 0.9 of 16 million instructions and free almost nothing.
 local was_running = collectgarbage "isrunning"
 collectgarbage "stop"
 local is_loaded, result = pcall(load)

@@ -1,8 +1,8 @@
--- check.lua -- argument checks; raising is the cold path, so only the tests cost anything.
+-- check.lua -- argument checks.  Raising is the cold path: only the tests cost time.
 --
--- A wrong type raises at the line that called into the library.  A right type with an impossible value is
--- reported to the caller, who answers EINVAL: no number reaches the FFI unchecked, since 2^32+1 becomes 1
--- on one LuaJIT and INT_MIN on another.  `== nil` holds for a NULL pointer, too: what is absent is told by its type.
+-- A wrong type raises an error at the line that called into the library.  A right type with an impossible value is
+-- reported to the caller of the check, which answers EINVAL.  Never pass an unchecked number to the FFI: 2^32+1 becomes 1
+-- on one LuaJIT and INT_MIN on another.  Test optional arguments with type(x) == "nil": a NULL cdata pointer also equals nil.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -14,11 +14,11 @@ local type, select, tobit, bor, istype = type, select, bit.tobit, bit.bor, ffi.i
 
 local M = {}
 
--- What the library's sources begin with; those that are linked into a program have their modules' names.
+-- The prefix of the source names of all modules.  A module that is linked into a program has its module name as source.
 local source = debug.getinfo(1, "S").source
 local here = source:match "^(.*)core/check%.lua$" or source:match "^(.*llsocket%.)core%.check$" or "\0"
 
--- The level, for an error() in the function that calls this one, of the first function outside the library.
+-- Finds the first function outside the library; answers its level for an error() in the function that calls this one.
 local function outside()
   local level = 1
   repeat
@@ -28,11 +28,11 @@ local function outside()
   return level - 1
 end
 
---- Raises in the name of an argument that has a wrong type.
+--- Raises the error for an argument that has a wrong type.
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name
----@param expected string  what would have been right
----@param value any  what came
+---@param expected string  the name of the right type
+---@param value any  the argument
 local function bad(position, method, expected, value)
   local message = "bad argument #%d to '%s' (%s expected, got %s)"
   error(message:format(position, method, expected, type(value)), outside())
@@ -80,8 +80,8 @@ function M.int(value, position, method)
   return tobit(value) == value
 end
 
---- Raises unless `value` is a number; answers it as a descriptor's: -1 for any integer below 0, to which every call answers
---- EBADF, and nil for what is no integer of 32 bits.
+--- Raises unless `value` is a number; answers it as a descriptor number.  Answers -1 for any integer below 0, because every
+--- call answers EBADF to -1, and nil for any other number that is not a 32-bit integer.
 ---@param value any
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
@@ -94,14 +94,14 @@ end
 
 M.bad = bad
 
--- A word of 32 bits may be written signed or unsigned; nil for any other number.
+-- Takes a 32-bit word written signed or unsigned; answers it signed, or nil for any other number.
 local function word(value)
   local bits = tobit(value)
   if bits == value or bits < 0 and bits + 2^32 == value then return bits end
 end
 
---- Raises unless `value` is a number; answers it as a signed 32-bit integer, or nil where it is none,
---- signed or unsigned.
+--- Raises unless `value` is a number; answers it as a signed 32-bit integer, or nil where it is neither a signed nor an
+--- unsigned 32-bit integer.
 ---@param value any
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
@@ -119,8 +119,8 @@ local function fold(bits, position, method, flag, ...)
   return fold(bits, position + 1, method, ...)
 end
 
---- Combines `[flag, ...]`: raises unless each is a number, answers nil where one is no 32-bit word.
---- The first is looked at apart, so that the common call has no loop over varargs.
+--- Combines `[flag, ...]`: raises unless each is a number, answers nil where one is not a 32-bit word.
+--- A single flag is handled first, so that the common call has no loop over varargs.
 ---@param position integer  of `flag`, self not counted
 ---@param method string  the caller's name, for the message
 ---@param flag any
@@ -140,7 +140,8 @@ local function bad_self(method, class, value)
   error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
 end
 
---- Makes a test for objects of a ctype: istype takes a pointer to one for it, too, and that may be NULL.
+--- Makes a test for objects of a ctype.  ffi.istype alone is unsafe: it also accepts a pointer to the struct, which may be
+--- NULL.
 ---@param ctype ffi.ctype*
 ---@return fun(value: any): boolean is_object
 function M.is(ctype)
@@ -148,7 +149,7 @@ function M.is(ctype)
   return function(value) return istype(ctype, value) and not istype(pointer, value) end
 end
 
---- Makes the two checks of a class of cdata: of a method's self, and of an argument.
+--- Makes the two checks of a class of cdata: the first checks a method's self, the second an argument.
 ---@param ctype ffi.ctype*
 ---@param class string  the name for messages
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
@@ -173,7 +174,7 @@ function M.optional(arg, value, position, method)
   if type(value) ~= "nil" then arg(value, position, method) end
 end
 
---- Makes the two checks of a class of tables.
+--- Makes the two checks of a class of tables: the first checks a method's self, the second an argument.
 ---@param meta table  their metatable
 ---@param class string  the name for messages
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class

@@ -1,10 +1,10 @@
--- const.lua -- C constants under their C names; nil where the platform has none.
+-- const.lua -- the C constants under their C names.  A constant that the platform does not have is nil.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 
-ffi.cdef "extern const char llsocket2_consts[];" -- rows of an anonymous struct: a second load may declare it again
+ffi.cdef "extern const char llsocket2_consts[];" -- no named struct for the rows: a second load may repeat this declaration
 
 local row = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket2_consts)
 local text, number = ffi.string, tonumber

@@ -1,7 +1,7 @@
--- layout.lua -- C structs as ctypes, built from the offsets the compiler reported.
+-- layout.lua -- builds ctypes for C structs from the offsets that the compiler reported.
 --
--- The ctypes are anonymous: nothing enters the global C namespace, where a second
--- `struct sockaddr_in` from another module would be an error.
+-- The ctypes are anonymous because C names are global to the VM: a second `struct sockaddr_in` from another module would
+-- be an error.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -11,7 +11,7 @@ local assert, error, ipairs, unpack, concat, sort = assert, error, ipairs, unpac
 ffi.cdef "extern const char llsocket2_fields[], llsocket2_tcpinfo[];"
 local row_t = ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *"
 
--- How each kind of field is spelled in C.  `$` stands for a struct built earlier.
+-- SPELL[type] writes a field's declaration in C.  A field that is itself a struct is written as `$`, see build().
 local SPELL = {
   int   = function(f) return ("int%d_t %s;"):format(f.size * 8, f.name) end,
   uint  = function(f) return ("uint%d_t %s;"):format(f.size * 8, f.name) end,
@@ -40,7 +40,7 @@ local function build(struct, built)
   return ffi.typeof(decl:format(concat(out, " "), struct.align), unpack(nested))
 end
 
--- A ctype that disagrees with the compiler would corrupt memory, so refuse to load.
+-- Refuse a ctype that disagrees with the compiler: it would corrupt memory.
 local function check(struct, ctype)
   if ffi.sizeof(ctype) ~= struct.size then error(struct.name .. ": wrong size") end
   for _, f in ipairs(struct) do
@@ -49,11 +49,12 @@ local function check(struct, ctype)
   return ctype
 end
 
--- The row of each struct that was come across, which names no field; where to go on, and in which table then.
+-- starts[name]: first row of each struct seen so far; that row names no field.  row: where the scan stands.
+-- next_table: the table to scan after this one.
 local starts, row, next_table = {}, ffi.cast(row_t, shim.llsocket2_fields), shim.llsocket2_tcpinfo
 
--- Goes on to a struct; nil where there is none.  Those of the first use stand first: a row takes LuaJIT's interpreter
--- 4,000 instructions.
+-- Scans forward until the struct is found; answers nil where no table has it.  The tables begin with the structs that loading
+-- needs, because scanning one row costs 4,000 interpreted instructions.
 local function find(name)
   while not starts[name] do
     if row.owner ~= nil then
@@ -68,7 +69,7 @@ local function find(name)
   return starts[name]
 end
 
--- A struct and its fields, as the compiler reported them.
+-- Reads the rows of one struct and of its fields.
 local function read(at)
   local struct = { name = ffi.string(at.owner), size = at.size, align = at.align }
   at = at + 1
@@ -83,9 +84,9 @@ end
 
 ---@type table<string, ffi.ctype*>
 local layout = {}
-local fields = {} -- each struct's rows, in the order of their offsets
+local fields = {} -- the rows of each struct that was built, in the order of their offsets
 
--- A struct is built when it is first asked for: most programs need few, and each takes as long as reading a file.
+-- A struct is built on first use: most programs need few, and building one takes as long as reading a file.
 setmetatable(layout, { __index = function(_, name)
   local start = find(name)
   if not start then return nil end

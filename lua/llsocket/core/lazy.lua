@@ -1,21 +1,22 @@
--- lazy.lua -- the globals of all modules; their require makes some by their first use, from text that is read before.
+-- lazy.lua -- the globals of all modules.  Its require() reads the text of every module when the library is loaded, and
+-- compiles some modules only on first use.
 --
--- So no method and no field needs a file of the library: once loaded it works without a free descriptor, after chroot(2)
--- and when its files are gone.  Meson makes one file with the text of all modules, modules.bundle, from which the others come at
--- once, too: it holds no comments, and 60 files need not be looked for, which saves 0.8 of 15.9 million instructions.  Where
--- there is none, modules are read from their own files.  Compiling all of them would take 15 million more.
+-- No method or field reads a file of the library after loading: it works without a free descriptor, after chroot(2) and
+-- when its files are gone.  Meson builds modules.bundle, one file with the text of all modules.  The modules needed at load
+-- come from it, too: it holds no comments and saves looking for 60 files, together 0.8 of 15.9 million instructions.  Without
+-- modules.bundle each module is read from its own file.  Compiling all modules at load would take 15 million instructions more.
 --
--- Each load of the library has its own lazy.lua, which has its own modules: when package.loaded is cleared and the
--- library loaded again, an old socket's methods stay with the old modules.
+-- Each load of the library has its own lazy.lua with its own modules: when package.loaded is cleared and the library loaded
+-- again, the methods of an old socket still use the old modules.
 --
--- LuaJIT's require marks in package.loaded what it loads, and leaves the mark of a module that fails: the next require
--- raises "loop or previous error" in place of the cause.  So the first line of every module takes its own mark away, and
--- the require that the second line gives it takes away those of others.
+-- A failed require of LuaJIT leaves a sentinel in package.loaded, and the next require reports "loop or previous error"
+-- instead of the cause.  So the first line of every module removes its own sentinel, and the require() that its second line
+-- brings in removes those of other modules.
 package.loaded[...] = nil
 
-local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of another one is not for these files
+local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of another release is ignored
 
--- All modules that `require "llsocket"` does not run, but for the ways of waiting, which are had by require alone.
+-- All modules that `require "llsocket"` does not run, except the ways of waiting: a program gets those by require alone.
 local NAMES = {
   "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "cmsghdr", "descriptor", "device",
   "message.control", "message.iovec", "message.region", "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event",
@@ -27,13 +28,14 @@ local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable
 local pcall, require, setfenv, tonumber, type = pcall, require, setfenv, tonumber, type
 local package, loaded, preload = package, package.loaded, package.preload
 
-jit.off(true, true) -- loops that run once would be compiled for nothing, which takes longer than they
+jit.off(true, true) -- the loops here run once: compiling them would take longer than running them
 
 local mine = { ffi = require "ffi", bit = require "bit" } -- this load's modules
-local texts = {} -- by name, until a module is made: its text, or its function where only the loaders of require had it
+-- texts[name]: the text of a module that is not made yet, or its function where only one of require's loaders had it.
+local texts = {}
 local folder = debug.getinfo(1, "S").source:match "^@(.*)core/lazy%.lua$" -- nil where the library is linked into the program
 
--- What the modules find as globals: these functions as they are now, whatever the program makes of them later.
+-- The globals of the modules: these functions as they are now, even if the program replaces them later.
 local M = setmetatable({
   assert = assert, collectgarbage = collectgarbage, error = error, getmetatable = getmetatable, ipairs = ipairs,
   next = next, pairs = pairs, pcall = pcall, rawget = rawget, rawset = rawset, select = select,
@@ -43,10 +45,11 @@ local M = setmetatable({
 }, { __index = _G })
 mine["llsocket.core.lazy"] = M
 
--- Whether this load is the one that require answers with now.
+-- Whether Lua's require answers with the modules of this load now.
 local function is_current() return loaded["llsocket.core.lazy"] == M end
 
--- A table, or a loaded C library, which has a metatable; the mark is a number or userdata, as the LuaJIT has it.
+-- A module is a table, or a loaded C library, which is userdata with a metatable.  The sentinel of a failed require is a
+-- number in some versions of LuaJIT and userdata without a metatable in others.
 local function is_module(value) return type(value) == "table" or type(value) == "userdata" and getmetatable(value) end
 
 local function is_mark(name, value)
@@ -54,7 +57,7 @@ local function is_mark(name, value)
     and type(name) == "string" and name:find "^llsocket"
 end
 
--- Requires one whose text is not held; no mark stays when it fails.
+-- Requires a module whose text is not held; removes all sentinels of the library when that fails.
 local function guarded(name)
   local is_loaded, result = pcall(require, name)
   if is_loaded then return result end
@@ -64,7 +67,7 @@ local function guarded(name)
   error(result, 0)
 end
 
--- Asks the loaders of require one after the other, as require does; answers the function that makes a module.
+-- Asks the loaders of require one after the other, as require does; answers the function that makes the module.
 local function find(name)
   local said = ""
   for _, loader in ipairs(package.loaders) do
@@ -82,8 +85,8 @@ local function read(name)
   return text
 end
 
--- Where the templates of package.path come before the one that found this file: the build tree has its modules.bundle there.
--- A folder behind that may belong to another copy of the library.
+-- The templates of package.path before the one that found this file, as names of modules.bundle: the build tree keeps its
+-- own there.  A folder behind that template may belong to another copy of the library.
 local function before()
   local paths = {}
   for template in package.path:gmatch "[^;]+" do
@@ -103,8 +106,8 @@ local function open_all()
   end
 end
 
--- The first line tells the release, then each module's name and length; their texts follow, with nothing in between.
--- Modules that do not come whole are read from their own files.
+-- The first line holds the release, then each module's name and length.  The texts follow with nothing in between.
+-- If a text is cut off, that module and those after it are read from their own files.
 local function read_all(file)
   local head = file:read "*l" or ""
   if head:match "^%S+" ~= RELEASE then head = "" end
@@ -116,7 +119,7 @@ local function read_all(file)
   file:close()
 end
 
---- Reads the text of all modules that are made by their first use, where that is still to be done.
+--- Reads the text of all modules that are made on first use, except of those that are already read.
 function M.hold()
   for _, name in ipairs(NAMES) do
     local full = "llsocket." .. name
@@ -126,7 +129,7 @@ end
 
 local first_lines -- the globals of a text's first two lines
 
--- The chunk is named as if it came from its file: stack traces name that, and check.lua knows its own by it.
+-- The chunk gets the name of the module's file: stack traces show it, and check.lua recognises the library by it.
 local function make(name)
   local text, why = texts[name], nil
   if type(text) == "string" then text, why = loadstring(text, "@" .. folder .. name:sub(10):gsub("%.", "/") .. ".lua") end
@@ -134,7 +137,7 @@ local function make(name)
   return setfenv(text, first_lines)(name)
 end
 
---- Answers a module of this load.  Reads no file of one whose text is held.
+--- Answers a module of this load.  Reads no file where the module's text is held.
 ---@param name string
 ---@return any module
 function M.require(name)
@@ -149,7 +152,7 @@ end
 
 first_lines = { package = { loaded = mine }, require = M.require, setfenv = setfenv }
 
---- Remembers a module that a program may require by itself.
+--- Keeps a module as this load's: a program may have required it directly.
 ---@param name string
 ---@param module table
 ---@return table module

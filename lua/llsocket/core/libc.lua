@@ -1,13 +1,13 @@
 -- libc.lua -- the only declarations of libc functions.
 --
--- A function cdef is global to the VM and the first one wins without a word, so a wrong `getsockopt`
--- declared by some other module would become ours: private names bound by __asm__ cannot collide.
--- Counts are declared int, not ssize_t: a 64-bit result is boxed, and boxing runs a collector step before
--- errno can be read.  Callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
--- The count of recvmmsg and sendmmsg, and the sizes of getnameinfo's buffers, are 32 bits on Linux and a size_t on FreeBSD:
--- as the latter they are both.
--- Structs go as void *: their ctypes are anonymous, made by layout from what the compiler said.
--- The FFI binds by name: a function that headers give another symbol wants a line in renamed.lua, too.
+-- A cdef of a function is global to the VM, and the first one silently wins: a wrong `getsockopt` declared by another module
+-- would become ours.  Private names bound by __asm__ cannot collide.
+-- Never declare a 64-bit result: it is boxed, and boxing runs a collector step before errno can be read.  Counts are int
+-- instead of ssize_t; callers keep lengths within 0x7ffff000, the kernel's own limit, so an int suffices.
+-- recvmmsg/sendmmsg take the count, and getnameinfo its buffers' sizes, as 32 bits (Linux) or size_t (FreeBSD); declaring
+-- size_t works for both ABIs.
+-- Structs are passed as void *: layout.lua builds their ctypes without names, from the offsets that the compiler reported.
+-- The FFI binds by name: add a function to renamed.lua, too, where the headers give it another symbol.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"

@@ -1,8 +1,9 @@
--- renamed.lua -- libc where headers give functions another symbol than their name, since a struct of theirs has grown.
+-- renamed.lua -- libc for systems whose headers give some functions another symbol than their name, because a struct that
+-- they take has grown.
 --
--- The FFI binds by name, and the name is the old function's.  It would read the compiler's struct as the old one: with 32
--- bits and 64-bit time timerfd_settime took a time of 2 seconds for none, and the timer never ran out.  C makes these
--- calls (csrc/renamed.c); all others are libc's own.  t/libc-renamed.t.lua compares each name with the compiler's.
+-- The FFI binds by name and would call the old function, which reads the compiler's new struct as the old one: with 32 bits
+-- and 64-bit time, timerfd_settime read 2 seconds as no time, and the timer never expired.  C makes these calls
+-- (csrc/renamed.c); all others go to libc directly.  t/libc-renamed.t.lua compares each name with the compiler's symbol.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
