@@ -69,6 +69,7 @@ build = {
     ["llsocket.socket.splice"] = "lua/llsocket/socket/splice.lua",
     ["llsocket.socket.steer"] = "lua/llsocket/socket/steer.lua",
     ["llsocket.socket.transfer"] = "lua/llsocket/socket/transfer.lua",
+    ["llsocket.socket.wrap"] = "lua/llsocket/socket/wrap.lua",
     ["llsocket.socket.zero"] = "lua/llsocket/socket/zero.lua",
     ["llsocket.socket.zerocopy"] = "lua/llsocket/socket/zerocopy.lua",
     ["llsocket.unix"] = "lua/llsocket/unix.lua",

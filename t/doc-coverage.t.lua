@@ -35,7 +35,7 @@ local INSIDE = set [[
   core.check core.const core.layout core.lazy core.libc core.renamed core.shortage message.control message.iovec
   message.region poll.bits poll.epoll poll.kqueue poll.poll shim socket.activated socket.anyoption socket.batch
   socket.buffer socket.connect socket.ended socket.flags socket.foreign socket.lifecycle socket.message socket.multicast
-  socket.object socket.option socket.optionkind socket.splice socket.steer socket.transfer socket.zero socket.zerocopy
+  socket.object socket.option socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.

@@ -8,14 +8,14 @@ local FLOOR = {
   ["address.links"] = 5, ["address.numeric"] = 5, ["address.resolver"] = 6,
   ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4, ["socket.foreign"] = 4,
   ["socket.onclose"] = 4, ["socket.option"] = 4, ["socket.steer"] = 4, ["socket.anyoption"] = 5, ["socket.zero"] = 5,
-  ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.activated"] = 7,
-  ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7, ["socket.zerocopy"] = 9, ["socket.batch"] = 10,
-  ["socket.message"] = 10,
-  ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 8,
+  ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7, ["socket.activated"] = 8,
+  ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7, ["socket.zerocopy"] = 10, ["socket.batch"] = 11,
+  ["socket.message"] = 11,
+  ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["wait.copas"] = 7, ["wait.coroutine"] = 7, ["wait.cqueues"] = 7, ["wait.luv"] = 7, ["wait.nginx"] = 7,
   shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 6,
-  cmsghdr = 7, inet = 7, batch = 9, msghdr = 9, socket = 11,
+  cmsghdr = 8, inet = 7, batch = 10, msghdr = 10, socket = 12,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"
 

@@ -12,7 +12,7 @@ local addrinfo = require "llsocket.addrinfo"
 local descriptor = require "llsocket.descriptor"
 local sockets = require "llsocket.socket.object"
 local interface = require "llsocket.address.interface"
-local lifecycle = require "llsocket.socket.lifecycle"
+local wraps = require "llsocket.socket.wrap"
 local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
@@ -377,7 +377,7 @@ local fd_ptr = ffi.typeof "int32_t *"
 -- Close-on-exec was set by the receive.
 local function own(fds, i)
   local fd = fds[i]
-  local object = lifecycle.shell(fd, nil, true) or descriptor.new()
+  local object = wraps.shell(fd, nil, true) or descriptor.new()
   object.sd, fds[i], shortage.made = fd, -1, shortage.made + 1
   return object
 end

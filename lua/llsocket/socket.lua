@@ -31,6 +31,7 @@ for module, methods in pairs {
   ["llsocket.socket.batch"] = "recvbatch sendbatch",
   ["llsocket.socket.splice"] = "splice",
   ["llsocket.socket.onclose"] = "onclose",
+  ["llsocket.socket.wrap"] = "unwrap",
   ["llsocket.socket.foreign"] = "getfd dirty pollfd events timeout",
 } do
   for name in methods:gmatch "%a+" do LATER[name] = module end
@@ -49,10 +50,13 @@ end })
 
 lazy.hold()
 
-local M = { new = lifecycle.new, pair = lifecycle.pair, wrap = lifecycle.wrap }
+local M = { new = lifecycle.new, pair = lifecycle.pair }
 
 -- Functions beyond the first, likewise.
-local BEYOND = { activated = "llsocket.socket.activated", zerocopykept = "llsocket.socket.zerocopy" }
+local BEYOND = {
+  activated = "llsocket.socket.activated", wrap = "llsocket.socket.wrap",
+  zerocopykept = "llsocket.socket.zerocopy",
+}
 
 return lazy.keep("llsocket.socket", setmetatable(M, { __index = function(_, name)
   if not BEYOND[name] then return nil end

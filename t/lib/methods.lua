@@ -12,8 +12,8 @@ for name, level, opt, kind, access, what in option.rows(1) do
 end
 
 -- One method of each room that is loaded by its first use.
-local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt" }
+local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt", "unwrap" }
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
-assert(L.socket.activated and L.socket.zerocopykept)
+assert(L.socket.activated and L.socket.wrap and L.socket.zerocopykept)
 
 return M

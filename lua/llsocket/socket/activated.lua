@@ -3,7 +3,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local C = require "llsocket.core.libc"
 local fcntl = require "llsocket.socket.flags"
-local lifecycle = require "llsocket.socket.lifecycle"
+local wraps = require "llsocket.socket.wrap"
 local descriptor = require "llsocket.descriptor"
 local ipairs, tonumber = ipairs, tonumber
 
@@ -36,7 +36,7 @@ local function is_passed(fd) return fcntl.is_cloexec(fd) == false end
 
 -- The object is there before it owns the number.
 local function own(fd)
-  local object = lifecycle.shell(fd)
+  local object = wraps.shell(fd)
   if not object then
     object = descriptor.new()
     fcntl.set_cloexec(fd, true)

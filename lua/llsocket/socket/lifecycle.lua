@@ -5,7 +5,6 @@ local ffi = require "ffi"
 local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
-local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
 local report = require "llsocket.errno"
 local addrinfo = require "llsocket.addrinfo"
@@ -13,7 +12,6 @@ local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
 local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
-local optionkind = require "llsocket.socket.optionkind"
 local zero = require "llsocket.socket.zero"
 local type = type
 
@@ -39,8 +37,14 @@ local function take()
   return sock
 end
 
--- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
--- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
+--- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
+--- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
+---@param sock llsocket.socket
+---@param domain integer  AF_*
+---@param socktype integer  SOCK_*
+---@param proto integer  IPPROTO_*
+---@param nonblock? boolean
+---@return llsocket.socket sock
 local function describe(sock, domain, socktype, proto, nonblock)
   local kind = band(socktype, bnot(bor(CLOEXEC, NONBLOCK)))
   sock.domain, sock.type, sock.proto, sock.kind, sock.home = domain, kind, proto, kind, domain
@@ -116,102 +120,6 @@ local function pair(socktype, nonblock, protocol)
   return discard(b, e)
 end
 
-local KIND_INT = optionkind.KIND.int
-local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
-
-local function domain_of(fd)
-  if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
-  namelen_cell[0] = ffi.sizeof(any_cell)
-  local rc, e, family = C.llsocket2_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
-  if rc < 0 then return failed(e) end
-  return family
-end
-
--- Answers family, type and protocol as the kernel has them; or nil, err, errno.
-local function identity(fd)
-  local domain, socktype, proto, err, e
-  domain, err, e = domain_of(fd)
-  if not domain then return nil, err, e end
-  socktype, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE)
-  if not socktype then return nil, err, e end
-  if not const.SO_PROTOCOL then return domain, socktype, 0 end
-  proto, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL)
-  if not proto then return nil, err, e end
-  return domain, socktype, proto
-end
-
--- Reads the second argument of wrap: `nonblock`, or `{ own =, nonblock = }`.  Answers nonblock, borrowed.
-local function wrap_options(how)
-  if type(how) ~= "table" then
-    check.boolean(how, 2, "wrap")
-    return how, false
-  end
-  local own, nonblock = how.own, how.nonblock -- read once: __index may answer otherwise the next time
-  check.boolean(own, 2, "wrap")
-  check.boolean(nonblock, 2, "wrap")
-  return nonblock, own == false
-end
-
--- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
-local function take_over(fd, nonblock, as_is)
-  local e = settle(fd, not as_is) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
-  if e then return nil, e end
-  if nonblock ~= nil then return nonblock end
-  return fcntl.is_nonblock(fd)
-end
-
---- Makes an object that knows all about a socket but its number, which the caller gives it.
----@param fd integer
----@param nonblock? boolean  nil leaves O_NONBLOCK as it is
----@param as_is? boolean  close-on-exec is left alone; the default is to set it
----@return llsocket.socket? sock
----@return string? err
----@return integer? errno  EBADF, ENOTSOCK
-local function shell(fd, nonblock, as_is)
-  local sock = sockets.new()
-  local domain, socktype, proto = identity(fd)
-  if not domain then return nil, socktype, proto end
-  local nonblocking, e = take_over(fd, nonblock, as_is)
-  if nonblocking == nil then return failed(e) end
-  describe(sock, domain, socktype, proto, nonblocking)
-  zero.look(sock, fd)
-  return sock
-end
-
---- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
---- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
---- caller's.
----@param fd integer  a socket
----@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
----`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
----@return llsocket.socket? sock
----@return string? err
----@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that is no descriptor
-local function wrap(fd, nonblock)
-  local number = check.fd(fd, 1, "wrap")
-  local state, borrowed = wrap_options(nonblock)
-  if not number then return failed(EINVAL) end
-  local sock, err, e = shell(number, state, borrowed)
-  if not sock then return nil, err, e end
-  if borrowed then ffi.gc(sock, type) end -- see release
-  sock.borrowed, sock.sd = borrowed, fd
-  return sock
-end
-
---- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
---- call; see close(2) for what is now owed.
----@return integer? fd
----@return string? err
----@return integer? errno  EBADF once closed
-function Socket:unwrap()
-  is_self(self, "unwrap")
-  local fd = self.sd
-  if fd < 0 then return failed(EBADF) end
-  if self.watched then sockets.closing(self, true) end
-  self.sd = -1
-  return fd
-end
-
 --- Duplicates the socket, close-on-exec; see F_DUPFD_CLOEXEC in fcntl(2).  Both share one connection and
 --- O_NONBLOCK.  Never blocks.
 ---@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default are the socket's own
@@ -239,6 +147,7 @@ function Socket:dup(ai)
   return sock
 end
 
+local namelen_cell = ffi.new "uint32_t[1]"
 local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket2_accept4 end)
 
 local function accept(sd, flags)
@@ -259,6 +168,18 @@ local function accept_from(listener, sock, flags, ai)
   if sock.sd < 0 then return e end
   ai.domain, ai.type, ai.proto = namelen > 0 and ai.name.any.ss_family or listener.home, listener.kind, listener.proto
   ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  return e
+end
+
+-- Tells the accepted socket what it is, and sets what the call could not; answers the errno.
+local function settle_accepted(listener, sock, nonblock)
+  shortage.made = shortage.made + 1
+  describe(sock, listener.domain, listener.type, listener.proto, nonblock)
+  sock.kind, sock.home = listener.kind, listener.home
+  if asked.any then sock.asks = listener.asks end
+  local e = settle(sock.sd, not has_accept4)
+  -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
+  if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
   return e
 end
 
@@ -289,13 +210,7 @@ function Socket:accept(nonblock, ai)
     self.waits = sockets.READ
     return report.not_accepted(e)
   end
-  shortage.made = shortage.made + 1
-  describe(sock, self.domain, self.type, self.proto, nonblock)
-  sock.kind, sock.home = self.kind, self.home
-  if asked.any then sock.asks = self.asks end
-  e = settle(sock.sd, not has_accept4)
-  -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
-  if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
+  e = settle_accepted(self, sock, nonblock)
   if not e then return sock end
   discard(sock, e)
   return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile
@@ -396,4 +311,4 @@ function Socket:close(flag)
   if e then return refused(e) end
 end
 
-return { methods = Socket, new = new, pair = pair, wrap = wrap, shell = shell }
+return { methods = Socket, new = new, pair = pair, describe = describe }

@@ -1,0 +1,119 @@
+-- wrap.lua -- sockets that somebody else made: taken over, borrowed, and given up.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
+local layout = require "llsocket.core.layout"
+local check = require "llsocket.core.check"
+local failed = require("llsocket.errno").failed
+local fcntl = require "llsocket.socket.flags"
+local lifecycle = require "llsocket.socket.lifecycle"
+local sockets = require "llsocket.socket.object"
+local optionkind = require "llsocket.socket.optionkind"
+local zero = require "llsocket.socket.zero"
+local type = type
+
+local errno, settle, is_self = ffi.errno, fcntl.settle, sockets.self
+local EINVAL, EBADF = const.EINVAL, const.EBADF
+
+---@class llsocket.socket
+local Socket = {}
+
+local KIND_INT = optionkind.KIND.int
+local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
+
+local function domain_of(fd)
+  if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
+  namelen_cell[0] = ffi.sizeof(any_cell)
+  local rc, e, family = C.llsocket2_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
+  if rc < 0 then return failed(e) end
+  return family
+end
+
+-- Answers family, type and protocol as the kernel has them; or nil, err, errno.
+local function identity(fd)
+  local domain, socktype, proto, err, e
+  domain, err, e = domain_of(fd)
+  if not domain then return nil, err, e end
+  socktype, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE)
+  if not socktype then return nil, err, e end
+  if not const.SO_PROTOCOL then return domain, socktype, 0 end
+  proto, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL)
+  if not proto then return nil, err, e end
+  return domain, socktype, proto
+end
+
+-- Reads the second argument of wrap: `nonblock`, or `{ own =, nonblock = }`.  Answers nonblock, borrowed.
+local function wrap_options(how)
+  if type(how) ~= "table" then
+    check.boolean(how, 2, "wrap")
+    return how, false
+  end
+  local own, nonblock = how.own, how.nonblock -- read once: __index may answer otherwise the next time
+  check.boolean(own, 2, "wrap")
+  check.boolean(nonblock, 2, "wrap")
+  return nonblock, own == false
+end
+
+-- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
+local function take_over(fd, nonblock, as_is)
+  local e = settle(fd, not as_is) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
+  if e then return nil, e end
+  if nonblock ~= nil then return nonblock end
+  return fcntl.is_nonblock(fd)
+end
+
+--- Makes an object that knows all about a socket but its number, which the caller gives it.
+---@param fd integer
+---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
+---@param as_is? boolean  close-on-exec is left alone; the default is to set it
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK
+local function shell(fd, nonblock, as_is)
+  local sock = sockets.new()
+  local domain, socktype, proto = identity(fd)
+  if not domain then return nil, socktype, proto end
+  local nonblocking, e = take_over(fd, nonblock, as_is)
+  if nonblocking == nil then return failed(e) end
+  lifecycle.describe(sock, domain, socktype, proto, nonblocking)
+  zero.look(sock, fd)
+  return sock
+end
+
+--- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
+--- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
+--- caller's.
+---@param fd integer  a socket
+---@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
+---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that is no descriptor
+local function wrap(fd, nonblock)
+  local number = check.fd(fd, 1, "wrap")
+  local state, borrowed = wrap_options(nonblock)
+  if not number then return failed(EINVAL) end
+  local sock, err, e = shell(number, state, borrowed)
+  if not sock then return nil, err, e end
+  if borrowed then ffi.gc(sock, type) end -- see release in lifecycle.lua
+  sock.borrowed, sock.sd = borrowed, fd
+  return sock
+end
+
+--- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
+--- call; see close(2) for what is now owed.
+---@return integer? fd
+---@return string? err
+---@return integer? errno  EBADF once closed
+function Socket:unwrap()
+  is_self(self, "unwrap")
+  local fd = self.sd
+  if fd < 0 then return failed(EBADF) end
+  if self.watched then sockets.closing(self, true) end
+  self.sd = -1
+  return fd
+end
+
+return { methods = Socket, wrap = wrap, shell = shell }
