@@ -1,7 +1,7 @@
 -- poll.lua -- waiting for many descriptors at once.
 --
--- What the kernel keeps for each is its number and a generation: a number that a new socket got is never reported
--- under the old one's value.
+-- Each registration has a generation number that the kernel returns with the event.  If a descriptor was closed and its
+-- number reused, the stale event has an old generation and is dropped.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -37,11 +37,11 @@ local meta = {
 
 local is_self = check.object(meta, "llsocket.poller")
 
--- All pollers, so that close can take a socket out of them: a list with holes where one was collected, and its length.
--- No set: LuaJIT compiles no loop over pairs, and what closes a watched socket would stay interpreted.
+-- All pollers, so that close can remove a socket from them: a list and its length.  A collected poller leaves a hole.
+-- Do not make it a set: LuaJIT does not compile loops over pairs, and code that closes a watched socket would stay interpreted.
 local pollers, most = setmetatable({}, { __mode = "v" }), 0
 
--- Puts a poller in place of one that is gone.
+-- Adds a poller to the list, into the first hole if there is one.
 local function enlist(p)
   local i = 1
   while i <= most and pollers[i] do i = i + 1 end
@@ -55,7 +55,7 @@ local function strike(p)
   while most > 0 and not pollers[most] do most = most - 1 end
 end
 
--- The number behind what may be registered; nil once closed, or for an impossible number.
+-- Answers the descriptor number of an object that add takes; nil and the errno where it is closed or impossible.
 local function number_of(object, method)
   if type(object) == "number" then
     local number = check.fd(object, 1, method)
@@ -73,7 +73,7 @@ local function number_of(object, method)
   return fd >= 0 and fd or nil, EBADF
 end
 
--- Reads what add and modify are given: the number and the bits, or nil and the errno.
+-- Checks the arguments of add and modify; answers the number and the bits, or nil and the errno.
 local function asked(p, object, events, method)
   local fd, why = number_of(object, method)
   check.string(events, 2, method)
@@ -97,8 +97,8 @@ end
 
 local function forget(p, fd) p.objects[fd], p.values[fd], p.generations[fd] = nil, nil, nil end
 
--- Registers under a new generation, which nobody else gets, a finaliser that registers meanwhile neither; answers the
--- errno, or nil.
+-- Registers under a new generation; answers the errno, or nil.  The generation is stored before the call, so that a finaliser
+-- that registers during the call gets another one.
 local function register(p, call, fd, object, want, value)
   local generation = bit.tobit(p.generation + 1)
   p.generation = generation
@@ -110,21 +110,22 @@ local function register(p, call, fd, object, want, value)
   if is_socket(object) then object.watched = true end
 end
 
--- A forked child shares the kernel's list with its parent: what the child closes the parent still waits for.
+-- A forked child shares the kernel's list with its parent.  Leave the list alone there: the parent still waits for the
+-- descriptor that the child closes.
 local function take_out(p, fd)
   local shared = p.backend_state.owner and p.pid ~= C.llsocket2_getpid()
   forget(p, fd)
   if not shared then p.backend.remove(p.backend_state, fd) end
 end
 
--- Test for a poller by type(): getmetatable of a cdata aborts the trace of whoever closes a socket.
+-- Test for a poller by type(): getmetatable of a cdata would abort the trace of the code that closes a socket.
 local function fd_of(object) return type(object) == "table" and object:fd() or object.sd end
 
 local function take_out_of(p, object, fd)
   if p and p.objects[fd] == object then take_out(p, fd) end
 end
 
--- Peel the first iteration: with one poller a loop would run once each time, and its trace cut up the caller's.
+-- Peel the first iteration: with one poller, LuaJIT would see a loop that runs once, and would split the caller's trace.
 sockets.before_close(function(object)
   local fd = fd_of(object)
   take_out_of(pollers[1], object, fd)
@@ -133,7 +134,7 @@ end)
 
 lazy.hold()
 
-local backends = {} -- by word, the modules
+local backends = {} -- backends[word]: the module, once it was used
 
 -- Answers the module, or nil and the errno.
 local function backend_of(word)
@@ -169,12 +170,12 @@ function M.new(backend)
   return p
 end
 
---- Registers what to wait for.  Until it is removed or closed the poller keeps the object, so it is not collected.
----@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller  a number stays the
----caller's to remove before it is closed
+--- Registers an object to wait for.  The poller refers to the object until it is removed or closed, so it is not collected.
+---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller  where it is a number, the
+---caller must remove it before closing the descriptor
 ---@param events string  "r" to read, "w" to write, "p" for urgent data, or several; more letters: "e" edge-triggered,
 ---"o" one-shot, "x" exclusive
----@param value? any  what event() answers; the default is the object
+---@param value? any  event() answers it; the default is the object
 ---@return boolean? added
 ---@return string? err
 ---@return integer? errno  EEXIST, EBADF, ENOSPC, ENOMEM, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2), urgent
@@ -188,10 +189,10 @@ function Poller:add(object, events, value)
   return true
 end
 
---- Changes what to wait for; a one-shot is armed again.
+--- Changes the events to wait for; a one-shot registration is armed again.
 ---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
----@param events string  as for add, but "x"
----@param value? any  the default is to keep it
+---@param events string  as for add, except "x"
+---@param value? any  the default keeps the present value
 ---@return boolean? modified
 ---@return string? err
 ---@return integer? errno  ENOENT: not registered; EBADF; EINVAL: exclusive, or an unknown word; EOPNOTSUPP: see add
@@ -201,18 +202,18 @@ function Poller:modify(object, events, value)
   if not fd then return failed(want) end
   if not self.generations[fd] then return failed(ENOENT) end
   if type(value) == "nil" then value = self.values[fd] end
-  if type(object) == "number" then object = self.objects[fd] end -- a socket stays kept
+  if type(object) == "number" then object = self.objects[fd] end -- keep the reference to a socket that add got
   if band(want, EXCLUSIVE) ~= 0 then return failed(EINVAL) end
   local e = register(self, self.backend.modify, fd, object, want, value)
   if e then return failed(e) end
   return true
 end
 
---- Waits for it no more.
+--- Removes an object: the poller no longer waits for it.
 ---@param object llsocket.socket|integer|llsocket.descriptor|llsocket.event|llsocket.poller
 ---@return boolean? removed
 ---@return string? err
----@return integer? errno  ENOENT: not registered; EBADF; EINVAL: it is what wakes the poller
+---@return integer? errno  ENOENT: not registered; EBADF; EINVAL: it is the descriptor that wakes the poller
 function Poller:remove(object)
   is_self(self, "remove")
   local fd, why = number_of(object, "remove")
@@ -226,8 +227,8 @@ function Poller:remove(object)
   return true
 end
 
--- Keeps the kernel's event `i` as the `k`th if it is still meant; answers the next `k`.  A wake-up is taken and not
--- shown.
+-- Keeps the kernel's event `i` as the `k`th unless its registration is gone; answers the next `k`.  A wake-up is consumed
+-- and not kept.
 local function keep(p, i, k)
   local fd, generation, bits = p.backend.get(p.backend_state, i)
   generation = bit.tobit(generation)
@@ -240,8 +241,8 @@ local function keep(p, i, k)
   return k + 1
 end
 
--- The first is kept outside the loop: a caller's trace that meets a loop here and its own over the events, each run
--- once, would be given up.
+-- Peel the first iteration: with one event, LuaJIT would otherwise see two inner loops that run once each (this one and the
+-- caller's over the events) and abort the caller's trace.
 local function sift(p, n)
   if n == 0 then return 0 end
   local k = keep(p, 0, 0)
@@ -250,8 +251,8 @@ local function sift(p, n)
 end
 
 --- Waits until something is ready; see epoll_wait(2).  Allocates nothing.
----@param sec? number  seconds, below 2^31, to the millisecond rounded up; the default is for ever
----@param max? integer  events to tell at once, 1 or more; the default is 1024, which is also the most
+---@param sec? number  seconds, below 2^31, rounded up to a millisecond; the default waits for ever
+---@param max? integer  the most events of one call, 1 or more; the default is 1024, and a larger number counts as 1024
 ---@return integer? n  how many are ready, for event(1) to event(n); 0 when the time ran out, or after wake()
 ---@return string? err
 ---@return integer? errno  EINTR; EBADF once closed; EINVAL
@@ -272,14 +273,14 @@ function Poller:wait(sec, max)
 end
 
 --- Tells event `i` of the last wait.
----@param i integer  1 to what wait answered
----@return any value  the registered one; nil where it was removed, closed or registered anew meanwhile
----@return boolean? read  there is something to read, or the end, or a connection
----@return boolean? write  there is room to write
+---@param i integer  1 to the number that wait answered
+---@return any value  the registered value; nil where the object was removed, closed or registered again since the wait
+---@return boolean? read  there is data to read, the end of the data, or a connection to accept
+---@return boolean? write  there is capacity to write
 ---@return boolean? hangup  both directions are closed
 ---@return boolean? half  the peer has closed its direction
----@return boolean? err  there is an error: ask error()
----@return boolean? urgent  there is urgent data: asked for with "p"
+---@return boolean? err  there is an error: error() tells it
+---@return boolean? urgent  there is urgent data, which "p" asks for
 function Poller:event(i)
   is_self(self, "event")
   local i_ok = check.int(i, 1, "event")
@@ -290,7 +291,7 @@ function Poller:event(i)
     band(bits, HALF) ~= 0, band(bits, ERROR) ~= 0, band(bits, URGENT) ~= 0
 end
 
--- A call where a loop would do, for the same reason.
+-- A tail call instead of a loop, for the reason given at sift().
 local function next_event(p, i)
   if i >= p.ready then return nil end
   i = i + 1
@@ -299,7 +300,7 @@ local function next_event(p, i)
   return next_event(p, i)
 end
 
---- Goes over the events of the last wait: `for i, value, read, write, hangup, half, err, urgent in p:events() do`.
+--- Iterates over the events of the last wait: `for i, value, read, write, hangup, half, err, urgent in p:events() do`.
 ---@return function iterator
 ---@return llsocket.poller p
 ---@return integer zero
@@ -308,7 +309,7 @@ function Poller:events()
   return next_event, self, 0
 end
 
---- Makes wait return, now or the next time: from another coroutine, a signal handler or a forked child.
+--- Makes the present or the next wait return; another coroutine, a signal handler or a forked child may call it.
 ---@return boolean? woken
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -317,24 +318,25 @@ function Poller:wake()
   return event.wake(self.waker)
 end
 
---- Tells the descriptor that wakes the poller: a C signal handler writes 8 bytes of a uint64_t 1 to it, see eventfd(2).
+--- Tells the descriptor that wakes the poller.  A C signal handler writes a uint64_t of value 1 (8 bytes) to it; see
+--- eventfd(2).
 ---@return integer fd  -1 once closed
 function Poller:wakefd()
   is_self(self, "wakefd")
   return event.wakefd(self.waker)
 end
 
---- Tells the poller's own descriptor, readable when something is ready: pollers can be nested.
----@return integer fd  -1 once closed, or for poll(2), which has none
+--- Tells the poller's own descriptor.  It is readable when something is ready, so that another poller can wait for it.
+---@return integer fd  -1 once closed, or with the back-end poll(2), which has none
 function Poller:fd()
   is_self(self, "fd")
   local owner = self.backend_state.owner
   return owner and owner.sd or -1
 end
 
---- Closes the poller's own descriptors, not those registered.  Closing twice is harmless.
+--- Closes the poller's own descriptors, but not the registered ones.  Closing twice is harmless.
 ---@return string? err
----@return integer? errno  EIO, EINTR: the poller is closed all the same
+---@return integer? errno  EIO, EINTR: the poller is closed nevertheless
 function Poller:close()
   is_self(self, "close")
   strike(self)

@@ -1,4 +1,4 @@
--- bits.lua -- what a poller is asked for and what it answers, as bits and as words.
+-- bits.lua -- the bits for the events that a poller waits for and answers, and their letters.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
@@ -7,7 +7,7 @@ local M = { READ = 1, WRITE = 2, HANGUP = 4, HALF = 8, ERROR = 16, EDGE = 32, ON
 
 local LETTER = { r = M.READ, w = M.WRITE, p = M.URGENT, e = M.EDGE, o = M.ONCE, x = M.EXCLUSIVE }
 
--- Each word is read once: there are few.
+-- words[word]: its bits.  Each word is parsed once and kept; there are few valid words.
 local words = {}
 
 local function parse(word)
@@ -24,7 +24,7 @@ end
 --- Reads a word such as "r", "rw" or "rwe": r to read, w to write, p for urgent data, e edge-triggered, o one-shot,
 --- x exclusive, which cannot be one-shot.
 ---@param word string
----@return integer|false bits  false for what is no such word
+---@return integer|false bits  false for any other word
 function M.bits(word)
   local bits = words[word]
   if bits == nil then

@@ -1,7 +1,7 @@
 -- epoll.lua -- the poller's kernel side by epoll(7).
 --
--- A back-end answers the same calls: new, add, modify, remove, wait, get.  `want` and what get answers are bits of
--- bits.lua.
+-- Each back-end has the same functions: new, add, modify, remove, wait, get.  The argument `want` and the third result of
+-- get() are bits of bits.lua.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -20,7 +20,7 @@ local ADD, MOD, DEL = const.EPOLL_CTL_ADD, const.EPOLL_CTL_MOD, const.EPOLL_CTL_
 local IN, OUT, HUP, ERR, RDHUP = const.EPOLLIN, const.EPOLLOUT, const.EPOLLHUP, const.EPOLLERR, const.EPOLLRDHUP
 local ET, ONESHOT, PRI, ALONE = const.EPOLLET, const.EPOLLONESHOT, const.EPOLLPRI, const.EPOLLEXCLUSIVE
 
-local MOST = 1024 -- events a call
+local MOST = 1024 -- events of one call
 local events_t = const.EPOLLIN and ffi.typeof("$[1024]", layout.epoll_event)
 local cell = const.EPOLLIN and layout.epoll_event()
 
@@ -41,7 +41,7 @@ function M.new()
   return { owner = owner, events = events_t() }
 end
 
--- Ask for the peer's half-close with reading, but not with EPOLLEXCLUSIVE: the kernel refuses the two together.
+-- Reading also asks for the peer's half-close, except with EPOLLEXCLUSIVE: the kernel refuses EPOLLRDHUP together with that.
 local function asked(want)
   local alone = band(want, EXCLUSIVE) ~= 0
   return bor(band(want, READ) ~= 0 and bor(IN, alone and 0 or RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
@@ -49,8 +49,8 @@ local function asked(want)
     alone and ALONE or 0)
 end
 
--- No branch between filling the cell and the call: a side trace begins with a collector step, and a finaliser may come
--- here meanwhile.
+-- Do not branch between filling the cell and the call: a side trace begins with a collector step, and a finaliser that runs
+-- then may overwrite the cell.
 local function control(state, op, fd, want, generation)
   if band(want, EXCLUSIVE) ~= 0 and not ALONE then return const.EINVAL end
   local epfd, events = state.owner.sd, asked(want) % 2^32
@@ -63,11 +63,11 @@ end
 ---@param state table
 ---@param fd integer
 ---@param want integer  bits
----@param generation integer  any 32 bits, which the events will carry
+---@param generation integer  any 32 bits; get answers them with the events
 ---@return integer? errno  EEXIST, EBADF, EPERM, EINVAL: exclusive, and urgent or another poller
 function M.add(state, fd, want, generation) return control(state, ADD, fd, want, generation) end
 
---- Changes what is waited for, and the generation.
+--- Changes the bits that are waited for, and the generation.
 ---@param state table
 ---@param fd integer
 ---@param want integer  bits
@@ -75,7 +75,7 @@ function M.add(state, fd, want, generation) return control(state, ADD, fd, want,
 ---@return integer? errno  ENOENT, EBADF, EINVAL: it is or would be exclusive
 function M.modify(state, fd, want, generation) return control(state, MOD, fd, want, generation) end
 
---- Registers no more.
+--- Removes a descriptor.
 ---@param state table
 ---@param fd integer
 ---@return integer? errno  ENOENT, EBADF

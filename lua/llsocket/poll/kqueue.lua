@@ -1,7 +1,7 @@
--- kqueue.lua -- the poller's kernel side by kqueue(2); see poll/epoll.lua for what a back-end answers.
+-- kqueue.lua -- the poller's kernel side by kqueue(2); see poll/epoll.lua for the functions of a back-end.
 --
--- kqueue keeps reading, writing and urgent data apart: one registration of ours is up to three filters, each with the
--- generation as its data.  Their events come apart, too.
+-- kqueue has separate filters for reading, writing and urgent data: one registration of ours is up to three filters, each
+-- with the generation as its udata.  Their events arrive separately, too.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -30,7 +30,8 @@ local HAS_URGENT = EVFILT_EXCEPT ~= nil and const.NOTE_OOB ~= nil
 local events_t = ffi.typeof("$[1024]", layout.kevent)
 local cell, time_cell = layout.kevent(), layout.timespec()
 
---- Makes a back-end; `at` has the bits that each descriptor is registered with, since EV_ADD does not tell.
+--- Makes a back-end.  state.at[fd] holds the bits of each registered descriptor, because EV_ADD does not report whether
+--- a filter existed already.
 ---@return table? state
 ---@return integer? errno  EMFILE
 function M.new()
@@ -48,11 +49,11 @@ function M.new()
   return nil, e
 end
 
--- The generation as what the kernel keeps.  It is made before all else, and so before `at` is read and the cell filled:
--- making it allocates, and a finaliser may come here meanwhile.
+-- Turns the generation into the udata that the kernel keeps.  Call it first, before `at` is read and the cell is filled: it
+-- allocates, and a finaliser that runs then may change both.
 local function data_of(generation) return ffi.cast("void *", ffi.cast("uintptr_t", generation % 2^32)) end
 
--- No branch between filling the cell and the call: a side trace begins with a collector step.
+-- Do not branch between filling the cell and the call: a side trace begins with a collector step.
 local function change(state, fd, bits, flags, data)
   local kq, filter, fflags = state.owner.sd, FILTER[bits], bits == URGENT and const.NOTE_OOB or 0
   cell.ident, cell.filter, cell.flags, cell.fflags, cell.data, cell.udata = fd, filter, flags, fflags, 0, data
@@ -60,8 +61,8 @@ local function change(state, fd, bits, flags, data)
   if rc < 0 then return e end
 end
 
--- Brings one filter from the bits `old` to `want`.  EV_ADD on a filter that is there leaves EV_CLEAR and EV_DISPATCH as
--- they are (FreeBSD): where these differ it is deleted first.  A filter that is gone already is no error.
+-- Changes one filter from the bits `old` to `want`.  EV_ADD on an existing filter does not change EV_CLEAR and EV_DISPATCH
+-- (FreeBSD): where these differ, delete the filter first.  It is no error if the filter is already gone.
 local function apply(state, fd, bits, old, want, data)
   local had, wanted, mode = band(old, bits) ~= 0, band(want, bits) ~= 0, EDGE + ONCE
   if had and not (wanted and band(old, mode) == band(want, mode)) then change(state, fd, bits, DELETE, data) end
@@ -70,7 +71,7 @@ local function apply(state, fd, bits, old, want, data)
   return change(state, fd, bits, bor(ADD, ENABLE, edge, once), data)
 end
 
--- What kqueue cannot do, as an errno.
+-- Answers the errno where kqueue cannot do what is asked.
 local function refused(want)
   if band(want, EXCLUSIVE) ~= 0 then return const.EINVAL end
   if band(want, URGENT) ~= 0 and not HAS_URGENT then return const.EOPNOTSUPP end
@@ -81,7 +82,7 @@ local function set(state, fd, old, want, data)
     or apply(state, fd, URGENT, old, want, data)
 end
 
---- Changes what is waited for.
+--- Changes the bits that are waited for, and the generation.
 ---@param state table
 ---@param fd integer
 ---@param want integer  bits
@@ -109,11 +110,11 @@ function M.add(state, fd, want, generation)
     state.at[fd] = want
     return nil
   end
-  set(state, fd, want, 0, data) -- the first filter may have been taken before the second was refused
+  set(state, fd, want, 0, data) -- the kernel may have added the first filter and refused the second: remove both
   return e
 end
 
---- Registers no more.
+--- Removes a descriptor.
 ---@param state table
 ---@param fd integer
 function M.remove(state, fd)
@@ -138,8 +139,7 @@ local TOLD = { [EVFILT_READ] = READ, [EVFILT_WRITE] = WRITE }
 if HAS_URGENT then TOLD[EVFILT_EXCEPT] = URGENT end
 local ENDED = { [READ] = HALF, [WRITE] = HANGUP, [URGENT] = HALF }
 
---- Reads an event of the last wait.  The end of what can be read is the peer's half-close, the end of what can be
---- written a hang-up.
+--- Reads an event of the last wait.  EV_EOF on the read filter is the peer's half-close; on the write filter it is a hang-up.
 ---@param state table
 ---@param i integer  from 0
 ---@return integer fd

@@ -1,8 +1,9 @@
--- poll.lua -- the poller's kernel side by poll(2), for systems without better; its cost grows with what is
--- registered.  See epoll.lua for what a back-end answers.
+-- poll.lua -- the poller's kernel side by poll(2), for systems without epoll and kqueue.  Its cost grows with the number of
+-- registered descriptors.  See epoll.lua for the functions of a back-end.
 --
--- The slots are read and written as numbers, through pointers to their first descriptor and their first events: `slots[i]`
--- would make an object, which may run a finaliser, and that may close or register sockets in the midst of a change.
+-- Do not write `slots[i]`: that allocates an object, which may run a finaliser, and the finaliser may close or register
+-- sockets in the middle of a change.  The slots are read and written as numbers, through a pointer to the first slot's
+-- descriptor and one to the first slot's events.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -20,35 +21,36 @@ local READ, WRITE, HANGUP, HALF, ERROR = readiness.READ, readiness.WRITE, readin
 local EDGE, ONCE, URGENT, EXCLUSIVE = readiness.EDGE, readiness.ONCE, readiness.URGENT, readiness.EXCLUSIVE
 local IN, OUT, HUP, ERR, NVAL = const.POLLIN, const.POLLOUT, const.POLLHUP, const.POLLERR, const.POLLNVAL
 local PRI, RDHUP = const.POLLPRI, const.POLLRDHUP or 0
-local MOST = 1024 -- events a call
+local MOST = 1024 -- events of one call
 local SIZE, INT, SHORT = ffi.sizeof(layout.pollfd), ffi.sizeof "int", ffi.sizeof "short"
 local FD_AT, EVENTS_AT = ffi.offsetof(layout.pollfd, "fd"), ffi.offsetof(layout.pollfd, "events")
-local FD_STEP, SHORT_STEP = SIZE / INT, SIZE / SHORT -- from slot to slot
-local REVENTS = (ffi.offsetof(layout.pollfd, "revents") - EVENTS_AT) / SHORT -- from events to revents
+local FD_STEP, SHORT_STEP = SIZE / INT, SIZE / SHORT -- distance from slot to slot, in ints and in shorts
+local REVENTS = (ffi.offsetof(layout.pollfd, "revents") - EVENTS_AT) / SHORT -- distance from events to revents, in shorts
 local byte_ptr, int_ptr, short_ptr = ffi.typeof "char *", ffi.typeof "int *", ffi.typeof "short *"
 local ints_t = ffi.typeof "int[1024]"
 
 local M = { MOST = MOST, available = true }
 
---- Makes a back-end: `at` tells the slot of a descriptor; the slots from 0 to n - 1 are in use.
+--- Makes a back-end.  state.at[fd] is the slot of a descriptor; the slots from 0 to n - 1 are in use.
 ---@return table state
 function M.new()
   return {
-    at = {}, generations = {}, once = {}, n = 0, room = 0, first = 0,
+    at = {}, generations = {}, once = {}, n = 0, capacity = 0, first = 0,
     found_fd = ints_t(), found_generation = ints_t(), found_events = ints_t(),
   }
 end
 
--- Twice the room.  Memory is asked for first: a finaliser that registers sockets meanwhile may have made room itself.
+-- Doubles the capacity.  Test state.capacity again after the allocation: it may have run a finaliser that registered sockets
+-- and so grew the block itself.
 local function grow(state)
-  local room = math_max(64, state.room * 2)
-  local block = iovec.memory(room * SIZE)
+  local capacity = math_max(64, state.capacity * 2)
+  local block = iovec.memory(capacity * SIZE)
   if not block then return const.ENOMEM end
   local start = ffi.cast(byte_ptr, block)
   local fds, events = ffi.cast(int_ptr, start + FD_AT), ffi.cast(short_ptr, start + EVENTS_AT)
-  if state.room >= room then return nil end
+  if state.capacity >= capacity then return nil end
   if state.n > 0 then ffi.copy(block, state.block, state.n * SIZE) end
-  state.block, state.fds, state.events, state.room = block, fds, events, room
+  state.block, state.fds, state.events, state.capacity = block, fds, events, capacity
 end
 
 local function asked(want)
@@ -62,10 +64,10 @@ local function set(state, fd, slot, want, generation)
   state.generations[fd], state.once[fd] = generation, band(want, ONCE) ~= 0
 end
 
--- One-shot is disarmed by a negative number, which poll(2) passes over; it is its own inverse.
+-- A one-shot slot is disarmed by the negative number -1 - fd, which poll(2) skips; the same formula gives fd back.
 local function armed(fd) return fd >= 0 and fd or -1 - fd end
 
--- What poll(2) cannot do, as an errno.
+-- Answers the errno where poll(2) cannot do what is asked.
 local function refused(want)
   if band(want, EXCLUSIVE) ~= 0 then return const.EINVAL end
   if band(want, EDGE) ~= 0 then return const.EOPNOTSUPP end
@@ -75,12 +77,12 @@ end
 ---@param state table
 ---@param fd integer
 ---@param want integer  bits
----@param generation integer  any 32 bits, which the events will carry
+---@param generation integer  any 32 bits; get answers them with the events
 ---@return integer? errno  EEXIST, EBADF, ENOMEM, EOPNOTSUPP: edge-triggered, EINVAL: exclusive
 function M.add(state, fd, want, generation)
   local e = refused(want)
   if e then return e end
-  while state.n == state.room do
+  while state.n == state.capacity do
     e = grow(state)
     if e then return e end
   end
@@ -91,7 +93,7 @@ function M.add(state, fd, want, generation)
   set(state, fd, state.at[fd], want, generation)
 end
 
---- Changes what is waited for, and the generation.
+--- Changes the bits that are waited for, and the generation.
 ---@param state table
 ---@param fd integer
 ---@param want integer  bits
@@ -104,7 +106,7 @@ function M.modify(state, fd, want, generation)
   set(state, fd, state.at[fd], want, generation)
 end
 
---- Registers no more.  The last slot takes the place of the one that goes.
+--- Removes a descriptor.  The last slot is moved into its place.
 ---@param state table
 ---@param fd integer
 ---@return integer? errno  ENOENT
@@ -118,7 +120,8 @@ function M.remove(state, fd)
   state.at[fd], state.generations[fd], state.once[fd] = nil, nil, nil
 end
 
--- Reads what poll(2) told of a slot and clears it: a slot that moves because another goes is not told twice.
+-- Reads the events that poll(2) wrote into a slot, and clears them: a slot that is moved during the walk must not be
+-- reported twice.
 local function take(state, slot)
   local fd, at = state.fds[slot * FD_STEP], slot * SHORT_STEP + REVENTS
   local generation, revents = state.generations[fd], state.events[at]
@@ -126,23 +129,23 @@ local function take(state, slot)
   return fd, revents, generation
 end
 
--- Takes out a descriptor that was closed behind our back.  The list is made for the first one of a wait: mostly there
--- is none.
+-- Removes a descriptor that was closed without a call of remove, and notes it in state.dropped.  That list is made only when
+-- needed, because a wait rarely finds such a descriptor.
 local function drop(state, fd)
   M.remove(state, fd)
   state.dropped = state.dropped or {}
   insert(state.dropped, fd)
 end
 
--- Keeps an event, with the generation of now: the number's next owner may be registered before it is read.
+-- Keeps an event with its present generation: the number may be closed, reused and registered again before get() reads it.
 local function found(state, slot, count, fd, revents, generation)
   state.found_fd[count], state.found_generation[count], state.found_events[count] = fd, generation, revents
   if state.once[fd] then state.fds[slot * FD_STEP] = -1 - fd end
   return count + 1
 end
 
--- Looks at each slot once.  The steps are counted and not the events that are left: where a finaliser or a debug hook
--- closes a socket that is ready, its event would never be found, and the walk never end.
+-- Looks at each slot once.  Count the steps and not the events that are left: a finaliser or a debug hook may close a socket
+-- that is ready; its event would never be found, and the walk would never end.
 local function walk(state, max)
   local count, slot = 0, state.first
   for _ = 1, state.n do
@@ -151,7 +154,7 @@ local function walk(state, max)
     local fd, revents, generation = take(state, slot)
     local is_here = state.at[fd] == slot
     if is_here and band(revents, NVAL) ~= 0 then
-      drop(state, fd) -- the last slot's owner moves here: look at it next
+      drop(state, fd) -- the last slot has moved to this place: look at this place again
     else
       if is_here and revents ~= 0 then count = found(state, slot, count, fd, revents, generation) end
       slot = slot + 1
@@ -161,15 +164,16 @@ local function walk(state, max)
   return count
 end
 
---- Waits for events.  Each call looks first where the last one stopped, so that none starves when more are ready
---- than are told.  Descriptors that were closed behind our back go, as the kernel does it for epoll; `dropped` tells which.
+--- Waits for events.  Each call starts at the slot where the last one stopped, so that no descriptor starves when more than
+--- `max` are ready.  Removes descriptors that were closed without a call of remove, as the kernel does for epoll; their
+--- numbers are in state.dropped.
 ---@param state table
 ---@param milliseconds integer  -1 for ever
 ---@param max integer  1 to MOST
 ---@return integer n  -1 with an errno
 ---@return integer errno
 function M.wait(state, milliseconds, max)
-  local n = state.n -- read before the slots: a hook may register more in between, and then these are in a larger block
+  local n = state.n -- read n before block: a debug hook in between may register more, and then block is the larger one
   local left, e = C.llsocket2_poll(state.block, n, milliseconds), errno()
   state.dropped = nil
   if left < 0 then return left, e end
