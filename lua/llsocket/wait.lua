@@ -1,4 +1,4 @@
--- wait.lua -- how the program waits for a descriptor: poll(2), until it says otherwise.
+-- wait.lua -- how the program waits for a descriptor: with poll(2), unless it sets another way.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -13,24 +13,24 @@ local next, pairs, setmetatable, type, running = next, pairs, setmetatable, type
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
 local EVENTS = { r = const.POLLIN, w = const.POLLOUT }
-local LONGEST = 2^31 - 1 -- milliseconds that can be waited at once, 24 days; then the rest
+local LONGEST = 2^31 - 1 -- the longest wait of one call in milliseconds, 24 days; a longer wait takes several calls
 
-local cell -- made for the first wait
+local cell -- made by the first wait
 
 local M = { LONGEST = LONGEST }
 
---- Turns seconds into what poll(2) and epoll_wait(2) take: rounded up, so that no wait ends early.
----@param sec? number  nil is for ever
+--- Turns seconds into the milliseconds of poll(2) and epoll_wait(2), rounded up so that no wait ends early.
+---@param sec? number  nil waits for ever
 ---@param position integer  of the argument, for messages
 ---@param method string
----@return integer? milliseconds  -1 for ever, at most 2^31-1; nil for what is no time
+---@return integer? milliseconds  -1 for ever, at most 2^31-1; nil where sec is negative, NaN, or 2^31 and more
 function M.milliseconds(sec, position, method)
   if type(sec) == "nil" then return -1 end
   check.number(sec, position, method)
   if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), LONGEST) end
 end
 
--- Raises for wrong types; answers the milliseconds, or nil for what is no descriptor, direction or time.
+-- Raises for wrong types; answers the milliseconds, or nil for an impossible descriptor, direction or time.
 local function check_arguments(fd, direction, sec, method)
   local fd_ok = check.fd(fd, 1, method)
   check.string(direction, 2, method)
@@ -48,7 +48,7 @@ end
 function M.poll(fd, direction, sec)
   local ms = check_arguments(fd, direction, sec, "poll")
   if not ms then return failed(EINVAL) end
-  if fd < 0 then return failed(EBADF) end -- poll(2) would pass over it, and wait for nothing
+  if fd < 0 then return failed(EBADF) end -- poll(2) would skip a negative number and wait for nothing
   cell = cell or layout.pollfd()
   cell.fd, cell.events, cell.revents = fd, EVENTS[direction], 0
   local n, e, revents = C.llsocket2_poll(cell, 1, ms), errno(), cell.revents
@@ -62,15 +62,15 @@ end
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds
----@return thread? co  nil where M.poll has the answer: outside a coroutine, for no time at all, for what it refuses
+---@return thread? co  nil where the caller must use M.poll: outside a coroutine, for a time of 0, for arguments it refuses
 function M.sleeper(fd, direction, sec)
   local ms = check_arguments(fd, direction, sec, "wait")
   if not ms or ms == 0 or fd < 0 then return nil end
   local co, is_main = running()
-  if not is_main then return co end -- is_main: LuaJIT made with the ways of Lua 5.2
+  if not is_main then return co end -- running() answers is_main only where LuaJIT is built with Lua 5.2 compatibility
 end
 
---- What a way of waiting answers.
+--- Turns an answer into the results of a way of waiting.
 ---@param answer boolean|integer  true when ready, false when the time ran out, or the errno
 ---@return boolean? ready
 ---@return string? err
@@ -83,9 +83,9 @@ end
 local crowd = { __index = {} }
 local WEAK = { __mode = "k" }
 
---- Notes who waits for a descriptor.
+--- Notes a waiter for a descriptor.
 ---@param fd integer
----@return table waiter  `closed` once the descriptor was; whoever waits keeps it
+---@return table waiter  its `closed` is true once the descriptor is closed; keep a reference to it during the wait
 function crowd.__index:enter(fd)
   local waiter = { closed = false }
   self[fd] = self[fd] or setmetatable({}, WEAK)
@@ -93,7 +93,7 @@ function crowd.__index:enter(fd)
   return waiter
 end
 
---- Forgets one that waits no more.
+--- Forgets a waiter whose wait is over.
 ---@param fd integer
 ---@param waiter table
 function crowd.__index:leave(fd, waiter)
@@ -102,9 +102,9 @@ function crowd.__index:leave(fd, waiter)
   if waiters and not next(waiters) then self[fd] = nil end
 end
 
---- Tells all that their descriptor is closed, and forgets them.
+--- Sets `closed` for all waiters of a descriptor, and forgets them.
 ---@param fd integer
----@return boolean any  somebody may have waited
+---@return boolean any  whether there may have been a waiter
 function crowd.__index:close(fd)
   local waiters = self[fd]
   if not waiters then return false end
@@ -113,14 +113,14 @@ function crowd.__index:close(fd)
   return true
 end
 
---- Makes the list of those who wait, by descriptor.  They are kept themselves, and weakly: a count would stay too high for
---- ever when a coroutine is dropped that waits.
+--- Makes a list of waiters by descriptor.  Do not replace it by a count: when a waiting coroutine is dropped, the count would
+--- stay too high for ever, while the weak reference to its waiter goes.
 ---@return table crowd
 function M.crowd() return setmetatable({}, crowd) end
 
 local current = M.poll
 
---- Sets what recvable and sendable wait with, for the whole program.
+--- Sets the function that recvable and sendable wait with, for the whole program.
 ---@param fn? fun(fd: integer, direction: "r"|"w", sec?: number): boolean?, string?, integer?  true when ready, false
 ---when the time ran out, or nil, err, errno; the default is poll(2)
 ---@return function previous
@@ -131,17 +131,17 @@ function M.set(fn)
   return previous
 end
 
---- Tells whether the program has set a way of its own.
+--- Tells whether the program has set its own way of waiting.
 ---@return boolean set
 function M.is_set() return current ~= M.poll end
 
---- Waits in the way that was set.
+--- Waits with the function that was set.
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds
 ---@return boolean? ready
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL; others as the way that was set has them
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL; others of the function that was set
 function M.wait(fd, direction, sec)
   check_arguments(fd, direction, sec, "wait")
   return current(fd, direction, sec)

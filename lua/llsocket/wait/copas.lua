@@ -1,7 +1,7 @@
 -- copas.lua -- waits in the threads of Copas, whose loop drives them with select(2).
 --
--- Copas has no timers of its own everywhere.  A time-out is noticed when its loop goes round, and while somebody waits
--- for a limited time a timer makes it go round every PRECISION.
+-- Not every version of Copas has timers.  A time-out is noticed when its loop goes round; while a thread waits for a limited
+-- time, a timer descriptor makes the loop go round every PRECISION seconds.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,18 +22,19 @@ local EBADF, EINVAL = const.EBADF, const.EINVAL
 local SELECTABLE = luasocket._SETSIZE or 1024
 local PRECISION = 0.1
 
--- What Copas takes for a luasocket object.
+-- The class of the objects that Copas uses like luasocket objects.
 local Watch = {}
 Watch.__index = Watch
 
--- By descriptor, the watches in select, so that close can end them.
+-- watches[fd]: the watches in select, so that close can end them.
 local watches = {}
 
--- Two sockets of which one is always readable and writable: select finds in it what is over by time or by close.  Only
--- those who wait keep them.
+-- common.pair: two sockets, of which one is always readable and writable.  A watch that is over by time or by close shows that
+-- one to select, which finds it ready.  Only the waiting threads refer to the pair.
 local common = setmetatable({}, { __mode = "v" })
 
--- The watches by a token that only the coroutine which waits has: Copas keeps a watch for ever when that is dropped.
+-- sleepers[token]: the watch.  Only the waiting coroutine refers to the token: if the coroutine is dropped, Copas keeps the
+-- watch for ever, but the token is collected.
 local sleepers = setmetatable({}, { __mode = "k" })
 
 local function make_pair()
@@ -76,24 +77,24 @@ end
 
 local function is_late(watch) return watch.at and now() >= watch.at end
 
---- Answers the descriptor that Copas selects: one that is always ready once the wait is over.
+--- Answers the descriptor that Copas selects; once the wait is over, one that is always ready.
 ---@return integer
 function Watch:getfd()
   local pair = common.pair
   return pair and (self.answer ~= nil or is_late(self)) and pair.ready.sd or self.fd
 end
 
---- Answers false: nothing was read ahead.
+--- Answers false, because nothing was read ahead.
 ---@return boolean
 function Watch.dirty() return false end
 
---- Does nothing: the time is kept here.
+--- Does nothing, because this module keeps the time.
 function Watch.settimeout() end
 
---- Does nothing: Copas closes what a thread waited for last.
+--- Does nothing; Copas calls it for the object that a thread waited for last.
 function Watch.close() end
 
---- Tells whether the wait is over; Copas asks until the answer is another than "timeout".
+--- Tells whether the wait is over; Copas repeats the call until the answer is no longer "timeout".
 ---@return true?
 ---@return string?
 function Watch:receive()
@@ -110,7 +111,7 @@ Watch.connect = Watch.receive
 
 local ticking = false
 
--- Whether somebody waits whose time is still to come.  Who is late is found by select without a tick.
+-- Whether there is a watch whose time is not over yet.  Select finds those whose time is over without a tick.
 local function is_wanted()
   for _, watch in pairs(sleepers) do
     if watch.at and not is_late(watch) then return true end
@@ -118,7 +119,7 @@ local function is_wanted()
   return false
 end
 
--- Makes the loop go round for those who wait for a limited time.
+-- Makes the loop go round while there are watches with a limited time.
 local function tick(timer)
   local watch = setmetatable({ fd = timer:fd() }, { __index = Watch })
   function watch.receive()
@@ -150,20 +151,21 @@ end
 
 local M = {}
 
---- Waits in the thread of Copas that calls, while its loop lets others run; outside a coroutine with poll(2).
----@param fd integer  below 1024, as select(2) wants
+--- Waits in the calling thread of Copas, while its loop lets others run; outside a coroutine with poll(2).
+---@param fd integer  below 1024, the limit of select(2)
 ---@param direction "r"|"w"
----@param sec? number  seconds, below 2^31, to 0.1 s; the default is for ever
+---@param sec? number  seconds, below 2^31, noticed within 0.1 s; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL: a descriptor above select's; EMFILE
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL: a descriptor above select's limit;
+---EMFILE
 function M.wait(fd, direction, sec)
   if not waiting.sleeper(fd, direction, sec) then return waiting.poll(fd, direction, sec) end
   return waiting.answer(sleep(fd, direction, sec))
 end
 
 sockets.before_close(function(object)
-  local fd = object.sd -- a poller has none
+  local fd = object.sd -- nil for a poller
   if not watches[fd] then return nil end
   for watch in pairs(watches[fd]) do watch.answer = EBADF end
   watches[fd] = nil

@@ -1,7 +1,7 @@
--- coroutine.lua -- coroutines that wait over a poller of their own: spawn, run, wait.
+-- coroutine.lua -- coroutines that wait with a poller of this module: spawn, run, wait.
 --
--- A descriptor is registered by its number for one event, anew by every wait: one that was closed or collected
--- without a word leaves nothing behind that could spin, or be taken for the next one of that number.
+-- Every wait registers the descriptor again, by its number and for one event.  So a descriptor that was closed or collected
+-- unnoticed leaves no registration that could report without end, or be mistaken for that of the number's next owner.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -24,12 +24,12 @@ local EBADF, EBUSY, EINTR, ENOENT = const.EBADF, const.EBUSY, const.EINTR, const
 local poller -- from the first wait until nobody waits
 local is_running, waiters = false, 0
 
--- One slot a descriptor and direction, kept for the next wait: `co` waits until `at`; `key` is the time under which
--- the slot stands in the heap, `index` where.
+-- One slot for each descriptor and direction, kept for the next wait.  co: the coroutine that waits; at: until when.
+-- key: the time by which the heap sorts the slot; index: its place in the heap.
 local slots = { r = {}, w = {} }
 
--- Slots by time.  A wait that ends leaves its slot there: most waits end early and are followed by another with a
--- later time, which then costs nothing.
+-- A heap of slots, sorted by time.  A wait that ends leaves its slot there: most waits end early, and the next wait of the
+-- same slot has a later time and then needs no change of the heap.
 local heap, heap_size = {}, 0
 
 local function place(slot, i)
@@ -58,7 +58,7 @@ local function sift_down(slot, i)
 end
 
 local function set_time(slot, at)
-  if slot.index and slot.key <= at then return end -- it is looked at again when that has come
+  if slot.index and slot.key <= at then return end -- expire() looks at the slot again when its key has come
   slot.key = at
   if not slot.index then
     heap_size = heap_size + 1
@@ -75,7 +75,7 @@ local function pop()
   return slot
 end
 
--- Who is to run next: coroutines, and what wait answers in them.
+-- The coroutines to run next, each followed by the answer of its wait.
 local queue, first, last = {}, 1, 0
 
 local function enqueue(co, answer)
@@ -95,7 +95,7 @@ local function is_waiting(direction, fd)
   return slot and slot.co
 end
 
--- Registers for one event of those that somebody waits for; answers nil, or the errno.
+-- Registers a descriptor for one event, in the directions that a coroutine waits for; answers nil, or the errno.
 local function arm(fd)
   local word = is_waiting("r", fd) and (is_waiting("w", fd) and "rwo" or "ro") or "wo"
   local ok, _, e = poller:modify(fd, word)
@@ -135,14 +135,14 @@ local function sleep(co, fd, direction, sec)
   return yield()
 end
 
---- Waits in the coroutine that calls, while run lets others run; outside a coroutine with poll(2).
+--- Waits in the calling coroutine, while run lets others run; outside a coroutine with poll(2).
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EBUSY: another coroutine waits for the
----same; EMFILE, EPERM: a regular file; EINVAL
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
+---same descriptor and direction; EMFILE, EPERM: a regular file; EINVAL
 function M.wait(fd, direction, sec)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
@@ -153,14 +153,14 @@ local function wake_closed(slot)
   if slot and slot.co then wake(slot, EBADF) end
 end
 
--- No pairs: it would keep whoever closes a socket from being compiled.
+-- Do not use pairs here: LuaJIT could not compile the code that closes a socket.
 sockets.before_close(function(sock)
   local fd = sock.sd
   wake_closed(slots.r[fd])
   wake_closed(slots.w[fd])
 end)
 
---- Makes a coroutine, which run begins.
+--- Makes a coroutine, which run starts.
 ---@param fn function
 ---@param ... any  its arguments
 ---@return thread co
@@ -172,7 +172,8 @@ function M.spawn(fn, ...)
   return co
 end
 
--- Lets all run whose turn it is.  What they add is left for the next round, so that none can starve the others.
+-- Runs all coroutines that are in the queue now.  Those that they add wait for the next round, so that none can starve the
+-- others.
 local function run_queue()
   local stop = last
   while first <= stop do
@@ -203,7 +204,7 @@ local function patience()
   if heap_size > 0 then return min(max(heap[1].key - now(), 0), 2^31 - 1) end
 end
 
--- Both directions are looked at before anybody runs: who runs may wait again at once.
+-- Look at both directions before any coroutine runs: one that runs may wait again at once.
 local function tell(fd, readable, writable)
   local r, w = is_waiting("r", fd), is_waiting("w", fd)
   if r and readable then wake(slots.r[fd], true) end
@@ -214,7 +215,8 @@ local function tell(fd, readable, writable)
   end
 end
 
--- poll(2) tells of numbers that are open no more; what the kernel keeps for a better poller has forgotten them.
+-- Wakes the coroutines whose descriptor is no longer open.  Only the back-end poll(2) can report such numbers: epoll and
+-- kqueue forget a closed descriptor silently.
 local function tell_closed(fds)
   for _, fd in ipairs(fds) do
     for _, direction in ipairs { "r", "w" } do
@@ -247,8 +249,8 @@ local function loop()
   poller = nil
 end
 
---- Runs until no coroutine waits or is about to run.  An error in one comes out here, with its traceback; the others
---- are unharmed, and run may be called again.
+--- Runs until no coroutine waits or is ready to run.  Raises an error that a coroutine raised, with its traceback; the other
+--- coroutines are unharmed, and run may be called again.
 function M.run()
   if is_running then error("llsocket.wait.coroutine is running", 2) end
   is_running = true

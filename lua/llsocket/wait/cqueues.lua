@@ -11,24 +11,25 @@ local EBADF = const.EBADF
 
 local crowd = waiting.crowd()
 
--- cqueues keeps a descriptor in its kernel queue after a wait, and its loop ends in an error when that is gone by the
--- next.  A socket may be collected, which nobody is told of: so it is forgotten after each wait, also where others wait:
--- they may have been dropped.  cqueues tells those that they are ready.
+-- Call cqueues.cancel after each wait: cqueues keeps the descriptor in its kernel queue, and its loop ends with an error
+-- if the descriptor is gone by the next wait.  That can happen unnoticed, because a socket may be collected.  Cancel even
+-- where the crowd has other waiters, since their coroutines may have been dropped; cqueues then tells them that they are ready,
+-- so is_disturbed makes them look.
 local function leave(fd, waiter)
   crowd:leave(fd, waiter)
   for other in pairs(crowd[fd] or {}) do other.is_disturbed = true end
   cqueues.cancel(fd)
 end
 
--- Whether it is ready, and not only somebody has left who waited, too.
+-- Whether the descriptor is really ready: the wake-up may only mean that another waiter has left.
 local function is_true(wanted, waiter)
   if not waiter.is_disturbed then return true end
   waiter.is_disturbed = false
   return waiting.poll(wanted.pollfd, wanted.events, 0) ~= false
 end
 
--- cqueues also wakes who waits for the other direction of a descriptor, and has nothing to tell then.  A time that is
--- nil would be to it an object that is never ready.
+-- cqueues also wakes a coroutine that waits for the other direction of the descriptor; then poll answers nothing.  Do not pass
+-- a time of nil: cqueues takes it for an object that is never ready.
 local function poll(wanted, stop, waiter)
   local ready
   repeat
@@ -39,14 +40,15 @@ local function poll(wanted, stop, waiter)
   return false
 end
 
--- What is ready is not shown to cqueues, only gives way: epoll refuses a regular file, which is always ready.
+-- Do not pass a ready descriptor to cqueues, only let others run: it may be a regular file, which is always ready and which
+-- epoll refuses.
 local function watch(fd, direction, sec, is_ready, waiter)
   if not is_ready then return poll({ pollfd = fd, events = direction }, sec and monotime() + sec, waiter) end
   cqueues.sleep(0)
   return true
 end
 
--- Answers true, false or the errno.  A descriptor that is not open would end cqueues' loop, hence the look before.
+-- Answers true, false or the errno.  Call poll(2) first: a descriptor that is not open would end the loop of cqueues.
 local function sleep(fd, direction, sec)
   local is_ready, _, e = waiting.poll(fd, direction, 0)
   if e then return e end
@@ -59,13 +61,13 @@ end
 
 local M = {}
 
---- Waits in the coroutine of cqueues that calls, while its controller lets others run; elsewhere with poll(2).
+--- Waits in the calling coroutine of cqueues, while its controller lets others run; elsewhere with poll(2).
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL
 function M.wait(fd, direction, sec)
   local co, _, is_ours = waiting.sleeper(fd, direction, sec), cqueues.running()
   if not (co and is_ours) then return waiting.poll(fd, direction, sec) end

@@ -10,24 +10,24 @@ local error, tostring, traceback = error, tostring, debug.traceback
 local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 
--- By descriptor, for libuv has one handle for both directions: `poll`, and by direction `waiting` coroutines and
--- `timers`.  Kept for the next wait: a stopped handle knows no more than the number.
+-- watches[fd]: one entry for both directions, because libuv has one handle for both.  poll: that handle; waiting and timers:
+-- the coroutine and the timer of each direction.  An entry is kept for the next wait: a stopped handle holds only the number.
 local watches = {}
 
--- An error goes where those of libuv's own callbacks go.
+-- Raises an error of the coroutine, like an error in a callback of libuv.
 local function wake(co, answer)
   local ok, err = resume(co, answer)
   if not ok then error(traceback(co, tostring(err)), 0) end
 end
 
--- Asks libuv for what is waited for now.
+-- Makes libuv watch the directions that a coroutine waits for now.
 local function watch(entry)
   local word = (entry.waiting.r and "r" or "") .. (entry.waiting.w and "w" or "")
   if word == "" then return entry.poll:stop() end
   return entry.poll:start(word, entry.tell)
 end
 
--- Answers the coroutine that waits no more, or nil.
+-- Ends the wait of one direction; answers its coroutine, or nil where none waits.
 local function release(entry, direction)
   local co, timer = entry.waiting[direction], entry.timers[direction]
   entry.waiting[direction] = nil
@@ -35,8 +35,8 @@ local function release(entry, direction)
   return co
 end
 
--- Both directions are looked at before anybody runs: who runs may wait again at once.  An error is ready: the next
--- call on the socket will tell it.
+-- Look at both directions before any coroutine runs: one that runs may wait again at once.  An error counts as ready: the next
+-- call on the socket will report it.
 local function told(entry, err, events)
   local r = (err or events:find("r", 1, true)) and release(entry, "r")
   local w = (err or events:find("w", 1, true)) and release(entry, "w")
@@ -65,14 +65,14 @@ local function start_timer(entry, direction, milliseconds, answer)
   end)
 end
 
--- libuv counts whole milliseconds from the one that has begun: one more, so that no wait ends early.
+-- Add 1 ms, so that no wait ends early: libuv counts whole milliseconds, starting with the one that has already begun.
 local function wait_for(entry, direction, sec)
   watch(entry)
   if sec then start_timer(entry, direction, ceil(sec * 1000) + 1, false) end
 end
 
--- Waits in coroutine `co`; answers true, false or the errno.  A kept handle may stand for a number that is not open any
--- more, or a regular file by now, which is always ready: libuv aborts when it is to watch one of them.
+-- Waits in coroutine `co`; answers true, false or the errno.  Call poll(2) first: the number of a kept handle may be closed by
+-- now, or be a regular file, which is always ready, and libuv aborts the program when it must watch one of these.
 local function sleep(co, fd, direction, sec)
   local entry, e = watches[fd]
   if not entry then
@@ -89,21 +89,21 @@ end
 
 local M = {}
 
---- Waits in the coroutine that calls, while uv.run lets others run; outside a coroutine with poll(2).
+--- Waits in the calling coroutine, while uv.run lets others run; outside a coroutine with poll(2).
 ---@param fd integer  libuv makes it non-blocking
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EBUSY: another coroutine waits for the
----same; EEXIST: the program watches it with a uv_poll_t of its own; EPERM: a regular file; EINVAL
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
+---same descriptor and direction; EEXIST: the program watches it with its own uv_poll_t; EPERM: a regular file; EINVAL
 function M.wait(fd, direction, sec)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
   return waiting.answer(sleep(co, fd, direction, sec))
 end
 
--- The coroutines run from the loop, not from within somebody's close.
+-- Wakes the coroutine from the loop of libuv, not from inside close().
 local function wake_later(co)
   local timer = uv.new_timer()
   timer:start(0, 0, function()
@@ -112,7 +112,7 @@ local function wake_later(co)
   end)
 end
 
--- Stopped and not closed: luv crashes when the program ends before its loop has run once more.
+-- Stop the handle, do not close it: luv crashes when the program ends before its loop has run once more.
 sockets.before_close(function(sock)
   local entry = watches[sock.sd]
   if not entry then return nil end

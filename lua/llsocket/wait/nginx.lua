@@ -1,4 +1,5 @@
--- nginx.lua -- waits in nginx's Lua, which has no way to watch a foreign descriptor: sleeps, longer each time, and looks.
+-- nginx.lua -- waits in the Lua of nginx, which cannot watch a foreign descriptor: this module looks with poll(2) and sleeps
+-- between the looks, longer each time.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -15,7 +16,7 @@ local now = shim.llsocket2_now
 local max, min = math.max, math.min
 local SHORTEST, LONGEST = 0.001, 0.05
 
--- Where ngx.sleep is allowed; "timer" is ngx.timer.
+-- The phases in which ngx.sleep is allowed; "timer" is ngx.timer.
 local YIELDS = {
   rewrite = true, server_rewrite = true, access = true, content = true, timer = true, preread = true,
   ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
@@ -23,7 +24,7 @@ local YIELDS = {
 
 local crowd = waiting.crowd()
 
--- Looks and sleeps by turns; answers as wait does.
+-- Looks and sleeps in turn; answers as wait does.
 local function watch(fd, direction, sec, waiter)
   local stop, pause = sec and now() + sec, SHORTEST
   while true do
@@ -39,14 +40,14 @@ end
 
 local M = {}
 
---- Waits in the light thread that calls, while nginx serves others, in a phase that can yield; elsewhere with poll(2),
---- which blocks the worker.  What becomes ready is noticed within 50 ms, at first within 1 ms.
+--- Waits in the calling light thread, while nginx serves others, in a phase that can yield; elsewhere with poll(2), which
+--- blocks the worker.  Notices that the descriptor is ready within 1 ms at first, later within 50 ms.
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
----@return integer? errno  EBADF, also when the socket is closed meanwhile; EINVAL
+---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL
 function M.wait(fd, direction, sec)
   if not (waiting.sleeper(fd, direction, sec) and YIELDS[ngx.get_phase()]) then return waiting.poll(fd, direction, sec) end
   local waiter = crowd:enter(fd)
