@@ -9,7 +9,7 @@ local failed = require("llsocket.errno").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.address.interface"
 local sockaddr = require "llsocket.address.sockaddr"
-local pairs, tonumber, type, typeof = pairs, tonumber, type, ffi.typeof
+local pairs, tonumber, type, typeof, min = pairs, tonumber, type, ffi.typeof, math.min
 
 local errno = ffi.errno
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
@@ -82,6 +82,32 @@ local function blank(domain, socktype, proto)
   return ai
 end
 
+--- Completes an address that the kernel, or libc, wrote into `ai`.  The family is the one in its bytes: dup's address or
+--- IPV6_ADDRFORM may have given the socket another.  Where nothing was written, the caller sets the family of the bytes.
+---@param ai llsocket.addrinfo
+---@param namelen integer  bytes, as the kernel told it: more than sockaddr.SIZE where it cut the address
+---@param socktype integer  SOCK_*
+---@param proto integer  IPPROTO_*
+---@return llsocket.addrinfo ai
+local function received(ai, namelen, socktype, proto)
+  local family = ai.name.any.ss_family
+  ai.domain, ai.type, ai.proto = family, socktype, proto
+  ai.namelen = sockaddr.length(ai.name, namelen, family)
+  return ai
+end
+
+--- Makes an object of an address that the kernel, or libc, wrote elsewhere; see `received`.
+---@param bytes ffi.cdata*|string  of a struct sockaddr
+---@param namelen integer  bytes
+---@param socktype integer  SOCK_*
+---@param proto integer  IPPROTO_*
+---@return llsocket.addrinfo ai
+local function copied(bytes, namelen, socktype, proto)
+  local ai = addrinfo_t()
+  ffi.copy(ai, bytes, min(namelen, sockaddr.SIZE))
+  return received(ai, namelen, socktype, proto)
+end
+
 --- Makes an address of any family from its bytes: AF_PACKET, AF_NETLINK, AF_VSOCK, ...
 ---@param bytes string  a struct sockaddr, 2 to 128 bytes
 ---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
@@ -94,9 +120,7 @@ local function new(bytes, socktype, protocol)
   local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "new")
   local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "new")
   if not (type_ok and protocol_ok and #bytes >= 2 and #bytes <= sockaddr.SIZE) then return failed(EINVAL) end
-  local ai = blank(0, socktype or const.SOCK_STREAM, protocol or 0)
-  ffi.copy(ai, bytes, #bytes)
-  ai.domain = ai.name.any.ss_family
+  local ai = copied(bytes, #bytes, socktype or const.SOCK_STREAM, protocol or 0)
   local namelen = sockaddr.cut(ai.name, #bytes, ai.domain)
   if not namelen then return failed(EINVAL) end
   ai.namelen = namelen
@@ -188,4 +212,7 @@ function Addrinfo:nameinfo(flag, ...)
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return { type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, arg = arg, kept = kept, canonnames = canonnames }
+return {
+  type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, received = received, copied = copied, arg = arg, kept = kept,
+  canonnames = canonnames,
+}

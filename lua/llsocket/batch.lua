@@ -21,8 +21,8 @@ ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
 local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
 local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOMEM, const.ENOPROTOOPT
-local AF_UNIX, IPPROTO_UDP = const.AF_UNIX, const.IPPROTO_UDP
-local UDP_GRO, UDP_SEGMENT = const.UDP_GRO, const.UDP_SEGMENT
+local IPPROTO_UDP, UDP_GRO, UDP_SEGMENT = const.IPPROTO_UDP, const.UDP_GRO, const.UDP_SEGMENT
+local received = addrinfo.received
 local NAME_SIZE, AI_SIZE = sockaddr.SIZE, ffi.sizeof(addrinfo.type)
 local MAX_COUNT = 1024 -- UIO_MAXIOV, what Linux takes in one call
 
@@ -319,15 +319,13 @@ end
 ---@param n integer  messages
 function M.after_receive(batch, sock, n)
   local into, out, gathered, names, size = batch.into, batch.out, batch.gathered, batch.names, batch.size
-  local socktype, proto, is_unix = sock.type, sock.proto, sock.home == AF_UNIX
+  local socktype, proto = sock.type, sock.proto
   for i = 1, n do
     local name, namelen = names[i], into[i].msg_hdr.msg_namelen
-    local family = name.name.any.ss_family
     if namelen == NAME_SIZE then namelen = 0 end
-    if is_unix then namelen = sockaddr.length(name.name, namelen, family) end
+    received(name, namelen, socktype, proto)
     gathered[i].iov_len = min(tonumber(into[i].msg_len), size) -- MSG_TRUNC counts what it cut
-    into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, namelen
-    name.namelen, name.domain, name.type, name.proto = namelen, family, socktype, proto
+    into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, name.namelen
   end
   batch.filled = n
   if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end

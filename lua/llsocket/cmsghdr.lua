@@ -16,13 +16,13 @@ local wraps = require "llsocket.socket.wrap"
 local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
-local io_type, floor, max, min, concat = io.type, math.floor, math.max, math.min, table.concat
+local io_type, floor, max, concat = io.type, math.floor, math.max, table.concat
 
 ffi.cdef "int llsocket2_cmsg_owns(int level, int type);"
 
 local sizeof = ffi.sizeof
 local EINVAL, EBADF, ENODEV, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENODEV, const.ENOPROTOOPT
-local AF_INET, AF_INET6, AF_UNSPEC = const.AF_INET, const.AF_INET6, const.AF_UNSPEC
+local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
 local SCM_RIGHTS = const.SCM_RIGHTS
 
@@ -343,9 +343,7 @@ local SIZE_OF = { [AF_INET] = sizeof(layout.sockaddr_in), [AF_INET6] = sizeof(la
 local function offender(bytes)
   local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
   if #rest < sizeof(layout.sockaddr_in) then return nil end
-  local ai = addrinfo.blank(AF_UNSPEC, 0, 0)
-  ffi.copy(ai, rest, min(#rest, sockaddr.SIZE))
-  ai.domain = ai.name.any.ss_family
+  local ai = addrinfo.copied(rest, #rest, 0, 0)
   ai.namelen = SIZE_OF[ai.domain] or 0
   if ai.namelen > 0 and ai.namelen <= #rest then return ai end
 end

@@ -339,9 +339,7 @@ end
 local function take_name(mh, sock)
   local ai, namelen = mh.buffer, tonumber(mh.into.msg_namelen)
   if namelen == 0 then return set_name(mh, nil) end
-  ai.domain, ai.type, ai.proto = ai.name.any.ss_family, sock.type, sock.proto -- dup's address may have another family
-  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
-  set_name(mh, ai)
+  set_name(mh, addrinfo.received(ai, namelen, sock.type, sock.proto))
   mh.ai_is_buffer = true
 end
 

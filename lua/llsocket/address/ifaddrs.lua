@@ -35,11 +35,11 @@ end
 -- The text of an address.  The BSDs leave the family of a netmask 0, and cut its bytes behind the last that is not 0.
 local function address(name, family)
   if name == nil then return end
-  local ai = addrinfo.blank(family, 0, 0)
+  local ai = addrinfo.blank(0, 0, 0)
   local length = NAMELEN[family]
   ffi.copy(ai, name, HAS_LENGTH and min(ffi.cast(any_ptr, name).ss_len, length) or length)
-  ai.name.any.ss_family, ai.namelen = family, length
-  return ai:addr()
+  ai.name.any.ss_family = family
+  return addrinfo.received(ai, length, 0, 0):addr()
 end
 
 -- Of a broadcast interface only: others have their peer's address there.  And where no broadcast address

@@ -13,7 +13,7 @@ local numeric = require "llsocket.address.numeric"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, tonumber, type = ipairs, tonumber, type
 
-local errno, band, bor, min = ffi.errno, bit.band, bit.bor, math.min
+local errno, band, bor = ffi.errno, bit.band, bit.bor
 local protocol_of = numeric.protocol_of
 local AF_INET6, EAI_SYSTEM, EINVAL, ENODEV = const.AF_INET6, const.EAI_SYSTEM, const.EINVAL, const.ENODEV
 local SOCK_STREAM, IPPROTO_TCP = const.SOCK_STREAM, const.IPPROTO_TCP
@@ -33,19 +33,12 @@ local function misread(host, port)
   return port:find "^[%s+-]*%d+%s*$" ~= nil
 end
 
-local function to_addrinfo(node)
-  local ai = addrinfo.blank(node.ai_family, node.ai_socktype, node.ai_protocol)
-  ai.namelen = min(node.ai_addrlen, sockaddr.SIZE)
-  ffi.copy(ai, node.ai_addr, ai.namelen)
-  return ai
-end
-
 -- The first alone has a canonical name, and only where one was asked for; musl gives one to each, always.
 local function to_array(list, named)
   local arr, node = {}, ffi.cast(node_ptr, list)
   local name = named and node.ai_canonname ~= nil and ffi.string(node.ai_canonname) or nil
   while node ~= nil do
-    arr[#arr + 1] = to_addrinfo(node)
+    arr[#arr + 1] = addrinfo.copied(node.ai_addr, node.ai_addrlen, node.ai_socktype, node.ai_protocol)
     node = ffi.cast(node_ptr, node.ai_next)
   end
   addrinfo.canonnames[arr[1]] = name

@@ -20,7 +20,8 @@ local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
 local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
 local is_blind, is_message, is_end = transfer.is_blind, zero.is_message, zero.is_end
 local not_received, not_sent = report.not_received, report.not_sent
-local c_send, c_sendto, sender, receive = transfer.send, transfer.sendto, transfer.sender, transfer.receive
+local c_send, c_sendto, receive = transfer.send, transfer.sendto, transfer.receive
+local received = addrinfo.received
 local somebody, asked = transfer.somebody, zero.asked
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
 local MAX_LENGTH = transfer.MAX_LENGTH
@@ -123,7 +124,9 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
     return nil, sockets.not_received(self, e)
   end
   commit(buf, n, len)
-  if n > 0 or is_message(self, flags, named) then return n, named and sender(self, to, namelen) or nil, nil, false end
+  if n > 0 or is_message(self, flags, named) then
+    return n, named and received(to, namelen, self.type, self.proto) or nil, nil, false
+  end
 end
 
 --- Sends a message from memory of the caller's to an address; see sendto(2).  Blocks on a blocking socket, for as long

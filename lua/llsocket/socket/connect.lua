@@ -81,15 +81,13 @@ end
 local namelen_cell = ffi.new "uint32_t[1]"
 
 -- The length is read in the same statement as errno: after a branch a finaliser may ask for a name itself.
--- The family is the one that the kernel wrote: dup's address or IPV6_ADDRFORM may have changed either side's.
 local function name_of(sock, call)
-  local ai = addrinfo.blank(sock.domain, sock.type, sock.proto)
+  local ai = addrinfo.blank(0, 0, 0)
   namelen_cell[0] = sockaddr.SIZE
   local rc, e, namelen = call(sock.sd, ai, namelen_cell), errno(), namelen_cell[0]
   if rc ~= 0 then return failed(e) end
-  if namelen > 0 then ai.domain = ai.name.any.ss_family end
-  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
-  return ai
+  if namelen == 0 then ai.name.any.ss_family = sock.domain end
+  return addrinfo.received(ai, namelen, sock.type, sock.proto)
 end
 
 --- Tells the address that the socket is bound to; see getsockname(2).

@@ -166,8 +166,8 @@ local function accept_from(listener, sock, flags, ai)
   local e, namelen
   sock.sd, e, namelen = accept_named(listener.sd, ai, flags), errno(), namelen_cell[0]
   if sock.sd < 0 then return e end
-  ai.domain, ai.type, ai.proto = namelen > 0 and ai.name.any.ss_family or listener.home, listener.kind, listener.proto
-  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
+  if namelen == 0 then ai.name.any.ss_family = listener.home end
+  addrinfo.received(ai, namelen, listener.kind, listener.proto)
   return e
 end
 

@@ -41,6 +41,7 @@ local Socket = {}
 local SHARED_SIZE = 65536
 local shared = ffi.new "uint8_t[65536]"
 local namelen_cell = ffi.new "uint32_t[1]"
+local received = addrinfo.received
 local somebody = addrinfo.blank(0, 0, 0) -- the sender of what only wants to know whether there is one
 
 --- Receives, and asks for the sender where there is room for its name; see recv(2), recvfrom(2).
@@ -118,17 +119,6 @@ end
 -- An address is made before the call that fills it, and kept for the next when that gave none.
 local spare
 
---- Completes the address that the kernel wrote; dup's address may have another family than the socket's.
----@param sock llsocket.socket
----@param ai llsocket.addrinfo
----@param namelen integer  as the kernel told it
----@return llsocket.addrinfo ai
-local function sender(sock, ai, namelen)
-  ai.domain, ai.type, ai.proto = ai.name.any.ss_family, sock.type, sock.proto
-  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
-  return ai
-end
-
 --- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
 --- rcvtimeo allows.  Allocates only the string and the address.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
@@ -150,7 +140,7 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    sender(self, ai, namelen)
+    received(ai, namelen, self.type, self.proto)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then
@@ -245,5 +235,5 @@ end
 
 return {
   methods = Socket, send = c_send, sendto = c_sendto, quiet = quiet,
-  is_blind = is_blind, receive = receive, somebody = somebody, sender = sender, MAX_LENGTH = MAX_LENGTH,
+  is_blind = is_blind, receive = receive, somebody = somebody, MAX_LENGTH = MAX_LENGTH,
 }

@@ -18,7 +18,6 @@ local control = require "llsocket.message.control"
 local report = require "llsocket.errno"
 local sockets = require "llsocket.socket.object"
 local region = require "llsocket.message.region"
-local sockaddr = require "llsocket.address.sockaddr"
 local optionkind = require "llsocket.socket.optionkind"
 local transfer = require "llsocket.socket.transfer"
 local pairs, tonumber, type, insert = pairs, tonumber, type, table.insert
@@ -148,10 +147,7 @@ end
 local function name_of(sock, r)
   local namelen = r.header.msg_namelen
   if namelen == 0 then return nil end
-  local ai = addrinfo.blank(r.name.ss_family, sock.type, sock.proto)
-  ffi.copy(ai, r.name, min(namelen, sockaddr.SIZE))
-  ai.namelen = sockaddr.length(ai.name, namelen, ai.domain)
-  return ai
+  return addrinfo.copied(r.name, namelen, sock.type, sock.proto)
 end
 
 local LIMIT = 1024 -- others that are kept for a program that does not ask
