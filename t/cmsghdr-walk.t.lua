@@ -1,14 +1,12 @@
 -- cmsghdr: the walk over ancillary data never reads beyond it: the buffer ends where a page begins that nobody may read.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
-require "llsocket.message.control" -- declares the shim's walk
 local leak = require "leak"
 local proc = require "proc"
 local show = require("values").show
 local before = leak.count()
 
 ffi.cdef [[
-uint32_t llsocket2_cmsg_len(uint32_t len);
 void *llsocket_t_mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) __asm__("mmap");
 int llsocket_t_mprotect(void *addr, size_t length, int prot) __asm__("mprotect");
 int llsocket_t_pagesize(void) __asm__("getpagesize");

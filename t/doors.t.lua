@@ -45,7 +45,7 @@ local function above(text, floor)
   return table.concat(wrong, " ")
 end
 
-local T = require("tap").plan(#names * 4 + 3)
+local T = require("tap").plan(#names * 5 + 3)
 for _, name in ipairs(names) do
   local text = read(dir .. name:gsub("%.", "/") .. ".lua")
   T.is(above(text, FLOOR[name] or -9), "", name .. " requires only lower floors")
@@ -53,6 +53,7 @@ for _, name in ipairs(names) do
   T.ok(name == "core.lazy" or not hides, name .. " names what it requires")
   T.ok(name == "shim" or not text:find "ffi%.load", name .. " does not load")
   T.ok(name == "core.libc" or not text:find "__asm__", name .. " declares no libc function")
+  T.ok(name == "shim" or name == "core.libc" or not text:find "ffi%.cdef", name .. " declares no function")
 end
 T.is(above('local lazy = require("llsocket.socket")', 1), "socket", "a require of a higher floor would be seen")
 T.is(above('M.activated = lazy.require("llsocket.socket.activated").activated', 1), "socket.activated",

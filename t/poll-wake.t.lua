@@ -9,10 +9,7 @@ local proc = require "proc"
 local sys = require "sys"
 local poll, seen = L.poll, pollers.seen
 
-ffi.cdef [[
-int llsocket_t_wake_on(int sig, int to, void (*by)(int));
-void llsocket2_wake(int fd);
-]]
+ffi.cdef "int llsocket_t_wake_on(int sig, int to, void (*by)(int));"
 
 local before = leak.count()
 local T = require("tap").plan(#pollers.names * 22 + 1)

@@ -2,7 +2,6 @@
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local L = require "llsocket"
-require "llsocket.message.control" -- declares the shim's walk
 local sys = require "sys"
 local leak = require "leak"
 local rights = require "rights"

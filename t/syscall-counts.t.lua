@@ -94,7 +94,6 @@ local ffi = require "ffi"
 local L = require "llsocket"
 ffi.cdef 'int llsocket_t_rawwrite(int fd, const void *buf, size_t len) __asm__("write");'
 local shim, C = require "llsocket.shim", require "llsocket.core.libc"
-require "llsocket.socket.flags" -- declares the shim's fcntl
 local zeros, kept = ffi.new "uint8_t[1024]", {}
 local function keep(...) kept[#kept + 1] = { ... } end
 local function mark(name) ffi.C.llsocket_t_rawwrite(-1, name, #name) end

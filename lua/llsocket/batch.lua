@@ -17,8 +17,6 @@ local iovec = require "llsocket.message.iovec"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, setmetatable = ipairs, setmetatable
 
-ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
-
 local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
 local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOMEM, const.ENOPROTOOPT
 local IPPROTO_UDP, UDP_GRO, UDP_SEGMENT = const.IPPROTO_UDP, const.UDP_GRO, const.UDP_SEGMENT

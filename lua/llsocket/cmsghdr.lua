@@ -18,8 +18,6 @@ local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
 local io_type, floor, max, concat = io.type, math.floor, math.max, table.concat
 
-ffi.cdef "int llsocket2_cmsg_owns(int level, int type);"
-
 local sizeof = ffi.sizeof
 local EINVAL, EBADF, ENODEV, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENODEV, const.ENOPROTOOPT
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6

@@ -9,8 +9,6 @@ local check = require "llsocket.core.check"
 local sockets = require "llsocket.socket.object"
 local report = require "llsocket.errno"
 
-ffi.cdef "void llsocket2_finalize(void *owner);"
-
 local errno, failed, refused = ffi.errno, report.failed, report.refused
 local finalize = shim.llsocket2_finalize
 

@@ -7,8 +7,6 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local pairs = pairs
 
-ffi.cdef "const char *llsocket2_strerror(int errnum, char *buf, size_t size);"
-
 local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
 local EPIPE, ECONNRESET, ECONNABORTED, EINPROGRESS =
   const.EPIPE, const.ECONNRESET, const.ECONNABORTED, const.EINPROGRESS

@@ -1,4 +1,8 @@
--- shim.lua -- finds and loads the C shim; the only ffi.load in the library.
+-- shim.lua -- finds and loads the C shim: the only ffi.load in the library, and the only declarations of what is in it.
+--
+-- The names are in the order of the C files.  Declare a function here exactly as before or raise the ABI number: a VM keeps
+-- the first declaration of a name without a word.  Structs go as void *, and tables of them as char[]: their ctypes are
+-- anonymous, and a second load of the library can declare the same names again.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -10,6 +14,41 @@ local ABI = 2 -- equals LLSOCKET_ABI in csrc/shim.h
 ffi.cdef [[
 int llsocket2_abi(int wanted);
 void llsocket2_stay(void);
+int llsocket2_fcntl(int fd, int cmd, int arg);
+int llsocket2_ioctl(int fd, uint32_t request, void *arg);
+const char *llsocket2_strerror(int errnum, char *buf, size_t size);
+int llsocket2_signalfd(const int32_t *signals, int count);
+int llsocket2_pidfd(int pid);
+int llsocket2_pidfd_wait(int fd, int32_t *status);
+double llsocket2_now(void);
+void llsocket2_wake(int fd);
+int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);
+uint32_t llsocket2_cmsg_space(uint32_t len);
+uint32_t llsocket2_cmsg_len(uint32_t len);
+uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
+int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
+int llsocket2_cmsg_owns(int level, int type);
+void *llsocket2_control_new(uint32_t size);
+void *llsocket2_control_bytes(void *control);
+void llsocket2_control_received(void *control, const void *msg, int n);
+void llsocket2_control_close(void *control);
+void llsocket2_control_free(void *control);
+void llsocket2_finalize(void *owner);
+
+int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
+int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
+int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
+int llsocket2_guarded_sendmsg(int sd, const void *msg, int flags);
+int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);
+
+extern const char llsocket2_consts[], llsocket2_fields[], llsocket2_tcpinfo[];
+
+extern const int llsocket2_renames;
+int llsocket2_renamed_socket(int domain, int type, int protocol);
+int llsocket2_renamed_recvmsg(int fd, void *msg, int flags);
+int llsocket2_renamed_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout);
+int llsocket2_renamed_timerfd_settime(int fd, int flags, const void *value, void *old);
+int llsocket2_renamed_kevent(int kq, const void *changes, int nchanges, void *events, int nevents, const void *timeout);
 ]]
 
 -- Answers why `lib` is none of ours, or nil.

@@ -5,11 +5,8 @@ local C = require "llsocket.core.libc"
 local L = require "llsocket"
 local layout = require "llsocket.core.layout"
 local shim = require "llsocket.shim"
-require "llsocket.message.control" -- declares the shim's walk
 local proc = require "proc"
 local shell = require "shell"
-
-ffi.cdef "uint32_t llsocket2_cmsg_len(uint32_t len);"
 
 -- A datagram socket that is connected to itself.
 local function echo()

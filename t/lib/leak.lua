@@ -1,5 +1,4 @@
 -- leak.lua -- counts this process's descriptors, in the process: a popen'd `ls` would sometimes see its own pipe.
-require "llsocket.socket.flags" -- declares the shim's fcntl
 local shim = require "llsocket.shim"
 
 local F_GETFD, TOP = 1, 4096 -- F_GETFD is 1 everywhere

@@ -2,7 +2,6 @@
 -- a test, or nil where it is there.
 local L = require "llsocket"
 local shim = require "llsocket.shim"
-require "llsocket.socket.transfer" -- declares the shim's sendfile
 
 local M = {
   flags = not L.SOCK_CLOEXEC and "without SOCK_CLOEXEC a new descriptor takes more calls" or nil,

@@ -2,12 +2,10 @@
 local ffi = require "ffi"
 local L = require "llsocket"
 local shim = require "llsocket.shim"
-require "llsocket.socket.flags" -- declares the shim's fcntl
 
 ffi.cdef [[
 int llsocket_t_pipe(int *fds) __asm__("pipe");
 int llsocket_t_eventfd(unsigned int n, int flags) __asm__("eventfd");
-uint32_t llsocket2_cmsg_len(uint32_t len);
 ]]
 
 local C = ffi.C

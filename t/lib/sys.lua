@@ -2,7 +2,6 @@
 local ffi = require "ffi"
 local K = require "llsocket.core.const"
 local shim = require "llsocket.shim"
-require "llsocket.socket.flags" -- declares the shim's fcntl
 
 ffi.cdef [[
 int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");

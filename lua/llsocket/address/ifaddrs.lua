@@ -13,8 +13,6 @@ local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, tonumber, insert, min = ipairs, tonumber, table.insert, math.min
 
-ffi.cdef "int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);"
-
 local errno, band = ffi.errno, bit.band
 local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family and length are read
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil

@@ -10,11 +10,6 @@ local layout = require "llsocket.core.layout"
 local shortage = require "llsocket.core.shortage"
 local tonumber = tonumber
 
-ffi.cdef [[
-int llsocket2_ioctl(int fd, uint32_t request, void *arg);
-void llsocket2_finalize(void *owner);
-]]
-
 local errno, ioctl, finalize = ffi.errno, shim.llsocket2_ioctl, shim.llsocket2_finalize
 local ENODEV, ENXIO, ENOENT = const.ENODEV, const.ENXIO, const.ENOENT
 local IFNAMSIZ, SIOCGIFINDEX, SIOCGIFNAME = const.IFNAMSIZ, const.SIOCGIFINDEX, const.SIOCGIFNAME

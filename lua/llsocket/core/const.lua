@@ -4,8 +4,6 @@ setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 
-ffi.cdef "extern const char llsocket2_consts[];" -- no named struct for the rows: a second load may repeat this declaration
-
 local row = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket2_consts)
 local text, number = ffi.string, tonumber
 

@@ -8,7 +8,6 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local assert, error, ipairs, unpack, concat, sort = assert, error, ipairs, unpack, table.concat, table.sort
 
-ffi.cdef "extern const char llsocket2_fields[], llsocket2_tcpinfo[];"
 local row_t = ffi.typeof "struct { const char *owner, *name, *type; uint32_t offset, size, align; } *"
 
 -- SPELL[type] writes a field's declaration in C.  A field that is itself a struct is written as `$`, see build().

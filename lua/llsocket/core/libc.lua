@@ -76,7 +76,6 @@ int llsocket2_fileno(void *file) __asm__("fileno");
 void *llsocket2_malloc(size_t size) __asm__("malloc");
 void llsocket2_free(void *memory) __asm__("free");
 void llsocket2_memmove(void *to, const void *from, size_t size) __asm__("memmove");
-extern const int llsocket2_renames;
 ]]
 
 return shim.llsocket2_renames == 0 and ffi.C or require "llsocket.core.renamed"

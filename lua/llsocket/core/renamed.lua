@@ -9,14 +9,6 @@ setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 
-ffi.cdef [[
-int llsocket2_renamed_socket(int domain, int type, int protocol);
-int llsocket2_renamed_recvmsg(int fd, void *msg, int flags);
-int llsocket2_renamed_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout);
-int llsocket2_renamed_timerfd_settime(int fd, int flags, const void *value, void *old);
-int llsocket2_renamed_kevent(int kq, const void *changes, int nchanges, void *events, int nevents, const void *timeout);
-]]
-
 return setmetatable({
   llsocket2_socket = shim.llsocket2_renamed_socket,
   llsocket2_recvmsg = shim.llsocket2_renamed_recvmsg,

@@ -13,18 +13,6 @@ local iovec = require "llsocket.message.iovec"
 local transfer = require "llsocket.socket.transfer"
 local ipairs = ipairs
 
-ffi.cdef [[
-uint32_t llsocket2_cmsg_space(uint32_t len);
-uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
-int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
-void *llsocket2_control_new(uint32_t size);
-void *llsocket2_control_bytes(void *control);
-void llsocket2_control_received(void *control, const void *msg, int n);
-void llsocket2_control_close(void *control);
-void llsocket2_control_free(void *control);
-int llsocket2_guarded_sendmsg(int sd, const void *msg, int flags);
-]]
-
 local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
 local head_ptr = ffi.typeof "struct { uint32_t len, size; } *"
 local cell = ffi.new "int32_t[5]"

@@ -15,13 +15,6 @@ local report = require "llsocket.errno"
 local shortage = require "llsocket.core.shortage"
 local select, tonumber, type, max = select, tonumber, type, math.max
 
-ffi.cdef [[
-void llsocket2_finalize(void *owner);
-int llsocket2_signalfd(const int32_t *signals, int count);
-int llsocket2_pidfd(int pid);
-int llsocket2_pidfd_wait(int fd, int32_t *status);
-]]
-
 local errno, floor = ffi.errno, math.floor
 local failed, not_received = report.failed, report.not_received
 local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS

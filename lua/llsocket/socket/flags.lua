@@ -11,11 +11,6 @@ local failed = require("llsocket.errno").failed
 local sockets = require "llsocket.socket.object"
 local optionkind = require "llsocket.socket.optionkind"
 
-ffi.cdef [[
-int llsocket2_fcntl(int fd, int cmd, int arg);
-int llsocket2_ioctl(int fd, uint32_t request, void *arg);
-]]
-
 local errno, band = ffi.errno, bit.band
 local fcntl, ioctl, is_self = shim.llsocket2_fcntl, shim.llsocket2_ioctl, sockets.self
 local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC

@@ -11,8 +11,6 @@ local const = require "llsocket.core.const"
 local report = require "llsocket.errno"
 local ipairs, pcall, select, tostring, type, insert = ipairs, pcall, select, tostring, type, table.insert
 
-ffi.cdef "void llsocket2_finalize(void *owner);"
-
 local READ, WRITE = 1, 2
 local band = bit.band
 local MSG_ZEROCOPY = const.MSG_ZEROCOPY or 0

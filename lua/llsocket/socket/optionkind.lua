@@ -13,8 +13,6 @@ local check = require "llsocket.core.check"
 local failed = require("llsocket.errno").failed
 local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
 
-ffi.cdef "int llsocket2_ioctl(int fd, uint32_t request, void *arg);"
-
 local errno, floor = ffi.errno, math.floor
 local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
 

@@ -12,8 +12,6 @@ local pipes = require "llsocket.pipe"
 local transfer = require "llsocket.socket.transfer"
 local ended = require "llsocket.socket.ended"
 
-ffi.cdef "int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);"
-
 local errno, min, type, floor = ffi.errno, math.min, type, math.floor
 local is_self, not_sent = sockets.self, report.not_sent
 local EINVAL, EBADF, ENOSYS, SOCK_STREAM = const.EINVAL, const.EBADF, const.ENOSYS, const.SOCK_STREAM

@@ -14,12 +14,6 @@ local sockaddr = require "llsocket.address.sockaddr"
 local zero = require "llsocket.socket.zero"
 local type, io_type = type, io.type
 
-ffi.cdef [[
-int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
-int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
-int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
-]]
-
 local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
 local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
 local not_received, not_sent = report.not_received, report.not_sent

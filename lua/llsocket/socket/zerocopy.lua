@@ -22,8 +22,6 @@ local optionkind = require "llsocket.socket.optionkind"
 local transfer = require "llsocket.socket.transfer"
 local pairs, tonumber, type, insert = pairs, tonumber, type, table.insert
 
-ffi.cdef "int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);"
-
 local errno, floor, min, bor, band = ffi.errno, math.floor, math.min, bit.bor, bit.band
 local is_self, has_empty, not_sent = sockets.self, sockets.has_empty, report.not_sent
 local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH

@@ -4,7 +4,6 @@
 -- time, a timer descriptor makes the loop go round every PRECISION seconds.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local ffi = require "ffi"
 local copas = require "copas"
 local luasocket = require "socket"
 local shim = require "llsocket.shim"
@@ -14,8 +13,6 @@ local sockets = require "llsocket.socket.object"
 local lifecycle = require "llsocket.socket.lifecycle"
 local waiting = require "llsocket.wait"
 local next, pairs, setmetatable, max = next, pairs, setmetatable, math.max
-
-ffi.cdef "double llsocket2_now(void);"
 
 local now = shim.llsocket2_now
 local EBADF, EINVAL = const.EBADF, const.EINVAL

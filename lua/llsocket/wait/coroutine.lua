@@ -4,7 +4,6 @@
 -- unnoticed leaves no registration that could report without end, or be mistaken for that of the number's next owner.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
@@ -13,8 +12,6 @@ local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
 local error, ipairs, pcall, select, tostring = error, ipairs, pcall, select, tostring
 local type, unpack, create, traceback = type, unpack, coroutine.create, debug.traceback
-
-ffi.cdef "double llsocket2_now(void);"
 
 local now = shim.llsocket2_now
 local floor, max, min = math.floor, math.max, math.min

@@ -2,15 +2,12 @@
 -- between the looks, longer each time.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local ffi = require "ffi"
 local ngx = require "ngx"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local failed = require("llsocket.errno").failed
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
-
-ffi.cdef "double llsocket2_now(void);"
 
 local now = shim.llsocket2_now
 local max, min = math.max, math.min
