@@ -32,7 +32,7 @@ local function longer(try)
   proxy = nil -- luacheck: ignore
   for _ = 1, try do local _ = {} end
   mh:data(data)
-  return mh.gathered.room >= #mh.parts
+  return mh.gathered.capacity >= #mh.parts
 end
 local pause, stepmul = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1e4)
 local held = true

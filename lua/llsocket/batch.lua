@@ -1,7 +1,7 @@
--- batch.lua -- many messages in one block of memory, to be received or sent by one call; see recvmmsg(2).
+-- batch.lua -- many messages in one block of memory, which one call receives or sends; see recvmmsg(2).
 --
--- Each message has a header to receive with and one to send with, over the same bytes and the same address: what was
--- received is ready to be sent.  All that the kernel looks at lies in the block, which the object keeps.
+-- Each message has two headers, one to receive and one to send.  Both point at the same bytes and the same address, so a
+-- received message is ready to be sent.  All memory that the kernel uses lies in the block, which the object keeps.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,11 +22,11 @@ local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, cons
 local IPPROTO_UDP, UDP_GRO, UDP_SEGMENT = const.IPPROTO_UDP, const.UDP_GRO, const.UDP_SEGMENT
 local received = addrinfo.received
 local NAME_SIZE, AI_SIZE = sockaddr.SIZE, ffi.sizeof(addrinfo.type)
-local MAX_COUNT = 1024 -- UIO_MAXIOV, what Linux takes in one call
+local MAX_COUNT = 1024 -- UIO_MAXIOV, the most that Linux takes in one call
 
 local mmsghdr_t = layout.mmsghdr or ffi.typeof("struct { $ msg_hdr; uint32_t msg_len; }", layout.msghdr)
 
--- The ancillary data of a send: the size of UDP's segments, in 16 bits behind its header.
+-- The ancillary data of a send: a header, and behind it the size of UDP's segments in 16 bits.
 local SEGMENT_AT, SEGMENT_SIZE = shim.llsocket2_cmsg_len(0), shim.llsocket2_cmsg_space(2)
 local short_ptr, int_ptr = ffi.typeof "uint16_t *", ffi.typeof "int32_t *"
 
@@ -38,7 +38,7 @@ local is_self, arg = check.object(meta, "llsocket.batch")
 
 local M = {}
 
--- What a block holds, one of each for every message; the kernel wants nothing more aligned than to 8 bytes.
+-- The parts of a block, each with one element for every message.  The kernel needs no alignment above 8 bytes.
 local function parts_of(size, controlsize)
   return {
     { "into", mmsghdr_t }, { "out", mmsghdr_t }, { "scattered", layout.iovec }, { "gathered", layout.iovec },
@@ -50,7 +50,8 @@ end
 
 local function round(size) return floor((size + 7) / 8) * 8 end
 
--- Answers the parts with where each begins, and the bytes of all; those before `bytes` are set to 0.
+-- Answers the parts with the offset of each, the total size, and the offset of the part `bytes`: all bytes before it must be
+-- set to 0.
 local function arrange(count, size, controlsize)
   local parts, at, head = parts_of(size, controlsize), 0, 0
   for _, part in ipairs(parts) do
@@ -60,8 +61,8 @@ local function arrange(count, size, controlsize)
   return parts, at, head
 end
 
--- Points everything at its part of the block, once and for all.  Parts are counted from 1, as messages are: their pointers
--- lie one element before them.  With `i - 1` LuaJIT makes two stores below a pointer an illegal instruction on ARM64.
+-- Points the headers of message `i` at its parts of the block; this is done once.  All pointers are shifted by one element so
+-- that message i is p[i].  Writing p[i - 1] makes LuaJIT 2.1.0-beta3 emit an illegal instruction on ARM64 (emit_lso).
 local function wire(batch, i)
   local into, out = batch.into[i].msg_hdr, batch.out[i].msg_hdr
   local scattered, gathered = batch.scattered[i], batch.gathered[i]
@@ -74,7 +75,7 @@ local function wire(batch, i)
   end
 end
 
--- Without a size the header is not sent: its pointer goes, too, which macOS looks at.
+-- With a size of 0 no ancillary data is sent.  Clear the pointer as well as the length, because macOS looks at the pointer.
 local function set_segment(batch, i, size)
   local at = batch.segments + i * SEGMENT_SIZE
   local out = batch.out[i].msg_hdr
@@ -127,9 +128,9 @@ local function field(fields, name, default, least, most)
 end
 
 --- Makes a batch: memory for many messages, which are received or sent by one call.
----@param fields? { count?: integer, size?: integer, controlsize?: integer, name?: llsocket.addrinfo }  `count` messages,
----1 to 1,024, the default is 64; each has room for `size` bytes, from 1, the default is 2048, and for `controlsize` bytes
----of ancillary data that arrive with it, the default is 0, less than 2 GiB in all; `name` is where they are to go
+---@param fields? { count?: integer, size?: integer, controlsize?: integer, name?: llsocket.addrinfo }  count: messages, 1 to
+---1,024, the default is 64.  size: the capacity of each, in bytes, from 1, the default is 2048.  controlsize: the capacity of
+---each for received ancillary data, in bytes, the default is 0.  All must be less than 2 GiB.  name: the address to send them to
 ---@return llsocket.batch? batch
 ---@return string? err
 ---@return integer? errno  EINVAL, ENOMEM
@@ -148,13 +149,14 @@ end
 
 local function is_count(n, least, most) return n >= least and n <= most and floor(n) == n end
 
--- Raises unless `i` is a number; answers whether there is such a message.
+-- Raises unless `i` is a number; answers whether there is a message `i`.
 local function is_index(batch, i, method)
   check.number(i, 1, method)
   return is_count(i, 1, batch.capacity)
 end
 
---- Tells or sets how many messages it holds, from the first on: all of them, or those that the last receive brought.
+--- Tells or sets how many messages the batch holds, counted from the first.  After a receive it is the number that arrived;
+--- in a new batch it is all of them.
 ---@param n? integer  1 to the count that it was made with
 ---@return integer? n
 ---@return string? err
@@ -170,7 +172,7 @@ end
 
 --- Tells or sets a message's data.
 ---@param i integer  from 1
----@param data? string  bytes, as many as there is room for; they are copied
+---@param data? string  bytes, at most the size that the batch was made with; they are copied
 ---@return string? data
 ---@return string? err
 ---@return integer? errno  EINVAL, EMSGSIZE
@@ -187,9 +189,9 @@ function Batch:data(i, data)
   return data
 end
 
---- Tells where a message's data lies.  The pointer does not keep the batch.
+--- Tells where a message's data lies.  Keep the batch while the pointer is used: the pointer does not keep it alive.
 ---@param i integer  from 1
----@return ffi.cdata*|nil pointer  uint8_t *, with room for the size that the batch was made with
+---@return ffi.cdata*|nil pointer  uint8_t *; its capacity is the size that the batch was made with
 ---@return integer|string|nil length  bytes of data; or the text of the error
 ---@return integer? errno  EINVAL
 function Batch:pointer(i)
@@ -198,7 +200,7 @@ function Batch:pointer(i)
   return self.bytes + i * self.stride, tonumber(self.gathered[i].iov_len)
 end
 
---- Tells or sets how many bytes a message has, as for a program that wrote through its pointer.
+--- Tells or sets how many bytes a message has; a program sets it after writing through the pointer.
 ---@param i integer  from 1
 ---@param n? integer  bytes, 0 to the size that the batch was made with
 ---@return integer? n
@@ -215,9 +217,10 @@ function Batch:length(i, n)
   return n
 end
 
---- Tells or sets a message's address: who sent it, and where it goes.  The object is made when it is asked for.
+--- Tells or sets a message's address: the sender of a received message, and the address that a sent message goes to.
+--- Allocates the object that it answers.
 ---@param i integer  from 1
----@param ai? llsocket.addrinfo  is copied
+---@param ai? llsocket.addrinfo  the new address, which is copied
 ---@return llsocket.addrinfo? ai  nil where there is none
 ---@return string? err
 ---@return integer? errno  EINVAL
@@ -236,8 +239,8 @@ function Batch:name(i, ai)
   return ai
 end
 
---- Sets where all messages go.
----@param ai? llsocket.addrinfo  none: to where the socket is connected
+--- Sets the address that all messages go to.
+---@param ai? llsocket.addrinfo  by default they go to the address that the socket is connected to
 function Batch:to(ai)
   is_self(self, "to")
   check.optional(addrinfo.arg, ai, 1, "to")
@@ -255,8 +258,8 @@ function Batch:flags(i)
   return self.into[i].msg_hdr.msg_flags
 end
 
---- Tells or sets the size of the datagrams that a message is cut into when it is sent, or was joined from when it
---- arrived; see UDP_SEGMENT and UDP_GRO in udp(7).
+--- Tells or sets a message's segment size.  The kernel cuts a sent message into datagrams of this size, or has joined a
+--- received message from such; see UDP_SEGMENT and UDP_GRO in udp(7).
 ---@param i integer  from 1
 ---@param size? integer  bytes, 1 to 65535; 0 does not cut
 ---@return integer? size  0: one datagram
@@ -287,14 +290,14 @@ function Batch:control(i)
   return control.take { bytes = bytes, head = { len = tonumber(self.controllens[i]) } }
 end
 
--- The size of the segments that the kernel joined; 0 for a datagram that came alone.
+-- Answers the size of the segments that the kernel joined; 0 for a single datagram.
 local function segment_of(batch, i)
   local bytes = batch.controls + i * batch.controlstride
   local offset, length = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
   return offset and length == 4 and cast(int_ptr, bytes + offset)[0] or 0 -- MSG_CTRUNC may have cut it
 end
 
--- What came beside the data; the room is given to the kernel anew.
+-- Keeps the lengths of the received ancillary data, and gives the kernel the whole capacity for the next receive.
 local function take_control(batch, n)
   for i = 1, n do
     local into = batch.into[i].msg_hdr
@@ -304,14 +307,14 @@ local function take_control(batch, n)
   batch.segmented = true
 end
 
--- Of the messages behind those that arrived all stays as it was.
+-- Clears the segment size of the `n` messages that arrived; leaves the messages behind them unchanged.
 local function forget_segments(batch, n)
   for i = 1, n do set_segment(batch, i, 0) end
   batch.segmented = n < batch.capacity
 end
 
---- Makes what arrived the content, ready to be sent back.  No address is as long as the room for it: where it seems to
---- be, a finaliser received into the same batch in between.
+--- Makes the received messages the content of the batch, ready to be sent back.  An address length equal to its capacity means
+--- that a finaliser received into the same batch in between, because no address is so long; it counts as no address.
 ---@param batch llsocket.batch
 ---@param sock llsocket.socket
 ---@param n integer  messages
@@ -329,7 +332,7 @@ function M.after_receive(batch, sock, n)
   if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end
 end
 
---- Tells whether `n` messages from `first` on are there to be sent.
+--- Tells whether the batch has `n` messages from `first` on.
 ---@param batch llsocket.batch
 ---@param n integer
 ---@param first integer
@@ -348,10 +351,10 @@ function M.has_empty(batch, n, first)
   return false
 end
 
---- Leaves of a message that a stream took a part of the rest.
+--- Removes the part of a message that a stream took, so that the message holds the rest.
 ---@param batch llsocket.batch
 ---@param i integer  from 1
----@return boolean is_cut  false: all of it went
+---@return boolean is_cut  false: all of it was sent
 function M.after_partial_send(batch, i)
   local iov, sent = batch.gathered[i], tonumber(batch.out[i].msg_len)
   local rest = tonumber(iov.iov_len) - sent

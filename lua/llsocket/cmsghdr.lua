@@ -1,4 +1,4 @@
--- cmsghdr.lua -- one piece of ancillary data, to send or received; see cmsg(3).
+-- cmsghdr.lua -- one piece of ancillary data, received or to be sent; see cmsg(3).
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -30,15 +30,16 @@ local meta = { __index = Cmsghdr }
 
 local is_self, arg = check.object(meta, "llsocket.cmsghdr")
 
--- `bytes` is what it carries; one that carries descriptors has `objects` instead, whose numbers are asked
--- for when they are sent, so that one closed meanwhile is not taken for its number's next owner.
+-- Do not store descriptor numbers: an object may be closed before the send, and its number reused.  `bytes` is the content;
+-- a cmsghdr that carries descriptors has `objects` instead, and reads their numbers at the time of the send.
 local function make(level, kind, bytes, objects)
   return setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta)
 end
 
 local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
 
--- The number of what owns a descriptor; nil and why not.  `rights` hands out the table, where the program may have put anything.
+-- Answers the number of an object's descriptor; or nil and the errno.  Check the object here again: rights() hands out the
+-- table of objects, and the program may have put anything into it.
 local function number_of(object)
   if io_type(object) == "file" then return C.llsocket2_fileno(object) end
   local is_number = luatype(object) == "number"
@@ -55,7 +56,7 @@ local function int_bytes(n)
   return ffi.string(int_cell, 4)
 end
 
--- The descriptors' numbers as the kernel wants them; nil and EBADF where one is closed.
+-- Answers the descriptors' numbers in the kernel's form; nil and EBADF where one is closed.
 local function rights_bytes(objects)
   local out = {}
   for i, object in ipairs(objects) do
@@ -66,7 +67,7 @@ local function rights_bytes(objects)
   return concat(out)
 end
 
--- What a message puts into its control buffer; nil and the errno where that cannot be.
+-- Answers the bytes that a message puts into its control buffer; or nil and the errno.
 local function encode(cmsg)
   if cmsg.objects then return rights_bytes(cmsg.objects) end
   return cmsg.bytes
@@ -78,7 +79,7 @@ local function check_owner(object, position, method)
   check.bad(position, method, "number, socket, descriptor or file", object)
 end
 
--- Answers EINVAL for a number that is no descriptor's; whether one is open the kernel tells when it is sent.
+-- Answers EINVAL or EBADF for a number that cannot be a descriptor's.  The kernel checks at the send whether it is open.
 local function refusal(object)
   local fd = luatype(object) ~= "number" and 0 or check.fd(object)
   if not fd then return EINVAL end
@@ -93,10 +94,10 @@ end
 ---@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?
 local M = {}
 
---- Makes ancillary data of any kind, to send.
+--- Makes ancillary data of any kind, to be sent.
 ---@param level integer  SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, ...
 ---@param type integer  SCM_*, IP_*, IPV6_*, ...
----@param data string  bytes as the kernel wants them
+---@param data string  bytes in the kernel's form
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
 ---@return integer? errno  EINVAL
@@ -107,13 +108,13 @@ function M.new(level, type, data)
   return make(level, type, data)
 end
 
---- Makes a message carry descriptors to another process; see SCM_RIGHTS in unix(7).  The objects are kept, and
---- their numbers read when the message is sent.
----@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
+--- Makes ancillary data that passes descriptors to another process; see SCM_RIGHTS in unix(7).  It keeps the objects, and
+--- reads their numbers when the message is sent.
+---@param fd integer|llsocket.socket|llsocket.descriptor|file*  still belongs to the caller
 ---@param ... integer|llsocket.socket|llsocket.descriptor|file*  more; Linux takes 253 at most
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
----@return integer? errno  EBADF for what is closed, EINVAL
+---@return integer? errno  EBADF for a closed object, EINVAL
 function M.rights(fd, ...)
   local objects = { fd, ... }
   for i = 1, max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
@@ -132,7 +133,7 @@ local function credential(value, own, position, most)
   return value >= 0 and value <= most and floor(value) == value and value or nil
 end
 
---- Makes a message tell who sends it, which the kernel checks; see SCM_CREDENTIALS in unix(7).
+--- Makes ancillary data that tells the sender's credentials, which the kernel checks; see SCM_CREDENTIALS in unix(7).
 ---@param pid? integer  0 to 2^31-1; the default is this process
 ---@param uid? integer  0 to 2^32-1; the default is the real user
 ---@param gid? integer  0 to 2^32-1; the default is the real group
@@ -163,19 +164,19 @@ local function pktinfo6(name, index)
   return make(IPPROTO_IPV6, const.IPV6_PKTINFO, ffi.string(info, sizeof(info)))
 end
 
--- The family of a numeric address, which is written into `name`; nil where it is none.
+-- Writes a numeric address into `name`; answers its family, or a false value where `text` is not an address.
 local function read_address(name, text)
   if sockaddr.from_text(name, AF_INET, text) then return AF_INET end
   return sockaddr.from_text(name, AF_INET6, text) and AF_INET6
 end
 
---- Makes a datagram leave from an address of this machine, and by an interface; see IP_PKTINFO in ip(7),
---- IPV6_PKTINFO in ipv6(7).  Opens a descriptor for the time of the call where an interface is given.
----@param source string  numeric; "0.0.0.0" or "::" leaves the choice to the routes.  A `%zone` names the interface
----@param ifname? string  or else its index as a decimal number; the default is as the routing table has it
+--- Makes ancillary data that sets the source address of a datagram and the interface that it leaves by; see IP_PKTINFO in
+--- ip(7), IPV6_PKTINFO in ipv6(7).  Opens a descriptor during the call where an interface is given.
+---@param source string  numeric; with "0.0.0.0" or "::" the routing table chooses.  A `%zone` names the interface
+---@param ifname? string  a name, or an index as a decimal number; by default the routing table chooses
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
----@return integer? errno  ENODEV, EMFILE, ENFILE; EINVAL for what is no address; ENOPROTOOPT where the system has none;
+---@return integer? errno  ENODEV, EMFILE, ENFILE; EINVAL for an invalid address; ENOPROTOOPT where the system has none;
 --- EAFNOSUPPORT, EPERM, EACCES where a sandbox refuses sockets
 function M.pktinfo(source, ifname)
   check.string(source, 1, "pktinfo")
@@ -190,7 +191,7 @@ function M.pktinfo(source, ifname)
   return pktinfo6(name, index)
 end
 
--- One row per kind that is a number: constructor, level, type, the largest value.
+-- One row for each kind whose value is a number: constructor, level, type, the largest value, description.
 local NUMBERS = {
   { "ttl",      "IPPROTO_IP",   "IP_TTL",        255, "Sets the time to live of one datagram; see ip(7)." },
   { "tos",      "IPPROTO_IP",   "IP_TOS",        255, "Sets the type of service of one datagram; see ip(7)." },
@@ -208,8 +209,8 @@ end
 
 local short_cell = ffi.new "uint16_t[1]"
 
---- Makes the kernel cut one send into datagrams; see UDP_SEGMENT in udp(7).
----@param size integer  bytes each, 1 to 65535
+--- Makes ancillary data that makes the kernel cut one send into datagrams; see UDP_SEGMENT in udp(7).
+---@param size integer  bytes of each datagram, 1 to 65535
 ---@return llsocket.cmsghdr? cmsg
 ---@return string? err
 ---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
@@ -234,22 +235,22 @@ function Cmsghdr:type()
   return self.cmsg_type
 end
 
---- Tells what it carries, as the kernel has it.  For descriptors, their numbers as ints; "" once one is closed.
+--- Tells the content, in the kernel's form.  For descriptors these are their numbers as ints, or "" once one is closed.
 ---@return string data
 function Cmsghdr:data()
   is_self(self, "data")
   return encode(self) or ""
 end
 
---- Tells the descriptors that it carries.  Received ones are the caller's: sockets, and llsocket.descriptor for what
---- is none, closed when they are collected.
+--- Tells the descriptors that it carries.  Received ones belong to the caller: each is a socket, or an llsocket.descriptor
+--- where it is not a socket, and is closed when it is collected.
 ---@return (llsocket.socket|llsocket.descriptor)[]? objects  nil where it carries none
 function Cmsghdr:rights()
   is_self(self, "rights")
   return self.objects
 end
 
--- Whether it is of this kind and long enough for what follows.
+-- Whether it is of this kind and has at least `size` bytes.
 local function fits(cmsg, level, kind, size)
   return kind and cmsg.cmsg_level == level and cmsg.cmsg_type == kind and #cmsg.bytes >= size
 end
@@ -262,7 +263,7 @@ local function as(cmsg, level, kind, ctype)
   return cell
 end
 
---- Tells who sent the message; see SCM_CREDENTIALS in unix(7) and passcred.
+--- Tells the credentials of the sender; see SCM_CREDENTIALS in unix(7) and the option passcred.
 ---@return { pid: integer, uid: integer, gid: integer }? ucred  nil where it is of another kind
 function Cmsghdr:credentials()
   is_self(self, "credentials")
@@ -270,7 +271,7 @@ function Cmsghdr:credentials()
   if cred then return { pid = cred.pid, uid = cred.uid, gid = cred.gid } end
 end
 
--- The text of an in_addr or in6_addr, through a socket address.
+-- Answers the text of an in_addr or in6_addr, by way of a socket address.
 local function text_of(family, addr)
   local name = sockaddr.type()
   if family == AF_INET then name.in4.sin_addr = addr else name.in6.sin6_addr = addr end
@@ -282,7 +283,8 @@ end
 ---@field specdst? string  IPv4 only: the address of this machine to answer from
 ---@field index integer  of the interface; device.name(index) tells its name
 
---- Tells where a datagram was sent to and came in; see IP_PKTINFO in ip(7) and the option pktinfo.  Makes no system call.
+--- Tells the destination of a datagram and the interface that it came in by; see IP_PKTINFO in ip(7) and the option pktinfo.
+--- Makes no system call.
 ---@return llsocket.pktinfo? info  nil where it is of another kind
 function Cmsghdr:pktinfo()
   is_self(self, "pktinfo")
@@ -294,7 +296,7 @@ function Cmsghdr:pktinfo()
   if info then return { addr = text_of(AF_INET6, info.ipi6_addr), index = info.ipi6_ifindex } end
 end
 
---- Tells when the message arrived, by SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).
+--- Tells when the message arrived, from SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).
 ---@return integer? sec  seconds since 1970; nil where it is of another kind
 ---@return integer? nsec  nanoseconds, 0 to 999999999
 function Cmsghdr:timestamp()
@@ -305,7 +307,7 @@ function Cmsghdr:timestamp()
   if time then return tonumber(time.tv_sec), tonumber(time.tv_nsec) end
 end
 
--- The kinds that carry one number; the kernel sends a type of service as one byte, the others as an int.
+-- INTEGERS[level][type]: the kinds that carry one number.  The kernel passes a type of service as a byte, the others as an int.
 local INTEGERS = {}
 
 local function integer_kind(level, kind)
@@ -337,7 +339,7 @@ end
 
 local SIZE_OF = { [AF_INET] = sizeof(layout.sockaddr_in), [AF_INET6] = sizeof(layout.sockaddr_in6) }
 
--- The address after the error: who reported it.
+-- Reads the address after the error: the node that reported the error.
 local function offender(bytes)
   local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
   if #rest < sizeof(layout.sockaddr_in) then return nil end
@@ -368,9 +370,8 @@ end
 
 local fd_ptr = ffi.typeof "int32_t *"
 
--- Makes an owned object of descriptor `i` in a control buffer, which owns it until then: when memory runs
--- out in between, the buffer closes it.  The number changes hands in one statement, with nothing that could raise.
--- Close-on-exec was set by the receive.
+-- Makes an object that owns descriptor `i` of a control buffer.  Move the number in one statement that cannot raise: the
+-- buffer owns it until then, and closes it if memory runs out.  The receive has already set close-on-exec.
 local function own(fds, i)
   local fd = fds[i]
   local object = wraps.shell(fd, nil, true) or descriptor.new()
@@ -378,18 +379,18 @@ local function own(fds, i)
   return object
 end
 
--- Makes one of received ancillary data, at `offset` of a control buffer's bytes.
+-- Makes a cmsghdr from received ancillary data, at `offset` of a control buffer's bytes.
 local function received(level, kind, bytes, offset, length)
   local at = ffi.cast("uint8_t *", bytes) + offset
   if shim.llsocket2_cmsg_owns(level, kind) == 0 then return make(level, kind, ffi.string(at, length)) end
   local fds, objects = ffi.cast(fd_ptr, at), {}
   for i = 0, floor(length / 4) - 1 do
-    if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- an earlier try may have run out of memory half-way
+    if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- -1: an earlier try took it and then ran out of memory
   end
   return make(level, kind, nil, objects)
 end
 
---- Tells whether a message that carries this passes descriptors.
+--- Tells whether a message with this ancillary data passes descriptors.
 ---@param cmsg llsocket.cmsghdr
 ---@return boolean is_rights
 function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end

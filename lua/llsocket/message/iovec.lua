@@ -1,4 +1,4 @@
--- iovec.lua -- arrays of iovec: over strings to send, and over one block of memory to receive into.
+-- iovec.lua -- arrays of iovec: they point at strings to send, or at one block of memory to receive into.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -10,36 +10,38 @@ local SIZE = ffi.sizeof(layout.iovec)
 local iovec_ptr, byte_ptr, char_ptr = ffi.typeof("$ *", layout.iovec), ffi.typeof "uint8_t *", ffi.typeof "const char *"
 
 ---@class llsocket.iovec
----@field block? ffi.cdata*  what the array lies in
----@field iov? ffi.cdata*  the same, with its type
----@field room? integer  for so many
+---@field block? ffi.cdata*  the memory that holds the array
+---@field iov? ffi.cdata*  the same memory, as a pointer to iovec
+---@field capacity? integer  how many iovecs fit into it
 ---@field buffer? ffi.cdata*  the block that scatter points at
 
 local M = {}
 
---- Takes memory from malloc(3), which LuaJIT's heap does not count, and frees it with the object answered.
+--- Takes memory from malloc(3), which LuaJIT's heap does not count.  The memory is freed when the answered object is
+--- collected.
 ---@param size integer  bytes
----@return ffi.cdata*? block  nil when there is none
+---@return ffi.cdata*? block  nil when there is no memory
 function M.memory(size)
   local block = C.llsocket2_malloc(size)
   if block ~= nil then return ffi.gc(block, C.llsocket2_free) end
 end
 
---- Makes room for `n` in an array; the typed pointer alone would not keep its block.
+--- Makes capacity for `n` iovecs in an array.  Keep array.block: the typed pointer array.iov alone would not keep it alive.
 ---@param array llsocket.iovec
 ---@param n integer
 ---@return boolean done  false when there is no memory
 local function reserve(array, n)
-  if array.room and array.room >= n then return true end
+  if array.capacity and array.capacity >= n then return true end
   local block = M.memory(n * SIZE)
   if not block then return false end
-  array.block, array.iov, array.room = block, ffi.cast(iovec_ptr, block), n
+  array.block, array.iov, array.capacity = block, ffi.cast(iovec_ptr, block), n
   return true
 end
 
 M.reserve = reserve
 
---- Points an array with room for them at strings, less the `skip` bytes at their head.  The caller keeps the strings.
+--- Points an array at strings, without the first `skip` bytes of them all.  The array must have the capacity, and the
+--- caller must keep the strings.
 ---@param array llsocket.iovec
 ---@param parts string[]
 ---@param skip integer
@@ -60,17 +62,17 @@ function M.gather(array, parts, skip)
   return count, total
 end
 
---- Points an array at a block, cut into these sizes.
+--- Points an array at a block that is divided into parts of these sizes.
 ---@param array llsocket.iovec
 ---@param sizes integer[]  bytes
 ---@param total integer  their sum
----@param start? ffi.cdata*  memory that the caller of this function keeps; the default is a block of the array's own
+---@param start? ffi.cdata*  memory that the caller of this function must keep; by default the array gets its own block
 ---@return boolean done  false when there is no memory
 function M.scatter(array, sizes, total, start)
   if not reserve(array, #sizes) then return false end
   array.buffer = start or M.memory(total)
   if not array.buffer then return false end
-  -- No `i - 1`: of two stores below a pointer LuaJIT made an illegal instruction on ARM64 (emit_lso, 2022-03).
+  -- Do not write iov[i - 1]: LuaJIT makes two stores below a pointer an illegal instruction on ARM64 (emit_lso, 2022-03).
   local at, count = ffi.cast(byte_ptr, array.buffer), 0
   for i = 1, #sizes do
     array.iov[count].iov_base, array.iov[count].iov_len = at, sizes[i]
@@ -88,7 +90,7 @@ end
 
 --- Reads the first `n` bytes of a scattered block as strings, one per size.
 ---@param array llsocket.iovec
----@param sizes integer[]  as it was cut
+---@param sizes integer[]  the sizes that scatter got
 ---@param n integer  bytes
 ---@return string[] parts
 function M.strings(array, sizes, n)

@@ -1,8 +1,7 @@
--- region.lua -- the caller's memory: where a part of it begins, and whether it fits.
+-- region.lua -- finds where a part of the caller's memory begins, and whether it lies within that memory.
 --
--- A ctype says what it can: how many bytes a fixed array has, and whether C may write.  That is learnt once per ctype,
--- by number, which compiled code folds away.  A variable-length array is never asked for its size: ffi.sizeof of one
--- aborts the trace.
+-- Never call ffi.sizeof for a variable-length array: it aborts the trace.  A ctype tells how many bytes a fixed array has and
+-- whether C may write there.  This is learnt once for each ctype and kept by its number, which compiled code folds away.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -13,19 +12,20 @@ local tostring = tostring
 local type, pcall, getmetatable, tonumber = type, pcall, getmetatable, tonumber
 local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor
 local byte_ptr = typeof "uint8_t *"
-local UNKNOWN = 2^53 -- the size of what a pointer points to; doubles are exact up to here
+local UNKNOWN = 2^53 -- the size of the memory behind a pointer; doubles are exact up to here
 
--- By the number of the ctype: the bytes that may be looked at, or -1 where it is neither an array nor a pointer; whether C
--- may write there; and whether it is a reference, as `s.bytes` and `rows[2]` are, which does not keep what it lies in.
-local room, writable, reference = {}, {}, {}
+-- Three tables by the number of a ctype.  capacity: its bytes, or -1 where it is neither an array nor a pointer.  writable:
+-- whether C may write there.  reference: whether it is a part of another object, as `s.bytes` and `rows[2]` are; such a
+-- reference does not keep the object alive.
+local capacity, writable, reference = {}, {}, {}
 
--- An array's own size; a pointer to an array, `int (*)[3]`, says nothing of how many there are.
+-- Answers the size of an array.  The size behind a pointer to an array, `int (*)[3]`, is unknown: there may be many arrays.
 local function size_of(buf, name)
   if not name:find("[", 1, true) or name:find "%(%*[^%[]*%)" or name:find "%[%?%]" then return UNKNOWN end
   return ffi.sizeof(buf)
 end
 
--- Whether C may write there: an assignment to a pointer minds what is const, a cast does not.
+-- Raises where C may not write.  Assign to a pointer instead of casting: only the assignment checks `const`.
 local cell = ffi.new "struct { volatile void *target; }"
 local function target(buf)
   cell.target = buf
@@ -35,12 +35,13 @@ end
 local function learn(id, buf)
   local name = tostring(typeof(buf))
   local is_memory = name:find "[%*%[]" and not name:find("()", 1, true)
-  room[id] = is_memory and size_of(buf, name) or -1
+  capacity[id] = is_memory and size_of(buf, name) or -1
   writable[id], reference[id] = (pcall(target, buf)), name:find("&", 1, true) ~= nil
-  return room[id]
+  return capacity[id]
 end
 
--- LuaJIT's own string.buffer, where it has one.  Remembered, since getmetatable of userdata does not compile.
+-- buffers[buf]: whether it is a string.buffer, which newer versions of LuaJIT have.  The answer is kept because getmetatable
+-- of userdata does not compile.
 local buffers = setmetatable({}, { __mode = "k", __index = function(self, buf)
   self[buf] = getmetatable(buf) == "buffer"
   return self[buf]
@@ -52,19 +53,19 @@ local M = { UNKNOWN = UNKNOWN }
 
 --- Tells how many bytes stay alive with an object.
 ---@param buf string|ffi.cdata*
----@return integer bytes  0 for a pointer, whose target is the caller's to keep
+---@return integer bytes  0 for a pointer, because the caller must keep the memory behind it
 function M.held(buf)
   if type(buf) == "string" then return #buf end
   local name = tostring(typeof(buf))
   return name:find("[", 1, true) and not name:find "%(%*[^%[]*%)" and ffi.sizeof(buf) or 0
 end
 
--- Answers whether `offset` and `size` are counts, and lie within `total` bytes.
+-- Answers whether `offset` and `size` are counts, and end within `total` bytes.
 local function fits(size, offset, total)
   return size >= 0 and offset >= 0 and size + offset <= total and floor(size) == size and floor(offset) == offset
 end
 
--- What is asked for, all that is left when nothing is; raises where neither is known.
+-- Answers the size that the caller gave, or else all bytes behind `offset`; raises where the total is unknown, too.
 local function wanted(size, offset, total, method)
   if type(size) == "number" then return size end
   if type(size) ~= "nil" or total == UNKNOWN then check.bad(2, method, "number", size) end
@@ -77,7 +78,7 @@ local function distance(offset, position, method)
   return offset
 end
 
--- Room behind what a string.buffer holds; one that cannot grow so far raises.
+-- Makes capacity behind the bytes that a string.buffer holds; answers ENOMEM where it raises because it cannot grow so far.
 local function reserve(buf, size)
   local done, start = pcall(buf.reserve, buf, size)
   if done then return start, size end
@@ -91,18 +92,18 @@ end
 
 local function total_of(buf)
   local id = tonumber(typeof(buf))
-  return room[id] or learn(id, buf), id
+  return capacity[id] or learn(id, buf), id
 end
 
---- Finds memory to receive into: an array or a pointer that is not const, or a string.buffer, which gets room for
---- `size` bytes behind what it holds.  The caller of this function keeps `buf` for as long as C may look.
+--- Finds memory to receive into: an array or a pointer that is not const, or a string.buffer, which gets capacity for
+--- `size` bytes behind those that it holds.  The caller of this function must keep `buf` while C uses the memory.
 ---@param buf any
 ---@param size any  bytes; the default is the whole of a fixed array
 ---@param offset any  bytes; the default is 0
 ---@param position integer  of `offset` among the arguments
 ---@param method string  the caller's name, for messages
 ---@return ffi.cdata*? start  nil where it does not fit
----@return integer? size  or ENOMEM where a string.buffer has no room
+---@return integer? size  or ENOMEM where a string.buffer cannot grow
 function M.target(buf, size, offset, position, method)
   local first = distance(offset, position, method)
   if type(buf) == "cdata" then
@@ -116,7 +117,7 @@ function M.target(buf, size, offset, position, method)
   check.bad(1, method, "writable array, pointer or string.buffer", buf)
 end
 
---- Tells how many bytes of memory to receive into there are: an array or a pointer that is not const.
+--- Tells the size of memory to receive into: of an array or a pointer that is not const.
 ---@param buf any
 ---@return integer? size  UNKNOWN behind a pointer; nil where C may not write
 function M.writable(buf)
@@ -125,8 +126,8 @@ function M.writable(buf)
   return total >= 0 and writable[id] and total or nil
 end
 
---- Tells whether memory is a part of another object, an array in a struct or a row of an array: it does not keep that alive,
---- so who keeps it beyond the call keeps nothing.
+--- Tells whether memory is a part of another object: an array in a struct, or a row of an array.  Do not keep such a reference
+--- beyond the call: it does not keep the object alive.
 ---@param buf any
 ---@return boolean
 function M.is_reference(buf)
@@ -135,7 +136,7 @@ function M.is_reference(buf)
   return reference[id]
 end
 
--- The part of a string, an array or a pointer; raises for anything else.
+-- Finds the part of a string, an array or a pointer; raises for anything else.
 local function still(buf, size, first, method, expected)
   if type(buf) == "string" then return region(buf, size, first, #buf, method) end
   local total = type(buf) == "cdata" and total_of(buf) or -1
@@ -143,10 +144,10 @@ local function still(buf, size, first, method, expected)
   check.bad(1, method, expected, buf)
 end
 
---- Finds memory to send from: a string, an array, a pointer, or what a string.buffer holds.  The caller of this
---- function keeps `buf` for as long as C may look.
+--- Finds memory to send from: a string, an array, a pointer, or the bytes that a string.buffer holds.  The caller of this
+--- function must keep `buf` while C uses the memory.
 ---@param buf any
----@param size any  bytes; the default is what is left of a string, a string.buffer or a fixed array
+---@param size any  bytes; the default is the rest of a string, a string.buffer or a fixed array
 ---@param offset any  bytes; the default is 0
 ---@param position integer  of `offset` among the arguments
 ---@param method string  the caller's name, for messages
@@ -159,10 +160,10 @@ function M.source(buf, size, offset, position, method)
   return region(start, size, first, total, method)
 end
 
---- Finds memory to send from that does not move by itself, as a string.buffer's does, and that can be kept: a string, an
---- array or a pointer, but no reference.
+--- Finds memory to send from that does not move and that can be kept: a string, an array or a pointer.  It refuses a
+--- string.buffer, whose bytes may move, and a reference, which keeps nothing alive.
 ---@param buf any
----@param size any  bytes; the default is what is left of a string or a fixed array
+---@param size any  bytes; the default is the rest of a string or a fixed array
 ---@param offset any  bytes; the default is 0
 ---@param position integer  of `offset` among the arguments
 ---@param method string  the caller's name, for messages
