@@ -80,7 +80,10 @@ build = {
     ["llsocket.wait.luv"] = "lua/llsocket/wait/luv.lua",
     ["llsocket.wait.nginx"] = "lua/llsocket/wait/nginx.lua",
     ["llsocket.shim"] = {
-      sources = { "csrc/facts.c", "csrc/macros.c", "csrc/renamed.c", "csrc/sendfile.c", "csrc/tcpinfo.c" },
+      sources = {
+        "csrc/ancillary.c", "csrc/event.c", "csrc/facts.c", "csrc/lifetime.c", "csrc/platform.c", "csrc/renamed.c",
+        "csrc/sendfile.c", "csrc/tcpinfo.c", "csrc/variadic.c",
+      },
       incdirs = { "csrc" },
     },
   },

@@ -1,5 +1,5 @@
-/* facts.c -- what only a C compiler knows: constant values and struct layouts.
- * Two read-only tables and no functions; Lua walks each once, at load. */
+/* facts.c -- what only a C compiler knows: the values of constants and the layouts of structs. Two read-only tables,
+ * no functions.  Lua walks the constants once, at load, and the structs as far as they are needed. */
 #include "shim.h"
 
 #include <sys/types.h>
@@ -33,8 +33,8 @@
 #include <signal.h>
 #include <time.h> /* older linux/errqueue.h names struct timespec */
 
-/* After the libc headers, for then libc-compat.h suppresses what those define.  Not linux/tcp.h: it clashes
- * with netinet/tcp.h. */
+/* Include these after the libc headers: linux/libc-compat.h then leaves out what those have defined.  Do not include
+ * linux/tcp.h: it clashes with netinet/tcp.h. */
 #if defined(__linux__) && __has_include(<linux/version.h>)
 #include <linux/errqueue.h>
 #include <linux/filter.h>
@@ -52,7 +52,7 @@
 
 #include "fallbacks.def"
 
-/* Rows, and the macros that make them, are aligned by hand. */
+/* The rows and the macros that make them are aligned by hand. */
 /* clang-format off */
 
 struct llsocket_const {

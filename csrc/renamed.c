@@ -1,9 +1,9 @@
 /* renamed.c -- calls whose symbol is not their name.
  *
- * Headers give a function another symbol where a struct that it reads has grown: glibc and musl the functions with a
- * time where time_t is longer than a long, NetBSD kevent and socket.  The name is still there, and takes the old
- * struct.  The FFI binds by name and would hand it the compiler's struct, so C makes these calls.  Where nothing is
- * renamed, Lua calls libc itself; see libc.lua. */
+ * When a struct grows, the headers give the functions that read it another symbol: glibc and musl do so for
+ * functions with a time where time_t is longer than a long, NetBSD for kevent and socket.  The old symbol still exists
+ * and expects the old struct.  The FFI binds by name, so it would pass the compiler's new struct to the old function.
+ * C makes these calls instead.  Where nothing is renamed, Lua calls libc directly; see core/libc.lua. */
 #include "shim.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 #include "fallbacks.def"
 
-/* The flags of recvmmsg(2) are an int in glibc and unsigned in musl. */
+/* glibc declares the flags of recvmmsg(2) as int, musl as unsigned int. */
 #if defined(__linux__) && !defined(__GLIBC__)
 typedef unsigned int recvmmsg_flags;
 #else
@@ -40,8 +40,8 @@ EXPORT int llsocket2_renamed_socket(int domain, int type, int protocol) {
     return socket(domain, type, protocol);
 }
 
-/* A kernel before 5.1 stamps messages with times of a long; behind this symbol libc adds the time as the headers have
- * it. */
+/* A kernel before 5.1 writes timestamps of two longs into a message; this symbol of libc adds the time in the layout
+ * that the headers have. */
 EXPORT int llsocket2_renamed_recvmsg(int fd, void *msg, int flags) {
     return (int)recvmsg(fd, msg, flags);
 }

@@ -1,8 +1,8 @@
 /* sendfile.c -- one sendfile(2) for every system, and sends that never raise SIGPIPE where nothing else prevents it.
  *
- * sendfile and splice have no MSG_NOSIGNAL, and some systems have none at all.  So SIGPIPE is blocked in this thread
- * for the length of the call, and a signal that the call itself raised is taken off again.  It raises one with EPIPE,
- * and also when it answers a short count: Linux sends page by page, and the peer may close between two of them. */
+ * sendfile and splice take no MSG_NOSIGNAL, and some systems have no such flag.  So each function here blocks
+ * SIGPIPE in this thread during the call, and then consumes the signal that the call itself raised.  The call raises
+ * one with EPIPE, and also with a short count: Linux sends page by page, and the peer may close between two pages. */
 #include "shim.h"
 
 #include <errno.h>
@@ -21,10 +21,11 @@
 
 #include "fallbacks.def"
 
-#define MOST 0x7ffff000 /* what Linux moves in one call; keeps the result an int */
+#define MOST 0x7ffff000 /* the most that Linux moves in one call; the result fits into an int */
 
-/* Answers the bytes sent, or -1 and errno.  What was sent before EAGAIN or EINTR counts as sent.  EOVERFLOW is Linux's
- * word for an offset that no file of that file system can reach: it is past the end. */
+/* Returns the bytes sent, or -1 and errno.  Bytes that were sent before EAGAIN or EINTR count as sent.  Linux answers
+ * EOVERFLOW for an offset beyond the largest file of the file system: like every offset past the end, that sends 0
+ * bytes. */
 static int transfer(int sd, int fd, int64_t offset, size_t bytes) {
 #if defined(LLSOCKET_NO_SENDFILE)
     (void)fd, (void)offset, (void)bytes;
@@ -54,7 +55,7 @@ static int is_pending(void) {
 
 struct guard {
     sigset_t pipe, old;
-    int before; /* one waited already, which takes a mask that blocked it: it is not ours to consume */
+    int before; /* a SIGPIPE was pending before the call (the program blocks it): do not consume that one */
 };
 
 static void block(struct guard *guard) {
@@ -64,7 +65,7 @@ static void block(struct guard *guard) {
     guard->before = sigismember(&guard->old, SIGPIPE) == 1 && is_pending();
 }
 
-/* Ends the guard over a call that answered `n` of `wanted` bytes, and answers that; errno stays the call's. */
+/* Ends the guard after a call that answered `n` for `wanted` bytes.  Returns `n`, with the errno of the call. */
 static int unblock(const struct guard *guard, int n, size_t wanted) {
     int saved = errno, may_have = (n < 0 && saved == EPIPE) || (n > 0 && (size_t)n < wanted), sig;
     if (may_have && !guard->before && is_pending()) sigwait(&guard->pipe, &sig);
@@ -73,7 +74,7 @@ static int unblock(const struct guard *guard, int n, size_t wanted) {
     return n;
 }
 
-/* Answers -errno, unlike the others. */
+/* Returns -errno on failure, unlike the other functions here. */
 EXPORT int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
     size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
     struct guard guard;
@@ -101,7 +102,7 @@ EXPORT int llsocket2_guarded_sendmsg(int sd, const struct msghdr *msg, int flags
     return unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
 }
 
-/* From a pipe into a socket. */
+/* Moves bytes from a pipe into a socket. */
 EXPORT int llsocket2_guarded_splice(int pipe, int sd, size_t bytes) {
 #ifdef SPLICE_F_MOVE
     struct guard guard;

@@ -1,4 +1,4 @@
-/* shim.h -- what every C file here shares: feature macros, visibility, the ABI number. */
+/* shim.h -- what all C files share: feature macros, visibility, the ABI number, the rows that describe structs. */
 #ifndef LLSOCKET_SHIM_H
 #define LLSOCKET_SHIM_H
 
@@ -21,19 +21,20 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* Sets this thread's signal mask.  glibc before 2.32 has pthread_sigmask in libpthread only, which LuaJIT is not linked
- * with.  On Linux sigprocmask is the same system call, and every libc has it. */
+/* Sets this thread's signal mask.  glibc before 2.32 has pthread_sigmask only in libpthread, and LuaJIT is not linked
+ * with that.  On Linux sigprocmask is the same system call, and every libc has it. */
 #ifdef __linux__
 #define THREAD_SIGMASK sigprocmask
 #else
 #define THREAD_SIGMASK pthread_sigmask
 #endif
 
-/* Raised with every incompatible change; every exported name carries it, and so does every name that Lua
- * declares, so that two versions of the library can live in one process. */
+/* Raise it with every incompatible change.  Every exported name and every name that Lua declares carries this number,
+ * so that two versions of the library can live in one process. */
 #define LLSOCKET_ABI 2
 
-/* A struct's own row has name NULL; `type` is int, uint, ptr, bytes, or the name of a struct listed earlier. */
+/* One row per struct, whose name is NULL, and one per field.  `type` is int, uint, ptr, bytes, or the name of a struct
+ * that is listed earlier. */
 struct llsocket_field {
     const char *owner, *name, *type;
     uint32_t offset, size, align;
@@ -43,14 +44,15 @@ struct llsocket_field {
 #define SIGNED(x) _Generic((x), signed char: 1, short: 1, int: 1, long: 1, long long: 1, default: 0)
 /* clang-format on */
 #define IN(s, f) (((struct s *)0)->f)
-/* Each macro turns the field's name into text itself: some are macros that an outer one would expand. */
+/* Each macro turns the field's name into text itself, because some field names are macros: passed on to another macro
+ * they would be expanded first. */
 #define PLACE(s, f)  offsetof(struct s, f), sizeof(IN(s, f)), 0
 #define STRUCT(s)    { #s, NULL, "struct", 0, sizeof(struct s), _Alignof(struct s) },
 #define INT(s, f)    { #s, #f, SIGNED(IN(s, f)) ? "int" : "uint", PLACE(s, f) },
 #define PTR(s, f)    { #s, #f, "ptr", PLACE(s, f) },
 #define BYTES(s, f)  { #s, #f, "bytes", PLACE(s, f) },
 #define SUB(s, f, t) { #s, #f, t, PLACE(s, f) },
-/* 32 bits of ours, `at` bytes into a field that the kernel only keeps. */
+/* 32 bits that we use, `at` bytes into a field that the kernel stores and gives back unread. */
 #define PART(s, f, at, name) { #s, name, "uint", offsetof(struct s, f) + (at), 4, 0 },
 
 #endif

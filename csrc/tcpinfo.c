@@ -1,5 +1,5 @@
-/* tcpinfo.c -- struct tcp_info as the kernel's headers have it: netinet/tcp.h stops short, and the two cannot be
- * included together.  Bit fields have no offset and are left out. */
+/* tcpinfo.c -- struct tcp_info as the kernel's headers have it.  netinet/tcp.h lacks the later fields, and the two
+ * headers cannot be included together.  Bit fields are left out, because they have no offset. */
 #include "shim.h"
 
 #if defined(__linux__) && __has_include(<linux/tcp.h>)

@@ -1,8 +1,9 @@
 -- shim.lua -- finds and loads the C shim: the only ffi.load in the library, and the only declarations of what is in it.
 --
--- The names are in the order of the C files.  Declare a function here exactly as before or raise the ABI number: a VM keeps
--- the first declaration of a name without a word.  Structs go as void *, and tables of them as char[]: their ctypes are
--- anonymous, and a second load of the library can declare the same names again.
+-- One group of declarations a C file, in this order: lifetime, variadic, platform, event, ancillary, sendfile, facts and
+-- tcpinfo, renamed.  When a declaration changes, raise the ABI number: a VM keeps the first declaration of a name and ignores
+-- any other without an error.  Structs are declared void *, and tables of structs char[]: a named struct could not be
+-- declared again by a second load of the library.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -14,15 +15,20 @@ local ABI = 2 -- equals LLSOCKET_ABI in csrc/shim.h
 ffi.cdef [[
 int llsocket2_abi(int wanted);
 void llsocket2_stay(void);
+void llsocket2_finalize(void *owner);
+
 int llsocket2_fcntl(int fd, int cmd, int arg);
 int llsocket2_ioctl(int fd, uint32_t request, void *arg);
+
 const char *llsocket2_strerror(int errnum, char *buf, size_t size);
+double llsocket2_now(void);
+int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);
+
 int llsocket2_signalfd(const int32_t *signals, int count);
 int llsocket2_pidfd(int pid);
 int llsocket2_pidfd_wait(int fd, int32_t *status);
-double llsocket2_now(void);
 void llsocket2_wake(int fd);
-int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);
+
 uint32_t llsocket2_cmsg_space(uint32_t len);
 uint32_t llsocket2_cmsg_len(uint32_t len);
 uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
@@ -33,7 +39,6 @@ void *llsocket2_control_bytes(void *control);
 void llsocket2_control_received(void *control, const void *msg, int n);
 void llsocket2_control_close(void *control);
 void llsocket2_control_free(void *control);
-void llsocket2_finalize(void *owner);
 
 int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);
 int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
@@ -51,7 +56,7 @@ int llsocket2_renamed_timerfd_settime(int fd, int flags, const void *value, void
 int llsocket2_renamed_kevent(int kq, const void *changes, int nchanges, void *events, int nevents, const void *timeout);
 ]]
 
--- Answers why `lib` is none of ours, or nil.
+-- Returns why `lib` is not our shim, or nil.
 local function refusal(lib)
   local asked, abi = pcall(function() return lib.llsocket2_abi(ABI) end)
   if not asked then return "no shim of ABI " .. ABI end
@@ -62,22 +67,22 @@ local function open(path)
   if not path:find("/", 1, true) then path = "./" .. path end -- a bare name would become lib<name>.so
   local loaded, lib = pcall(ffi.load, path)
   if not loaded and lib:find(path, 1, true) then return nil, lib end
-  if not loaded then return nil, path .. ": " .. lib end -- a library that it needs is missing
+  if not loaded then return nil, path .. ": " .. lib end -- the file is there, but a library that it needs is missing
   local why = refusal(lib)
   if why then return nil, path .. ": " .. why end
   return lib
 end
 
--- Where the Lua file itself lies, and the folder for compiled modules that belongs to it.
+-- The templates for the folder of this Lua file, and for the folder of compiled modules that belongs to it.
 local function beside()
   local dir = getinfo(1, "S").source:match "^@(.*)shim%.lua$"
   if not dir then return "" end
   return dir .. "shim.so;" .. dir:gsub("/share/lua/", "/lib/lua/") .. "shim.so"
 end
 
--- Each template is tried by itself, so that a stale or foreign file is passed over.
+-- Tries each template alone: one search over the whole path would stop at a stale or foreign file.
 local function find()
-  if not refusal(ffi.C) then return ffi.C end -- linked into the process
+  if not refusal(ffi.C) then return ffi.C end -- the shim is linked into the program
   local refused = {}
   for template in (package.cpath .. ";" .. beside()):gmatch "[^;]+" do
     local path = package.searchpath("llsocket.shim", template)
@@ -92,6 +97,6 @@ end
 local lib, why = find()
 if not lib then error(why, 0) end
 lib.llsocket2_stay()
-debug.getregistry()["llsocket2.shim"] = lib -- a collected handle would unmap code still referenced
+debug.getregistry()["llsocket2.shim"] = lib -- a collected handle would unmap code that is still called
 
 return lib
