@@ -23,8 +23,8 @@ end
 local INNER = set [[
   device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
   addrinfo.blank addrinfo.arg addrinfo.kept addrinfo.received addrinfo.copied cmsghdr.arg cmsghdr.check_owner cmsghdr.encode
-  cmsghdr.received cmsghdr.is_rights msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release msghdr.after_partial_send
-  msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
+  cmsghdr.received cmsghdr.is_rights msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release
+  msghdr.after_partial_send msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
   batch.has batch.has_empty batch.after_partial_send
   wait.milliseconds wait.sleeper wait.answer wait.crowd
 ]]
