@@ -1,4 +1,4 @@
--- activated.lua -- the descriptors that systemd, or who speaks as it does, passed to this process.
+-- activated.lua -- the descriptors that systemd, or another service manager with the same protocol, passed to this process.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local C = require "llsocket.core.libc"
@@ -9,10 +9,10 @@ local ipairs, tonumber = ipairs, tonumber
 
 local getenv = os.getenv
 
-local FIRST = 3 -- the first number after stdin, stdout and stderr, as sd_listen_fds(3) has it
+local FIRST = 3 -- the first number after stdin, stdout and stderr; see sd_listen_fds(3)
 local VARIABLES = { "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID" }
 
--- A count or a process, which is written in decimal digits and nothing else.
+-- Reads a count or a process number, which must be decimal digits only.
 local function number(text) return text and tonumber(text:match "^%d+$") end
 
 local function split(text)
@@ -21,20 +21,20 @@ local function split(text)
   return names
 end
 
--- How many are announced, and their names.  The environment forgets them first: whatever happens then, no second call
--- and no child finds them there.
+-- Answers how many descriptors are announced, and their names.  Clear the environment first: even if an error follows, no
+-- second call and no child process must find the variables.
 local function announced()
   local pid, count, names = number(getenv "LISTEN_PID"), number(getenv "LISTEN_FDS"), getenv "LISTEN_FDNAMES"
   for _, variable in ipairs(VARIABLES) do C.llsocket2_unsetenv(variable) end
   if pid ~= C.llsocket2_getpid() or not count then return 0 end
   names = names and split(names .. ":")
-  return count, names and #names == count and names or {} -- of a wrong number, none can be told to belong to any
+  return count, names and #names == count and names or {} -- if the numbers differ, no name can be assigned
 end
 
--- Whether a number came through exec.  What is close-on-exec cannot have: it was opened since, and is somebody's.
+-- Whether a descriptor was passed through exec.  One that is close-on-exec was opened later, and belongs to other code.
 local function is_passed(fd) return fcntl.is_cloexec(fd) == false end
 
--- The object is there before it owns the number.
+-- Makes the object first, and then gives it the number to own.
 local function own(fd)
   local object = wraps.shell(fd)
   if not object then
@@ -46,16 +46,16 @@ local function own(fd)
 end
 
 --- Takes over the descriptors that the service manager passed, close-on-exec, and clears LISTEN_PID, LISTEN_FDS and
---- LISTEN_FDNAMES; see sd_listen_fds(3).  A second call answers nothing more.  Never blocks.  Allocates the objects.
----@return table<integer|string, llsocket.socket|llsocket.descriptor> socks  an array, in the order in which they were
----passed; each is also found under its name, where several share one the first.  What is no socket is a descriptor
----@return string[] names  likewise an array; "unknown" where none came
+--- LISTEN_FDNAMES; see sd_listen_fds(3).  A second call answers empty tables.  Never blocks.  Allocates the objects.
+---@return table<integer|string, llsocket.socket|llsocket.descriptor> socks  an array in the order of passing.  Each object
+---also stands under its name; where several share a name, the first stands there.  A non-socket is an llsocket.descriptor
+---@return string[] names  an array in the same order; "unknown" where no name was passed
 local function activated()
   local count, given = announced()
   local socks, names = {}, {}
   for i = 1, count do
     local fd = FIRST - 1 + i
-    if not is_passed(fd) then break end -- the announcement is wrong, and may be any number
+    if not is_passed(fd) then break end -- the announced count is wrong, and may be very large
     local name = given[i] or "unknown"
     socks[i], names[i] = own(fd), name
     socks[name] = socks[name] or socks[i]

@@ -1,4 +1,5 @@
--- ended.lua -- asks the kernel whether a socket has ended, and what still waits there.  Only after an answer of 0 bytes.
+-- ended.lua -- asks the kernel whether a socket has ended, and whether messages still wait there.  Used only after a call
+-- answered 0 bytes.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -17,9 +18,9 @@ local M = {}
 
 local poll_cell, bytes_cell, byte_cell = nil, ffi.new "int32_t[1]", ffi.new "uint8_t[1]"
 
---- Tells whether no more can come: the peer has ended, or this side was shut down for reading; see poll(2).
+--- Tells whether no more data can arrive: the peer has ended, or this side was shut down for reading; see poll(2).
 ---@param sd integer
----@return boolean? ended  nil where poll(2) does not tell
+---@return boolean? ended  nil where poll(2) cannot tell
 function M.has_ended(sd)
   if not POLLRDHUP then return nil end
   poll_cell = poll_cell or layout.pollfd()
@@ -36,7 +37,7 @@ local function has_bytes(sd)
   return rc == 0 and n > 0
 end
 
-local peeker -- made for the first peek
+local peeker -- made by the first peek
 
 local function make_peeker()
   local p = ffi.new(ffi.typeof("struct { $ header; $ part; $ name; uint8_t byte[1]; }",
@@ -46,8 +47,8 @@ local function make_peeker()
   return p
 end
 
--- Tells whether a message waits.  Without a control buffer the peek installs no descriptor, and MSG_CTRUNC tells that there
--- are some.  An error means that this is not the end either: the next receive tells it.
+-- Tells whether a message waits.  Do not give the peek a control buffer, or it would install descriptors; MSG_CTRUNC tells
+-- that there is ancillary data.  An error also means that this is not the end: the next receive reports it.
 local function has_message(sd)
   peeker = peeker or make_peeker()
   local header = peeker.header
@@ -56,13 +57,13 @@ local function has_message(sd)
   return n ~= 0 or namelen > 0 or band(flags, MSG_CTRUNC) ~= 0
 end
 
---- Tells whether a message may still come: the peer has not ended, or something waits.
+--- Tells whether a message may still be received: the peer has not ended, or a message waits.
 ---@param sd integer
 ---@return boolean
 function M.has_more(sd) return M.has_ended(sd) == false or has_message(sd) or has_bytes(sd) end
 
---- Receives one byte where splice(2) found none: TCP stops it at an urgent mark as at the end.  Not sockatmark(3): a newer
---- urgent byte moves the mark in between, and that lost the tail in 65 of 300 rounds.
+--- Receives one byte where splice(2) moved none: it stops at TCP's urgent mark and at the end alike.  Do not use sockatmark(3)
+--- to tell them apart: a newer urgent byte may move the mark in between, and that lost the tail in 65 of 300 rounds.
 ---@param sd integer
 ---@return integer n  1; 0 at the end, -1 for an error
 ---@return integer errno

@@ -1,4 +1,4 @@
--- flags.lua -- what fcntl(2), ioctl(2) and close(2) do to a descriptor's number.
+-- flags.lua -- calls of fcntl(2), ioctl(2), shutdown(2) and close(2) for a descriptor number.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -18,7 +18,7 @@ local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
 
 local int_cell = ffi.new "int[1]"
 
---- Sets O_NONBLOCK, in one call where fcntl(2) needs two; see FIONBIO in ioctl_tty(2).
+--- Sets O_NONBLOCK with one call, where fcntl(2) would need two; see FIONBIO in ioctl_tty(2).
 ---@param sd integer
 ---@param on boolean
 ---@return integer? errno
@@ -38,7 +38,7 @@ local function is_nonblock(sd)
   return band(flags, O_NONBLOCK) ~= 0
 end
 
---- Tells whether a number is in use.
+--- Tells whether a number is an open descriptor.
 ---@param sd integer
 ---@return boolean open
 local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
@@ -62,7 +62,7 @@ local function set_cloexec(sd, on)
   if rc < 0 then return e end
 end
 
--- What keeps SIGPIPE away where sends have no flag for it: it is the socket's, so copies of the descriptor share it.
+-- The option that prevents SIGPIPE where sends have no flag for that.  It belongs to the socket, so duplicates share it.
 local SO_NOSIGPIPE = not const.MSG_NOSIGNAL and const.SO_NOSIGPIPE
 
 local function set_nosigpipe(sd)
@@ -70,17 +70,17 @@ local function set_nosigpipe(sd)
   return optionkind.set(sd, const.SOL_SOCKET, SO_NOSIGPIPE, int_cell, 4)
 end
 
---- Does what the call that made a socket could not.
+--- Sets the flags that the call that made a socket could not set.
 ---@param sd integer
----@param cloexec boolean  whether it has yet to be set
----@param nonblock? boolean  likewise
----@return integer? errno  EINVAL: it is shut down both ways, and macOS takes no SO_NOSIGPIPE then
+---@param cloexec boolean  whether close-on-exec must still be set
+---@param nonblock? boolean  whether O_NONBLOCK must still be set
+---@return integer? errno  EINVAL: it is shut down in both directions, where macOS refuses SO_NOSIGPIPE
 local function settle(sd, cloexec, nonblock)
   return cloexec and set_cloexec(sd, true) or nonblock and set_nonblock(sd, true)
     or SO_NOSIGPIPE and set_nosigpipe(sd) or nil
 end
 
---- Closes a descriptor, once; see close(2).
+--- Closes a descriptor without retrying; see close(2).
 ---@param sd integer
 ---@return integer? errno
 local function close(sd)
@@ -99,19 +99,19 @@ end
 
 --- Duplicates a descriptor, close-on-exec where the system can; see fcntl(2).
 ---@param fd integer
----@param owner llsocket.socket  gets the number at once, -1 when it failed
+---@param owner llsocket.socket  gets the number in the statement of the call; -1 when the call failed
 ---@return integer? errno
 local function duplicate(fd, owner)
   local e
-  owner.sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0 is the least number it may get
+  owner.sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0: the lowest number for the duplicate
   if owner.sd < 0 then return e end
 end
 
 ---@class llsocket.socket
 local Socket = {}
 
---- Tells or sets whether the descriptor is closed by exec; see FD_CLOEXEC in fcntl(2).  Never blocks.
----@param enable? boolean  true in every socket that llsocket makes
+--- Tells or sets whether exec closes the descriptor; see FD_CLOEXEC in fcntl(2).  Never blocks.
+---@param enable? boolean  every socket that llsocket makes starts with true
 ---@return boolean? enable
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -124,8 +124,8 @@ function Socket:cloexec(enable)
   return enable
 end
 
---- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share
---- it, and accept reads what this last told or set.
+--- Tells or sets whether calls answer EAGAIN instead of blocking; see O_NONBLOCK in fcntl(2).  Duplicates share it, and
+--- accept uses the value that this method last told or set.
 ---@param enable? boolean  the constructor's default is false
 ---@return boolean? enable
 ---@return string? err

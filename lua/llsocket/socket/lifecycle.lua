@@ -1,4 +1,4 @@
--- lifecycle.lua -- a descriptor's life: it is born into an object that already exists, and dies once.
+-- lifecycle.lua -- makes and closes sockets: a descriptor is created into an object that already exists, and closed once.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,13 +22,13 @@ local collected = shortage.collected
 local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
 local SOCK_SEQPACKET, asked = const.SOCK_SEQPACKET, zero.asked
 
--- What a creating call can do itself; 0 where the platform wants a second call.
+-- The flags that a creating call takes; 0 where the platform needs a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
 
 ---@class llsocket.socket
 local Socket = {}
 
--- One object is kept for the call that fails, so that failing allocates nothing.
+-- The object of a call that failed is kept for the next call, so that a failing call allocates nothing.
 local spare
 
 local function take()
@@ -37,8 +37,8 @@ local function take()
   return sock
 end
 
---- Tells the object what its descriptor is.  The number itself it gets in the statement of the call: a debug hook that
---- raises (a time limit, Ctrl-C) any later would leave a descriptor that nobody owns.
+--- Stores in the object what its descriptor is.  The number itself must be stored in the statement of the call: a debug hook
+--- that raises later (a time limit, Ctrl-C) would leave a descriptor that nobody owns.
 ---@param sock llsocket.socket
 ---@param domain integer  AF_*
 ---@param socktype integer  SOCK_*
@@ -53,7 +53,7 @@ local function describe(sock, domain, socktype, proto, nonblock)
   return sock
 end
 
--- Undoes a birth that went wrong half-way.
+-- Closes a new socket that could not be completed.
 local function discard(sock, e)
   close(sock.sd)
   sock.sd = -1
@@ -61,7 +61,7 @@ local function discard(sock, e)
 end
 
 --- Creates a socket, close-on-exec, for an address; see socket(2).
----@param ai llsocket.addrinfo  family, type and protocol; what bind and connect use when called without one
+---@param ai llsocket.addrinfo  family, type and protocol; bind and connect also use it when called without an address
 ---@param nonblock? boolean  the default is false
 ---@return llsocket.socket? sock
 ---@return string? err
@@ -94,7 +94,7 @@ local pair_cell = ffi.new "int[2]"
 ---@param protocol? integer  the default is 0
 ---@return llsocket.socket[]? socks
 ---@return string? err
----@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT; EINVAL for no type at all
+---@return integer? errno  EMFILE, ENFILE, EPROTONOSUPPORT, ESOCKTNOSUPPORT; EINVAL for a number that is not a type
 local function pair(socktype, nonblock, protocol)
   local type_ok = check.int(socktype, 1, "pair")
   check.boolean(nonblock, 2, "pair")
@@ -103,7 +103,7 @@ local function pair(socktype, nonblock, protocol)
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), sockets.new()
   local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
-  -- Both numbers are read at once: after a branch a finaliser may make a pair itself.
+  -- Read both numbers in the statement of the call: after a branch, a finaliser may have made a pair itself.
   local rc, e, first, second = C.llsocket2_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
   if rc < 0 then
     spare = a
@@ -122,7 +122,7 @@ end
 
 --- Duplicates the socket, close-on-exec; see F_DUPFD_CLOEXEC in fcntl(2).  Both share one connection and
 --- O_NONBLOCK.  Never blocks.
----@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default are the socket's own
+---@param ai? llsocket.addrinfo  the copy's address, family, type and protocol; the default is the socket's own
 ---@return llsocket.socket? sock
 ---@return string? err
 ---@return integer? errno  EMFILE; EBADF once closed
@@ -160,7 +160,8 @@ local function accept_named(sd, ai, flags)
   return C.llsocket2_accept(sd, ai, namelen_cell)
 end
 
--- Gives `sock` the new connection and `ai` its peer's address; answers the errno.  macOS tells none of a peer that is gone.
+-- Gives `sock` the new connection and `ai` its peer's address; answers the errno.  macOS tells no address of a peer that has
+-- gone.
 local function accept_from(listener, sock, flags, ai)
   namelen_cell[0] = sockaddr.SIZE
   local e, namelen
@@ -171,26 +172,26 @@ local function accept_from(listener, sock, flags, ai)
   return e
 end
 
--- Tells the accepted socket what it is, and sets what the call could not; answers the errno.
+-- Describes the accepted socket, and sets the flags that the call could not set; answers the errno.
 local function settle_accepted(listener, sock, nonblock)
   shortage.made = shortage.made + 1
   describe(sock, listener.domain, listener.type, listener.proto, nonblock)
   sock.kind, sock.home = listener.kind, listener.home
   if asked.any then sock.asks = listener.asks end
   local e = settle(sock.sd, not has_accept4)
-  -- Without accept4: BSD lets the new socket inherit O_NONBLOCK, Linux does not, so it is set either way.
+  -- Without accept4, set O_NONBLOCK in any case: on BSD the new socket inherits it, on Linux it does not.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
   return e
 end
 
 --- Accepts a connection, close-on-exec; see accept4(2).  Blocks on a blocking socket, for as long as rcvtimeo
 --- allows.  Allocates the object.
----@param nonblock? boolean  for the new socket; the default is what llsocket last set or read on this one
----@param ai? llsocket.addrinfo  to overwrite with the peer's address, which is known even where the peer has reset the
----connection meanwhile; the default is not to ask
+---@param nonblock? boolean  for the new socket; the default is the value that llsocket last set or read on this one
+---@param ai? llsocket.addrinfo  is overwritten with the peer's address, which is known even where the peer has already reset
+---the connection; by default the address is not asked for
 ---@return llsocket.socket? sock
 ---@return string? err
----@return boolean? again  true: nothing waits, interrupted, or the connection died in the queue
+---@return boolean? again  true: no connection waits, the call was interrupted, or the connection ended in the queue
 ---@return integer? errno  EAGAIN, EINTR, ECONNABORTED, EMFILE, ENFILE, EINVAL: it does not listen; EBADF once closed
 function Socket:accept(nonblock, ai)
   is_self(self, "accept")
@@ -213,7 +214,7 @@ function Socket:accept(nonblock, ai)
   e = settle_accepted(self, sock, nonblock)
   if not e then return sock end
   discard(sock, e)
-  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- see settle: it died meanwhile
+  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- EINVAL: the connection has ended, see settle
 end
 
 --- Tells the descriptor's number; see socket(2).  Makes no system call.
@@ -269,13 +270,12 @@ function Socket:shutdown(flag)
   if e then return refused(e) end
 end
 
--- Answers the errno of the first that failed.  The object lets go of the number just before close(2): it may be another's as
--- soon as that returns, and an error that a debug hook raises in between leaks it.
+-- Answers the errno of the first call that failed.  Set sd to -1 just before close(2): as soon as that returns, the number may
+-- belong to another descriptor.  An error that a debug hook raises between the two leaks the descriptor.
 --
--- Nothing is left to finalise, and a builtin takes the finaliser's place, which costs the collector a tenth of a call of C
--- (accept and close: 1,950 instructions instead of 2,300).  To take it back for nothing leaves holes in LuaJIT's table of
--- finalisers, and where that is full but for a hole each birth rehashes it all (20 us instead of 0.7 with 1,023 sockets
--- open).
+-- Replace the finaliser by a no-op builtin (`type`): calling it costs a tenth of a C call (accept and close: 1,950 instead of
+-- 2,300 instructions).  Do not remove it with ffi.gc(sock, nil): that leaves tombstones in LuaJIT's finaliser table, and every
+-- insert into a nearly full table then rehashes it (20 us instead of 0.7 us at 1,023 sockets).
 local function release(sock, flag)
   local sd = sock.sd
   if sd < 0 then return nil end
@@ -287,7 +287,7 @@ local function release(sock, flag)
   return e or rc ~= 0 and e2 or nil
 end
 
--- A hook that closes the socket once more leaves that to the close that runs the hook.
+-- Where a hook closes the socket again, that inner close does nothing: the close that runs the hook completes.
 local function close_watched(sock, flag)
   local go_on, err = sockets.closing(sock, false)
   if not go_on then return end
@@ -297,10 +297,10 @@ local function close_watched(sock, flag)
   if e then return refused(e) end
 end
 
---- Closes the descriptor; see close(2).  Closing twice is harmless.  Blocks only where linger says so.  Not retried
---- on EINTR: the descriptor is gone all the same.
----@param flag? integer  SHUT_*, to shut down first; the default is only to close
----@return string? err  of the first that failed
+--- Closes the descriptor; see close(2).  Closing twice is harmless.  Blocks only where linger is set.  Does not retry after
+--- EINTR, because the descriptor is closed nevertheless.
+---@param flag? integer  SHUT_*, to shut down first; by default it only closes
+---@return string? err  of the first call that failed
 ---@return integer? errno  ENOTCONN from the shutdown; EIO, EINTR; EINVAL for another flag, and then nothing is closed
 function Socket:close(flag)
   is_self(self, "close")

@@ -1,4 +1,4 @@
--- wrap.lua -- sockets that somebody else made: taken over, borrowed, and given up.
+-- wrap.lua -- takes over or borrows sockets that other code made, and gives sockets up.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -31,7 +31,7 @@ local function domain_of(fd)
   return family
 end
 
--- Answers family, type and protocol as the kernel has them; or nil, err, errno.
+-- Asks the kernel for family, type and protocol; answers them, or nil, err, errno.
 local function identity(fd)
   local domain, socktype, proto, err, e
   domain, err, e = domain_of(fd)
@@ -50,13 +50,13 @@ local function wrap_options(how)
     check.boolean(how, 2, "wrap")
     return how, false
   end
-  local own, nonblock = how.own, how.nonblock -- read once: __index may answer otherwise the next time
+  local own, nonblock = how.own, how.nonblock -- read each once: __index may answer another value the next time
   check.boolean(own, 2, "wrap")
   check.boolean(nonblock, 2, "wrap")
   return nonblock, own == false
 end
 
--- Sets what was asked for, and answers whether the descriptor is non-blocking; or nil, errno.
+-- Sets the flags; answers whether the descriptor is non-blocking, or nil and the errno.
 local function take_over(fd, nonblock, as_is)
   local e = settle(fd, not as_is) or nonblock ~= nil and fcntl.set_nonblock(fd, nonblock)
   if e then return nil, e end
@@ -64,7 +64,7 @@ local function take_over(fd, nonblock, as_is)
   return fcntl.is_nonblock(fd)
 end
 
---- Makes an object that knows all about a socket but its number, which the caller gives it.
+--- Makes an object that describes a socket.  The caller must then store the descriptor number in it.
 ---@param fd integer
 ---@param nonblock? boolean  nil leaves O_NONBLOCK as it is
 ---@param as_is? boolean  close-on-exec is left alone; the default is to set it
@@ -82,15 +82,14 @@ local function shell(fd, nonblock, as_is)
   return sock
 end
 
---- Takes over a descriptor: from now on the object closes it.  Its family, type and protocol are read from
---- the kernel, and close-on-exec is set; see socket(7), fcntl(2).  When the call fails the descriptor is still the
---- caller's.
+--- Takes over a descriptor: from now on the object closes it.  Reads its family, type and protocol from the kernel, and sets
+--- close-on-exec; see socket(7), fcntl(2).  When the call fails, the descriptor still belongs to the caller.
 ---@param fd integer  a socket
 ---@param nonblock? boolean | { own?: boolean, nonblock?: boolean }  nil leaves O_NONBLOCK as it is;
 ---`{ own = false }` borrows the descriptor: llsocket never closes it and leaves close-on-exec alone
 ---@return llsocket.socket? sock
 ---@return string? err
----@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that is no descriptor
+---@return integer? errno  EBADF, ENOTSOCK; EINVAL for a number that cannot be a descriptor
 local function wrap(fd, nonblock)
   local number = check.fd(fd, 1, "wrap")
   local state, borrowed = wrap_options(nonblock)
@@ -102,8 +101,8 @@ local function wrap(fd, nonblock)
   return sock
 end
 
---- Gives the descriptor up: it stays open and is the caller's, and the socket is as if closed.  Makes no system
---- call; see close(2) for what is now owed.
+--- Gives the descriptor up: it stays open, and the caller must close it; see close(2).  Afterwards the socket behaves like a
+--- closed one.  Makes no system call.
 ---@return integer? fd
 ---@return string? err
 ---@return integer? errno  EBADF once closed
