@@ -43,10 +43,11 @@ end
 ---@return integer? errno  EBADF once closed
 function Descriptor:unwrap()
   is_self(self, "unwrap")
-  local fd = self.sd
-  if fd < 0 then return failed(const.EBADF) end
+  if self.sd < 0 then return failed(const.EBADF) end
   sockets.closing(self, true)
+  local fd = self.sd -- not before: it may have been closed meanwhile
   self.sd = -1
+  if fd < 0 then return failed(const.EBADF) end
   return fd
 end
 
@@ -55,13 +56,13 @@ end
 ---@return integer? errno  EIO, ENOSPC, EDQUOT: what was written is lost; EINTR
 function Descriptor:close()
   is_self(self, "close")
-  local fd = self.sd
-  if fd < 0 then return end
+  if self.sd < 0 then return end
   local _, err = sockets.closing(self, false)
+  local fd = self.sd -- not before: it may have been closed meanwhile, and be a stranger's number
   self.sd = -1
   local rc, e = C.llsocket2_close(fd), errno()
   if err then return err end
-  if rc ~= 0 then return refused(e) end
+  if fd >= 0 and rc ~= 0 then return refused(e) end
 end
 
 return require("llsocket.core.lazy").keep("llsocket.descriptor", { type = descriptor_t, methods = Descriptor, new = new })

@@ -42,7 +42,7 @@ local socket = {
   mcastblocksrc = { "plain", "group", "source", "ifname?" }, mcastunblocksrc = { "plain", "group", "source", "ifname?" },
   sendmsg = { "transfer", "msghdr", "flag?", "more?" }, recvmsg = { "transfer", "msghdr", "flag?", "more?" },
   writev = { "transfer", "parts", "flag?", "more?" }, readv = { "transfer", "sizes", "flag?", "more?" },
-  sendfd = { "transfer", "owner", "ai?" }, recvfd = { "transfer" },
+  sendfd = { "transfer", "owner", "ai?", "flag?", "more?" }, recvfd = { "transfer", "flag?", "more?" },
   recvinto = { "transfer", "target", "extent?", "offset?", "flag?", "more?" },
   sendfrom = { "transfer", "memory", "extent?", "offset?", "flag?", "more?" },
   recvfrominto = { "recvfrom", "target", "extent?", "ai?", "offset?", "flag?", "more?" },

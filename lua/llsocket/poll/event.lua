@@ -43,25 +43,19 @@ local count_cell = ffi.new "uint64_t[1]"
 local status_cell = ffi.new "int32_t[1]"
 local info_cell = layout.signalfd_siginfo and layout.signalfd_siginfo()
 
--- Reads one record; answers nil, or the errno.
-local function take(event, cell, size)
-  local n, e = C.llsocket2_read(event.sd, cell, size), errno()
-  if n < 0 then return e end
-  if n < size then return EAGAIN end
-end
-
+-- The cells are read in the statement of the call: after a branch a finaliser may have read another timer.
 local READ = {}
 
 READ[TIMER] = function(event)
-  local e = take(event, count_cell, 8)
-  if e then return nil, e end
-  return tonumber(count_cell[0])
+  local n, e, count = C.llsocket2_read(event.sd, count_cell, 8), errno(), tonumber(count_cell[0])
+  if n < 0 then return nil, e end
+  return count
 end
 
 READ[SIGNAL] = function(event)
-  local e = take(event, info_cell, ffi.sizeof(info_cell))
-  if e then return nil, e end
-  return info_cell.ssi_signo
+  local n, e, signal = C.llsocket2_read(event.sd, info_cell, ffi.sizeof(info_cell)), errno(), info_cell.ssi_signo
+  if n < 0 then return nil, e end
+  return signal
 end
 
 -- The status as subprocess libraries tell it: what the child exited with, or the signal that ended it, negative.
@@ -98,11 +92,11 @@ end
 ---@return integer? errno  EINTR: the descriptor is gone all the same
 function Event:close()
   is_self(self, "close")
-  local fd = self.sd
-  if fd < 0 then return end
+  if self.sd < 0 then return end
   local _, err = sockets.closing(self, false)
+  local fd = self.sd -- not before: it may have been closed meanwhile, and be a stranger's number
   self.sd = -1
-  local e = fcntl.close(fd)
+  local e = fd >= 0 and fcntl.close(fd)
   if err then return err end
   if e then return report.refused(e) end
 end
