@@ -5,7 +5,7 @@ local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(31)
+local T = require("tap").plan(32)
 local before = leak.count()
 local socket, pipe, poll = L.socket, L.pipe, L.poll
 assert(poll.new "poll"):close() -- its module is read
@@ -143,6 +143,20 @@ starved("with 16 descriptors made since, garbage is collected at once, however o
       end
     end
   end
+end)
+
+starved("descriptors that arrive: the one for which there is no number is lost, and garbage is collected for the next", function()
+  local from, to = net.pair()
+  local lost = 0
+  for _ = 1, 500 do
+    from:sendfd(from)
+    local got, _, _, e = to:recvfd()
+    if not got then
+      is(e, L.EMFILE, "recvfd")
+      lost = lost + 1
+    end
+  end
+  is(lost < 500 / 16, true, lost .. " of 500 lost")
 end)
 
 starved("with fewer made since, at most once a second, and again later", function()

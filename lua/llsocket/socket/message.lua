@@ -12,6 +12,7 @@ local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.message.control"
 local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
+local shortage = require "llsocket.core.shortage"
 local transfer = require "llsocket.socket.transfer"
 local zero = require "llsocket.socket.zero"
 local ipairs, select, type = ipairs, select, type
@@ -206,7 +207,9 @@ local function only_one(mh)
     end
   end
   if one then return one, nil, false end
-  return not_received(band(mh:flags(), MSG_CTRUNC) ~= 0 and EMFILE or EBADMSG) -- there was room enough in the buffer
+  if band(mh:flags(), MSG_CTRUNC) == 0 then return not_received(EBADMSG) end
+  shortage.collected(EMFILE) -- too late for this one: there was room enough in the buffer, and no number
+  return not_received(EMFILE)
 end
 
 --- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket, for as long as
@@ -217,7 +220,7 @@ end
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
----no number left for it, and it is lost; else as for recv
+---no number left for it, and it is lost: garbage is collected for the next; else as for recv
 function Socket:recvfd(flag, ...)
   is_self(self, "recvfd")
   local flags = check.flags(1, "recvfd", flag, ...)
