@@ -125,7 +125,8 @@ local MODULES = {
 
 -- What modules above use of a module that is public too.
 local INNER = {
-  device = { of = true }, addrinfo = { arg = true, kept = true, blank = true }, descriptor = { new = true },
+  device = { of = true }, descriptor = { new = true },
+  addrinfo = { arg = true, kept = true, blank = true, copied = true, received = true },
   msghdr = { arg = true, set_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
     before_receive = true, after_receive = true },
   pipe = { arg = true },
