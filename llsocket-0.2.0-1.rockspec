@@ -44,6 +44,7 @@ build = {
     ["llsocket.message.control"] = "lua/llsocket/message/control.lua",
     ["llsocket.message.iovec"] = "lua/llsocket/message/iovec.lua",
     ["llsocket.message.region"] = "lua/llsocket/message/region.lua",
+    ["llsocket.meta"] = "lua/llsocket/meta.lua",
     ["llsocket.msghdr"] = "lua/llsocket/msghdr.lua",
     ["llsocket.pipe"] = "lua/llsocket/pipe.lua",
     ["llsocket.poll"] = "lua/llsocket/poll.lua",

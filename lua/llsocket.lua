@@ -15,8 +15,7 @@ local LATER = {
 ---@return llsocket
 local function load()
   local lazy = require "llsocket.core.lazy"
-  ---@class llsocket
-  ---@field [string] integer  a C constant; nil where the platform has none
+  ---@class llsocket  its constants and modules are fields in llsocket/meta.lua
   local modules = {
     _VERSION = "0.2.0-dev",
     inet = require "llsocket.inet",

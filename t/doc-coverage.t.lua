@@ -4,6 +4,7 @@ local owners = require "owners"
 local shell = require "shell"
 local options = require("methods").options
 local cmsghdr = require "llsocket.cmsghdr"
+local inner = require "inner"
 local leak = require "leak"
 local source = os.getenv "LLSOCKET_SOURCE"
 local before = leak.count()
@@ -19,21 +20,11 @@ local function set(names)
   return out
 end
 
--- Functions that stand in these tables for other modules of the library.
-local INNER = set [[
-  device.of gai.failed errno.failed errno.refused errno.not_sent errno.not_received errno.not_accepted
-  addrinfo.blank addrinfo.arg addrinfo.kept addrinfo.received addrinfo.copied cmsghdr.arg cmsghdr.check_owner cmsghdr.encode
-  cmsghdr.received cmsghdr.is_rights msghdr.arg msghdr.set_data msghdr.check_size msghdr.before_send msghdr.release
-  msghdr.after_partial_send msghdr.before_receive msghdr.after_receive pipe.arg batch.arg batch.after_receive
-  batch.has batch.has_empty batch.after_partial_send
-  wait.milliseconds wait.sleeper wait.answer wait.crowd
-]]
-
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
   address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
   core.check core.const core.layout core.lazy core.libc core.renamed core.shortage message.control message.iovec
-  message.region poll.bits poll.epoll poll.kqueue poll.poll shim socket.activated socket.anyoption socket.batch
+  message.region meta poll.bits poll.epoll poll.kqueue poll.poll shim socket.activated socket.anyoption socket.batch
   socket.buffer socket.connect socket.ended socket.flags socket.foreign socket.lifecycle socket.message socket.multicast
   socket.object socket.option socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy
 ]]
@@ -151,7 +142,7 @@ end
 
 -- The functions of a file that others can reach: fields of its table, and locals that its last statement gives away.
 local function exported(text)
-  local out, given = {}, " " .. (text:match "\nreturn (%b{})%s*$" or "") .. " "
+  local out, given = {}, " " .. (text:match "\nreturn (%b{})%s*$" or text:match "\nlocal M = (%b{})" or "") .. " "
   for name in text:gmatch "\nM%.[%w_]+ = ([%w_]+)%f[^%w_]" do given = given .. "= " .. name .. " " end
   for at, start, name, args in text:gmatch "()\n([%w ]*)function ([%w_.:]+)(%b())" do
     local is_field = start == "" and select(2, name:gsub("[.:]", "")) == 1
@@ -200,7 +191,7 @@ local TYPE = {
 -- The same for a row of cmsghdr, whose constructors all have one signature.
 local function number_faults(text, name, what)
   if not what:find "^%u.+; see %w+%(%d%)%.$" then return "no description" end
-  local field = ("\n---@field %s fun(n: integer): llsocket.cmsghdr?, string?, integer?\n"):format(name)
+  local field = ("\n---@field %s fun(n: integer): llsocket.cmsghdr?, string?, integer?  "):format(name)
   return text:find(field, 1, true) and "" or "no @field line"
 end
 
@@ -218,16 +209,15 @@ end
 
 local function rows()
   local out = {}
-  local source_of, groups = read "lua/llsocket/socket/option.lua", read "lua/llsocket/socket/multicast.lua"
-  local function add(name, ...) out[#out + 1] = { name = name, faults = row_faults(...) } end
-  for _, r in ipairs(options) do add(r[1] .. " of " .. r[3], source_of, r[1], r[6], r[4], r[5] == "ro") end
-  for _, r in ipairs(multicast.OPTIONS) do add(r[1], groups, r[1], r[6], r[3]) end
-  for _, r in ipairs(multicast.MEMBERSHIPS) do add(r[1], groups, r[1], r[4]) end
-  local numbers = read "lua/llsocket/cmsghdr.lua"
+  local meta = read "lua/llsocket/meta.lua"
+  local function add(name, ...) out[#out + 1] = { name = name, faults = row_faults(meta, ...) } end
+  for _, r in ipairs(options) do add(r[1] .. " of " .. r[3], r[1], r[6], r[4], r[5] == "ro") end
+  for _, r in ipairs(multicast.OPTIONS) do add(r[1], r[1], r[6], r[3]) end
+  for _, r in ipairs(multicast.MEMBERSHIPS) do add(r[1], r[1], r[4]) end
   for _, r in ipairs(cmsghdr.NUMBERS) do
-    out[#out + 1] = { name = r[1] .. " of cmsghdr", faults = number_faults(numbers, r[1], r[5]) }
+    out[#out + 1] = { name = r[1] .. " of cmsghdr", faults = number_faults(meta, r[1], r[5]) }
   end
-  return out, source_of .. groups
+  return out, meta
 end
 
 -- ----------------------------------------------------------------------------------------------------------
@@ -237,7 +227,7 @@ local publics, annotated = {}, {}
 for owner, functions in pairs(OWNERS) do
   for name, fn in pairs(functions) do
     local title = owner .. (METHODS[owner] and ":" or ".") .. name
-    if type(fn) == "function" and not INNER[title] then publics[#publics + 1] = title end
+    if type(fn) == "function" and not inner.set[title] then publics[#publics + 1] = title end
   end
 end
 table.sort(publics)
@@ -245,7 +235,7 @@ for _, file in ipairs(list("lua/llsocket", ".lua")) do
   local text = read("lua/llsocket/" .. file)
   for _, fn in ipairs(exported(text)) do annotated[#annotated + 1] = { file .. " " .. fn.name, unannotated(text, fn) } end
 end
-local table_rows, row_files = rows()
+local table_rows, fields = rows()
 
 -- A page's module is one of OWNERS, or has the methods of one.
 local function has_page(module)
@@ -269,9 +259,13 @@ end
 
 local T = require("tap").plan(#publics + #heads * 2 + #annotated + #table_rows + 6)
 
-local documented = {}
+-- The options have a row each in the table of doc/option.md, and some a section, too.
+local documented, in_table = {}, {}
+for title in read("doc/option.md"):gmatch "\n| `(sock:%w+)` |" do in_table[title] = 1 end
 for _, s in ipairs(heads) do documented[s.title] = (documented[s.title] or 0) + 1 end
-for _, title in ipairs(publics) do T.is(documented[title], 1, title .. " has one heading in doc/") end
+for _, title in ipairs(publics) do
+  T.is(documented[title] or in_table[title], 1, title .. " has one heading in doc/, or a row")
+end
 for _, s in ipairs(heads) do
   local exists = type(OWNERS[s.owner][s.name]) == "function"
   T.ok(exists, "the heading of " .. s.title .. " names a function")
@@ -287,7 +281,7 @@ for _, fn in ipairs(annotated) do T.is(fn[2], "", fn[1] .. " is annotated") end
 for _, row in ipairs(table_rows) do T.is(row.faults, "", "the row of " .. row.name .. " is described") end
 
 local unknown = {}
-for name in row_files:gmatch "%-%-%-@field ([%w_]+) fun" do
+for name in fields:gmatch "%-%-%-@field ([%w_]+) fun%(self: llsocket%.socket" do
   if not ROWS[name] then unknown[#unknown + 1] = name end
 end
 T.is(table.concat(unknown, ", "), "", "every @field line has its row")

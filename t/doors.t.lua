@@ -14,7 +14,7 @@ local FLOOR = {
   ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["wait.copas"] = 7, ["wait.coroutine"] = 7, ["wait.cqueues"] = 7, ["wait.luv"] = 7, ["wait.nginx"] = 7,
-  shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 6,
+  meta = -3, shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 6,
   cmsghdr = 8, inet = 7, batch = 10, msghdr = 10, socket = 12,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"

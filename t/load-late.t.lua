@@ -177,8 +177,8 @@ io.write(tostring(same), " ", use(L, S), " ", use(M, R))]]):gsub("DIR", dir):gsu
     "true " .. WANT .. " " .. WANT, ("llsocket.%s is one for a program and for the methods of its load"):format(name))
 end
 
--- Which modules are held, and for how long.  renamed is required by libc alone, at once or never.
-local pipe = assert(io.popen(shell.format("cd %q/lua/llsocket && ls *.lua", source)))
+-- Which modules are held, and for how long.  meta is an editor's.  renamed is required by libc alone, at once or never.
+local pipe = assert(io.popen(shell.format("cd %q/lua/llsocket && ls *.lua | grep -v '^meta.lua$'", source)))
 local wrong = {}
 local code = [[
 require "llsocket"

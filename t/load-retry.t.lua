@@ -36,7 +36,8 @@ end
 
 -- The error comes from a module at the bottom, which somebody else has put there.
 local LIBRARY = { ["llsocket.shim"] = true, ["llsocket.core.libc"] = true }
-local NEEDS_NONE = { ["llsocket.core.check"] = true, ["llsocket.core.lazy"] = true, ["llsocket.poll.bits"] = true }
+local NEEDS_NONE = { ["llsocket.core.check"] = true, ["llsocket.core.lazy"] = true, ["llsocket.poll.bits"] = true,
+  ["llsocket.meta"] = true }
 NEEDS_NONE["llsocket.core.libc"] = not io.open(source .. "/lua/llsocket/core/libc.lua"):read("*a"):find 'require "llsocket.shim"'
 for _, name in ipairs(names) do
   if name == "llsocket.shim" then goto continue end

@@ -212,7 +212,10 @@ function Addrinfo:nameinfo(flag, ...)
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end
 
-return {
+---@class llsocket.addrinfo.module
+local M = {
   type = addrinfo_t, methods = Addrinfo, new = new, blank = blank, received = received, copied = copied, arg = arg, kept = kept,
   canonnames = canonnames,
 }
+
+return M

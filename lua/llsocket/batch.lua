@@ -36,6 +36,7 @@ local meta = { __index = Batch }
 
 local is_self, arg = check.object(meta, "llsocket.batch")
 
+---@class llsocket.batch.module
 local M = {}
 
 -- The parts of a block, each with one element for every message.  The kernel needs no alignment above 8 bytes.

@@ -86,12 +86,8 @@ local function refusal(object)
   return fd < 0 and EBADF or nil
 end
 
--- The fields are the constructors that NUMBERS makes: 0 to 255; EINVAL for any other number.
+-- NUMBERS makes more constructors, whose @field lines are in meta.lua: 0 to 255; EINVAL for any other number.
 ---@class llsocket.cmsghdr.module
----@field ttl fun(n: integer): llsocket.cmsghdr?, string?, integer?
----@field tos fun(n: integer): llsocket.cmsghdr?, string?, integer?
----@field hoplimit fun(n: integer): llsocket.cmsghdr?, string?, integer?
----@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?
 local M = {}
 
 --- Makes ancillary data of any kind, to be sent.

@@ -65,4 +65,7 @@ function Descriptor:close()
   if fd >= 0 and rc ~= 0 then return refused(e) end
 end
 
-return require("llsocket.core.lazy").keep("llsocket.descriptor", { type = descriptor_t, methods = Descriptor, new = new })
+---@class llsocket.descriptor.module
+local M = { type = descriptor_t, methods = Descriptor, new = new }
+
+return require("llsocket.core.lazy").keep("llsocket.descriptor", M)

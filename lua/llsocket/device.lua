@@ -22,6 +22,7 @@ local function entries(order)
   return arr
 end
 
+---@class llsocket.device.module
 local M = {}
 
 ---@class llsocket.ifaddr

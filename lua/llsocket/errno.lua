@@ -44,6 +44,7 @@ local texts = setmetatable({}, { __index = function(self, e)
   return text
 end })
 
+---@class llsocket.errno.module
 local M = {}
 
 --- Tells the text of an error number; see strerror(3).

@@ -18,6 +18,7 @@ local texts = setmetatable({}, { __index = function(self, code)
   return text
 end })
 
+---@class llsocket.gai.module
 local M = {}
 
 --- Tells the text of a resolver error; see gai_strerror(3).

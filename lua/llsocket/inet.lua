@@ -9,6 +9,7 @@ local require, type, floor = require, type, math.floor
 
 local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SOCK_STREAM
 
+---@class llsocket.inet.module
 local M = {}
 
 local lookup -- the resolver's, loaded by its first use: a numeric address needs none

@@ -188,6 +188,7 @@ end
 ---@field control? llsocket.cmsghdr[]  to send
 ---@field controlsize? integer  bytes of room for ancillary data to receive, 0 to 2^20; the default is 2048
 
+---@class llsocket.msghdr.module
 local M = {}
 
 --- Makes a message.  What it receives into is allocated by the first receive, unless it is the caller's.

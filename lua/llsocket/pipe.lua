@@ -51,6 +51,7 @@ local function set_size(pipe, size)
   if rc < 0 then return e end
 end
 
+---@class llsocket.pipe.module
 local M = {}
 
 --- Makes a pipe for splice, close-on-exec; see pipe(7).

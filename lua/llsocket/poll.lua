@@ -144,6 +144,7 @@ local function backend_of(word)
   return backends[word]
 end
 
+---@class llsocket.poll.module
 local M = {}
 
 --- Makes a poller; see epoll(7), kqueue(2), poll(2).

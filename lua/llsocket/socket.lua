@@ -50,6 +50,7 @@ end })
 
 lazy.hold()
 
+---@class llsocket.socket.module
 local M = { new = lifecycle.new, pair = lifecycle.pair }
 
 -- Functions beyond the first, likewise.

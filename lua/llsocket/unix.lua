@@ -10,6 +10,7 @@ local type = type
 
 local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EINVAL
 
+---@class llsocket.unix.module
 local M = {}
 
 --- Makes the address of a unix socket; see unix(7).  Makes no system call; allocates the list and its object.

@@ -17,6 +17,7 @@ local LONGEST = 2^31 - 1 -- the longest wait of one call in milliseconds, 24 day
 
 local cell -- made by the first wait
 
+---@class llsocket.wait.module
 local M = { LONGEST = LONGEST }
 
 --- Turns seconds into the milliseconds of poll(2) and epoll_wait(2), rounded up so that no wait ends early.

@@ -6,7 +6,9 @@ local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
 local sockets = require "llsocket.socket.object"
-require "methods" -- all methods
+local inner = require "inner"
+local options = require("methods").options -- makes all methods
+local multicast = require "llsocket.socket.multicast"
 
 local M = { huge = math.huge, nan = 0 / 0 }
 
@@ -24,19 +26,9 @@ local socket = {
   recvable = { "object", "seconds?" }, sendable = { "object", "seconds?" },
   atmark = { "object" }, getsockname = { "object" }, getpeername = { "object" },
   cloexec = { "object", "boolean?" }, nonblock = { "object", "boolean?" },
-  error = { "object" }, acceptconn = { "object" },
-  tcpnodelay = { "object", "boolean?" }, tcpcork = { "object", "boolean?" },
-  tcpkeepalive = { "object", "count?" }, tcpkeepcnt = { "object", "count?" }, tcpkeepintvl = { "object", "count?" },
-  reuseport = { "object", "boolean?" }, reuseaddr = { "object", "boolean?" }, broadcast = { "object", "boolean?" },
-  debug = { "object", "boolean?" }, keepalive = { "object", "boolean?" }, oobinline = { "object", "boolean?" },
-  dontroute = { "object", "boolean?" }, timestamp = { "object", "boolean?" },
-  rcvbuf = { "object", "count?" }, rcvlowat = { "object", "count?" },
-  sndbuf = { "object", "count?" }, sndlowat = { "object", "count?" },
-  rcvtimeo = { "object", "seconds?" }, sndtimeo = { "object", "seconds?" },
-  linger = { "object", "linger?" },
   getsockopt = { "object", "level", "option", "kind", "input?" },
   setsockopt = { "object", "level", "option", "kind", "word" },
-  mcastloop = { "object", "boolean?" }, mcastttl = { "object", "byte?" }, mcastif = { "object", "ifname?" },
+  mcastif = { "object", "ifname?" },
   mcastjoin = { "plain", "group", "ifname?" }, mcastleave = { "plain", "group", "ifname?" },
   mcastjoinsrc = { "plain", "group", "source", "ifname?" }, mcastleavesrc = { "plain", "group", "source", "ifname?" },
   mcastblocksrc = { "plain", "group", "source", "ifname?" }, mcastunblocksrc = { "plain", "group", "source", "ifname?" },
@@ -50,22 +42,21 @@ local socket = {
   recvbatch = { "transfer", "batch", "flag?", "more?" },
   sendbatch = { "transfer", "batch", "slot?", "slot?", "flag?", "more?" },
   splice = { "transfer", "peer", "pipe", "most?" },
-  bindtodevice = { "object", "ifname?" }, busypoll = { "object", "count?" }, freebind = { "object", "boolean?" },
-  hoplimit = { "object", "byte?" }, incomingcpu = { "object", "word?" }, mark = { "object", "word?" },
-  mtudiscover = { "object", "byte?" }, passcred = { "object", "boolean?" }, peercred = { "object" },
-  pktinfo = { "object", "boolean?" }, priority = { "object", "count?" }, recverr = { "object", "boolean?" },
-  recvtos = { "object", "boolean?" }, recvttl = { "object", "boolean?" }, rxqovfl = { "object", "boolean?" },
-  tclass = { "object", "byte?" }, tcpcongestion = { "object", "string?" }, tcpdeferaccept = { "object", "count?" },
-  tcpfastopen = { "object", "count?" }, tcpfastopenconnect = { "object", "boolean?" }, tcpinfo = { "object" },
-  tcpmaxseg = { "object", "count?" }, tcpquickack = { "object", "boolean?" }, tcpusertimeout = { "object", "count?" },
-  timestampns = { "object", "boolean?" }, tos = { "object", "byte?" }, transparent = { "object", "boolean?" },
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
-  ttl = { "object", "byte?" }, unread = { "object" }, unsent = { "object" }, v6only = { "object", "boolean?" },
-  udpgro = { "object", "boolean?" }, udpsegment = { "object", "count?" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
   steer = { "plain", "steering", "sockets" },
 }
+
+-- What an option takes, by its row's kind.
+local TAKES = {
+  boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
+  linger = "linger?", ifname = "ifname?", string = "string?",
+}
+for _, row in ipairs(options) do
+  socket[row[1]] = { "object", row[5] == "rw" and assert(TAKES[row[4]], row[4]) or nil }
+end
+for _, row in ipairs(multicast.OPTIONS) do socket[row[1]] = { "object", TAKES[row[5]] } end
 
 local addrinfo = {
   family = { "never" }, socktype = { "never" }, protocol = { "never" }, canonname = { "never" },
@@ -121,17 +112,6 @@ local MODULES = {
   descriptor = {},
   poll = { new = { "object", "backend?" }, timer = { "object", "seconds", "seconds?" },
     signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
-}
-
--- What modules above use of a module that is public too.
-local INNER = {
-  device = { of = true }, descriptor = { new = true },
-  addrinfo = { arg = true, kept = true, blank = true, copied = true, received = true },
-  msghdr = { arg = true, set_data = true, check_size = true, before_send = true, release = true, after_partial_send = true,
-    before_receive = true, after_receive = true },
-  pipe = { arg = true },
-  batch = { arg = true, after_receive = true, has = true, has_empty = true, after_partial_send = true },
-  cmsghdr = { arg = true, check_owner = true, encode = true, received = true, is_rights = true },
 }
 
 local big = { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, 2^53, 2^63, -2^63 }
@@ -238,7 +218,7 @@ local function each_table(fn)
   for name, rows in pairs(MODULES) do fn(L[name], name, rows) end
 end
 
-local function is_inner(module, name) return INNER[module] and INNER[module][name] end
+local function is_inner(module, name) return inner.set[module .. "." .. name] end
 
 -- What differs between the rows here and the functions that there are: "" when nothing does.
 function M.difference()

@@ -18,8 +18,11 @@ local PROTOCOL = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = IPPROTO_UDP
 local OTHERS = { [SOCK_STREAM] = IPPROTO_UDP, [const.SOCK_DGRAM] = IPPROTO_TCP }
 local OTHER_FLAGS = bnot(bor(const.AI_PASSIVE, const.AI_NUMERICHOST, const.AI_NUMERICSERV or 0))
 
--- The protocol where it is explicit or follows from the type.  The resolver refuses what it has no services of: ping
--- sockets, MPTCP, raw sockets with a port.  nil where the resolver has to say: TCP of datagrams is its error.
+--- Tells the protocol where it is explicit or follows from the type.  The resolver refuses what it has no services of: ping
+--- sockets, MPTCP, raw sockets with a port.
+---@param socktype integer  0 for any
+---@param protocol integer  0 for the type's own
+---@return integer? protocol  nil where the resolver has to say: TCP of datagrams is its error
 local function protocol_of(socktype, protocol)
   if protocol == 0 then return PROTOCOL[socktype] end
   if socktype ~= 0 and OTHERS[socktype] ~= protocol then return protocol end

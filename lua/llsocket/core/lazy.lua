@@ -154,9 +154,10 @@ end
 first_lines = { package = { loaded = mine }, require = M.require, setfenv = setfenv }
 
 --- Keeps a module as this load's: a program may have required it directly.
+---@generic T : table
 ---@param name string
----@param module table
----@return table module
+---@param module T
+---@return T module
 function M.keep(name, module)
   mine[name] = module
   return module

@@ -30,18 +30,10 @@ local function level_of(sock)
   return level
 end
 
--- The methods that the rows make; see ip(7), ipv6(7).  The options answer the value, or nil, err and errno; the
--- memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL, EAFNOSUPPORT.  All
--- answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks.
+-- The methods that the rows make have their @field lines in meta.lua; see ip(7), ipv6(7).  The options answer the
+-- value, or nil, err and errno; the memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS,
+-- EINVAL, EAFNOSUPPORT.  All answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks.
 ---@class llsocket.socket
----@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field mcastttl fun(self: llsocket.socket, ttl?: integer): integer?, string?, integer?
----@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
----@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?
----@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
----@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
----@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
----@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?
 local Socket = {}
 
 local OPTIONS = {

@@ -102,64 +102,10 @@ local function absent(name)
   end
 end
 
--- The methods that the rows make: the value, or nil, err and errno: EINVAL, ENOPROTOOPT, EOPNOTSUPP; EBADF once
+-- The methods that the rows make answer the value, or nil, err and errno: EINVAL, ENOPROTOOPT, EOPNOTSUPP; EBADF once
 -- closed.  None blocks, and only those that answer a table or a string allocate; see socket(7), ip(7), ipv6(7), tcp(7).
+-- Their @field lines are in meta.lua.
 ---@class llsocket.socket
----@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?
----@field bindtodevice fun(self: llsocket.socket, ifname?: string): string?, string?, integer?
----@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field busypoll fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field debug fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field dontroute fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field error fun(self: llsocket.socket): integer?, string?, integer?
----@field freebind fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field hoplimit fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field incomingcpu fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field keepalive fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field linger fun(self: llsocket.socket, sec?: integer|false): integer|false|nil, string?, integer?
----@field mark fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field mtudiscover fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field oobinline fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field passcred fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field peercred fun(self: llsocket.socket): { pid: integer, uid: integer, gid: integer }?, string?, integer?
----@field pktinfo fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field priority fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field rcvbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
----@field rcvlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
----@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
----@field recverr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field recvtos fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field recvttl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field reuseaddr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field reuseport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field rxqovfl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field sndbuf fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
----@field sndlowat fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?
----@field sndtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?
----@field tclass fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field tcpcongestion fun(self: llsocket.socket, name?: string): string?, string?, integer?
----@field tcpcork fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field tcpdeferaccept fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field tcpfastopen fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field tcpfastopenconnect fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field tcpinfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?
----@field tcpkeepalive fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
----@field tcpkeepcnt fun(self: llsocket.socket, cnt?: integer): integer?, string?, integer?
----@field tcpkeepintvl fun(self: llsocket.socket, sec?: integer): integer?, string?, integer?
----@field tcpmaxseg fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field tcpnodelay fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field tcpquickack fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field tcpusertimeout fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field timestamp fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field timestampns fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field tos fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field transparent fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field ttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field udpgro fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
----@field udpsegment fun(self: llsocket.socket, n?: integer): integer?, string?, integer?
----@field unread fun(self: llsocket.socket): integer?, string?, integer?
----@field unsent fun(self: llsocket.socket): integer?, string?, integer?
----@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?
 local Socket = {}
 
 -- The two methods of an option that IPv4 and IPv6 number apart, as one.  An AF_INET6 socket may carry IPv4, and its kernel
