@@ -15,7 +15,7 @@ local function sh(command) assert(select(2, proc.run(command)), command) end
 
 -- The one file of Meson's installation.
 local bundle = net.tmpdir() .. "/modules.bundle"
-sh(shell.format("%q %q/lua/bundle %q/lua %q %q.d", proc.luajit, source, source, bundle, bundle))
+sh(shell.format("%q %q/csrc/bundle %q/lua %q %q.d", proc.luajit, source, source, bundle, bundle))
 
 -- Each way in which the files lie: where the Lua files go, and the shim; whether modules.bundle is there.
 local FORMS = {
