@@ -88,5 +88,6 @@ build = {
       incdirs = { "csrc" },
     },
   },
+  copy_directories = { "doc", "examples" },
   install = { lua = { ["llsocket.shim"] = "lua/llsocket/shim.lua" } }, -- of the shim's own name, so it cannot stand above
 }

@@ -4,7 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
-local T = require("tap").plan(14)
+local T = require("tap").plan(15)
 local before = leak.count()
 
 local version = install.version()
@@ -16,6 +16,16 @@ local function triplet() return (proc.run("dpkg-architecture -qDEB_HOST_MULTIARC
 local function searches(path, folder)
   local text = proc.run(("env -u LUA_PATH -u LUA_CPATH %s -e 'io.write(package.%s)'"):format(DEBIANS_LUAJIT, path))
   return (";" .. text .. ";"):find(";" .. folder .. "/?.", 1, true)
+end
+
+-- The links of the pages in a folder that lead to no file below it.
+local function broken(folder)
+  local _, text = install.sh(shell.format([[cd %q && grep -o --include='*.md' -r '](\([^)#: ]*\)' . | sort -u |
+    while IFS=: read -r page link; do
+      target=$(dirname "$page")/${link#??}
+      [ -e "$target" ] || [ "$link" = '](' ] || echo "$page: $target"
+    done]], folder))
+  return text
 end
 
 local function run()
@@ -40,6 +50,7 @@ local function run()
   T.is(install.files(tree .. lib), "./llsocket/shim.so\n", "and one shim")
   T.is(install.files(tree, "-not -path './usr/share/*' -not -path '*/shim.so'"), "",
     "nothing lies outside of these and its documents")
+  T.is(broken(tree .. "/usr/share/doc/lua-llsocket"), "", "every link of its pages leads to one of its files")
   T.ok(searches("path", share), "Debian's LuaJIT looks for Lua files where they are")
   T.ok(searches("cpath", lib), "and for the shim where it is")
   T.is(install.round_trip(("'LUA_PATH=%s%s/?.lua' 'LUA_CPATH=%s%s/?.so'"):format(tree, share, tree, lib), DEBIANS_LUAJIT),
@@ -47,7 +58,7 @@ local function run()
 end
 
 local why = install.lacks_debian() or install.lacks("lintian", DEBIANS_LUAJIT)
-if why then T.skip(13, why) else run() end
+if why then T.skip(14, why) else run() end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
