@@ -43,7 +43,8 @@ table.sort(names)
 local function list(folder) return proc.run(shell.format("ls %q", source .. "/" .. folder)) end
 
 -- Pages and examples, by their path.
-local pages, programs = { ["README.md"] = readme, ["CONTRIBUTING.md"] = read "CONTRIBUTING.md" }, {}
+local pages, programs = { ["README.md"] = readme }, {}
+for _, path in ipairs { "CONTRIBUTING.md", "t/abi/README.md" } do pages[path] = read(path) end
 for name in list "doc":gmatch "[^\n]+" do pages["doc/" .. name] = read("doc/" .. name) end
 for name in list "bench":gmatch "[^\n]+%.md" do pages["bench/" .. name] = read("bench/" .. name) end
 for name in list "examples":gmatch "[^\n]+%.lua" do programs["examples/" .. name] = read("examples/" .. name) end
