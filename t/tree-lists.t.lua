@@ -62,12 +62,15 @@ local function keys(text)
   return out
 end
 local inside = read "t/nginx/meson.build"
-local named = keys(build:match "\ncore = %[.-\n%]")
+local named = {}
+for _, list in ipairs { "core", "slow", "starving" } do
+  for _, name in ipairs(keys(build:match("\n" .. list .. " = %[.-\n%]"))) do named[#named + 1] = name end
+end
 for _, list in ipairs { "main", "ordinary", "never" } do
   for _, name in ipairs(keys(inside:match("\n" .. list .. " = {.-\n}"))) do named[#named + 1] = name end
 end
 T.is(#named > 50 and without(named, set(own), "'%s' is no test file: change it in t/meson.build or t/nginx/meson.build"), "",
-  "every name in core, and in nginx's lists, is a test file's")
+  "every name in core, slow and starving, and in nginx's lists, is a test file's")
 
 -- t/abi/skips excuses parts of a test's name.  Names are made of what stands in the file, in the helpers that it requires,
 -- in the rows of the options, and, where it reads them, in the pages.
