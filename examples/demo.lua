@@ -1,6 +1,6 @@
 -- demo.lua -- llsocket in one process: a file over TCP, datagrams, a multicast group, refusals.
 --
--- It checks all that it receives, tells what it saw, and exits with 1 when something is not as it should be.
+-- It checks everything that it receives, prints what it saw, and exits with 1 if something is wrong.
 local L = require "llsocket"
 local errno = require "llsocket.errno"
 local bit = require "bit"
@@ -11,13 +11,13 @@ local litter = {} -- files to remove at the end
 local function say(...) print("   " .. string.format(...)) end
 local function title(text) print("\n" .. text) end
 
--- Stops the demo where something is wrong.
+-- Stops the demo if something is wrong.
 local function must(cond, what, ...)
   if not cond then error(what:format(...), 0) end
   return cond
 end
 
--- Calls without a result, such as bind, answer nothing when they succeed.
+-- Calls without a result, such as bind, return nothing when they succeed.
 local function done(what, err) must(not err, "%s: %s", what, err) end
 
 local function address(host, socktype, port)
@@ -39,7 +39,7 @@ local function bound(ai)
   return sock, sock:getsockname()
 end
 
--- Adler-32, as zlib has it: short, and it notices every byte that is wrong or out of place.
+-- The same Adler-32 as in zlib: it is short, and it detects every byte that is wrong or in the wrong place.
 local function digest(text)
   local a, b = 1, 0
   for i = 1, #text do
@@ -56,16 +56,16 @@ local function make_file()
   for i = 1, 65536 do lines[i] = ("%07d the quick brown fox jumps over the lazy dog, every line its own\n"):format(i) end
   local file = must(io.open(path, "w+b"))
   file:write(table.concat(lines))
-  file:flush() -- sendfile reads what the kernel has, not what io.write still keeps
+  file:flush() -- sendfile does not see what io.write still buffers
   return file, file:seek "end", path
 end
 
--- Both ends of one connection; neither blocks.
+-- Both ends of one connection. Both are non-blocking.
 local function connection()
   local listener, ai = bound(address("127.0.0.1", L.SOCK_STREAM))
   done("listen", listener:listen())
   local client = must(socket.new(ai, true))
-  local err = client:connect() -- EINPROGRESS is no error
+  local err = client:connect() -- EINPROGRESS is not an error
   done("connect", err)
   must(listener:recvable(1), "no connection came")
   local server = must(listener:accept())
@@ -74,7 +74,7 @@ local function connection()
   return server, client, ai
 end
 
--- Sends and receives in turns, each until it would block, as one event loop would do for many.
+-- Sends and receives in turn, each until it would block.  An event loop does the same for many connections.
 local function shuttle(server, client, file, size)
   local sent, calls, parts, got = 0, 0, {}, 0
   while got < size do
@@ -149,7 +149,7 @@ local function loopback()
   must(nil, "this machine has no loopback interface")
 end
 
--- A socket whose multicast datagrams leave by one interface, and with 0 hops never this machine.
+-- A socket that sends multicast datagrams by one interface.  With 0 hops they never leave this machine.
 local function speaker(ifname)
   local sock = bound(address("0.0.0.0", L.SOCK_DGRAM))
   must(sock:mcastif(ifname) == ifname and sock:mcastif() == ifname, "mcastif")
@@ -157,7 +157,7 @@ local function speaker(ifname)
   return sock
 end
 
--- A group of this process alone: no other here has the port.
+-- Only this process receives this group: no other on this machine has the port.
 local function group_of(port) return ("239.255.%d.%d"):format(bit.rshift(port, 8), bit.band(port, 255)) end
 
 local function multicast()

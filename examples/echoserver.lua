@@ -1,7 +1,7 @@
--- echoserver.lua [PORT [SECONDS]] -- sends back what it gets, to ten thousand clients at once.
+-- echoserver.lua [PORT [SECONDS]] -- sends every message back to its client, for ten thousand clients at once.
 --
--- PORT is 7000 where none is given, and 0 lets the kernel choose; SECONDS, 60, is how long a client may be silent.
--- Each client is a coroutine, and one poller tells whose turn it is.  Each takes a descriptor: see ulimit -n.
+-- PORT is 7000 by default; 0 lets the kernel choose.  A client may be silent for SECONDS, 60 by default.
+-- Each client is a coroutine, and one poller tells which may run.  Each needs a descriptor: see ulimit -n.
 local L = require "llsocket"
 
 local PATIENCE = tonumber(arg[2] or 60)
@@ -9,7 +9,7 @@ local poller = assert(L.poll.new())
 local tasks, current, now = {}, nil, os.time()
 local listener, is_open
 
--- What recvable and sendable wait with: gives way to the others until the poller tells of this socket.
+-- recvable and sendable wait with this: the coroutine yields to the others until the poller reports its socket.
 L.wait.set(function(_, direction, seconds)
   local task = current
   if direction ~= task.direction then
@@ -32,7 +32,7 @@ local function echo(sock)
   end
 end
 
--- Where the poller has no memory for it, it is tried again.
+-- If the poller has no memory for the listener, the next round tries again.
 local function listen(yes)
   if yes and not is_open then is_open = poller:add(listener, "r") end
   if is_open and not yes then is_open = not poller:remove(listener) end
@@ -44,11 +44,11 @@ local function advance(task, ...)
   if not ok then io.stderr:write(debug.traceback(task.co, err), "\n") end
   if coroutine.status(task.co) ~= "dead" then return end
   tasks[task] = nil
-  task.sock:close() -- which takes it out of the poller, too
+  task.sock:close() -- this also removes it from the poller
   listen(true)
 end
 
--- Takes the clients that wait.  Out of descriptors, none is taken until one leaves.
+-- Accepts the clients that wait.  If no descriptor is free, it accepts none until a client leaves.
 local function admit()
   while true do
     local sock, _, again = listener:accept(true)
@@ -67,11 +67,11 @@ listen(true)
 print("listening on " .. tostring(listener:getsockname()))
 io.stdout:flush()
 while true do
-  for i = 1, poller:wait(1) or 0 do -- nil where a signal came
+  for i = 1, poller:wait(1) or 0 do -- nil after a signal
     local task = poller:event(i)
     if task == listener then admit() elseif task then advance(task, true) end
   end
   local late = os.time() > now and os.time()
   for task in pairs(late and tasks or {}) do if task.deadline < late then advance(task, false) end end
-  if late then now = late; listen(true) end -- what held accept back may be over
+  if late then now = late; listen(true) end -- the cause of a failed accept may be over
 end

@@ -1,8 +1,8 @@
--- errqueue.lua HOST [PORT [SECONDS]] -- finds the path MTU to a host, and whether somebody listens at its UDP port.
+-- errqueue.lua HOST [PORT [SECONDS]] -- finds the path MTU to a host, and whether a program listens at its UDP port.
 --
--- It sends datagrams that may not be cut into fragments, the longest first.  What a router or the host says against one
--- comes as an ICMP message, and the kernel keeps that in the socket's error queue: who said it, what, and how long a
--- packet may be.  SECONDS, 1, is how long to wait for such a message.  PORT is 33434, as traceroute's.
+-- It sends datagrams that may not be fragmented, the longest first.  A router or the host that refuses one sends an ICMP
+-- message, and the kernel puts it into the socket's error queue: who sent it, the error, and how long a packet may be.
+-- The program waits SECONDS for such a message, 1 by default.  PORT is 33434 by default, as in traceroute.
 local L = require "llsocket"
 local text = require("llsocket.errno").text
 
@@ -13,7 +13,7 @@ local function fail(...)
   os.exit(1)
 end
 
--- Per family: the bytes of the headers of IP and UDP, and the mtudiscover that allows no fragments.
+-- For each family: the size of the IP and UDP headers in bytes, and the value of mtudiscover that forbids fragments.
 local HEADERS = { [L.AF_INET] = 28, [L.AF_INET6] = 48 }
 local WHOLE = { [L.AF_INET] = L.IP_PMTUDISC_DO, [L.AF_INET6] = L.IPV6_PMTUDISC_DO }
 
@@ -29,7 +29,7 @@ end
 
 local mh = L.msghdr.new { size = 1 }
 
--- The next of the error queue: what exterr tells, or nil when none came in time.
+-- The next entry of the error queue, as exterr returns it; nil if none came in time.
 local function next_error(sock)
   if not sock:recvable(PATIENCE) then return nil end
   if not sock:recvmsg(mh, L.MSG_ERRQUEUE) then return nil end
@@ -41,9 +41,9 @@ end
 
 local function who(exterr) return exterr.offender and exterr.offender:addr() or "this machine" end
 
--- Sends one datagram; answers how long the next should be, or nil when there is no more to find out.
+-- Sends one datagram.  Returns the length for the next one, or nil if the search is over.
 local function probe(sock, size, headers)
-  sock:error() -- what the last one left pending would fail this send
+  sock:error() -- clear a pending error of the last send: this send would fail with it
   sock:send(("x"):rep(size - headers))
   local exterr = next_error(sock)
   if not exterr then

@@ -1,31 +1,31 @@
 -- fileserver.lua DIR [PORT [SECONDS]] -- serves the files of a folder over HTTP/1.1, to many clients, without threads.
 --
--- PORT is 8080 where none is given, and 0 lets the kernel choose; SECONDS, 10, is how long a client may keep us
--- waiting.  Each connection is a coroutine that runs until its socket would block.  Symbolic links are followed,
--- names that begin with a dot are not served.
+-- PORT is 8080 by default; 0 lets the kernel choose.  A client may keep the server waiting for SECONDS, 10 by default.
+-- Each connection is a coroutine that runs until its socket would block.  Symbolic links are followed.  Names that begin
+-- with a dot are not served.
 local L = require "llsocket"
 
-local HOST = "127.0.0.1" -- this machine only; "0.0.0.0" is every IPv4 interface
+local HOST = "127.0.0.1" -- only this machine; use "0.0.0.0" for every IPv4 interface
 local DIR, PORT, PATIENCE = arg[1], arg[2] or "8080", tonumber(arg[3] or 10)
 
-local CLIENTS_MAX = 400 -- two descriptors each, of the usual 1024
+local CLIENTS_MAX = 400 -- each takes two descriptors, and a process usually has 1024
 local HEAD_MAX = 8192 -- bytes of a request line with its fields
-local PIECE = 256 * 1024 -- bytes of a file before it is another client's turn
-local FAREWELL = 2 -- seconds in which a client may read our last words
+local PIECE = 256 * 1024 -- bytes of a file to send before another client's turn
+local FAREWELL = 2 -- seconds for a client to read the last answer
 
 --------------------------------------------------------------------- scheduler
--- One poller watches all connections; whoever is ready gets one turn.
+-- One poller watches all connections; each ready connection gets one turn.
 
 local poller = assert(L.poll.new())
 local tasks, count = {}, 0
 local listener, is_open
 
--- Gives way until the connection is ready to read, "r", or to write, "w"; false when it is not by the deadline.
+-- Yields until the connection is ready to read, "r", or to write, "w"; false if it is not ready by the deadline.
 local function wait(direction, deadline) return coroutine.yield(direction, deadline) end
 
 local function soon() return os.time() + PATIENCE end
 
--- Watches the listener, or leaves those who wait there.
+-- Watches the listener, or stops watching it so that new clients wait in its queue.
 local function listen(yes)
   if yes and not is_open then is_open = poller:add(listener, "r") end
   if is_open and not yes then is_open = not poller:remove(listener) end
@@ -36,21 +36,21 @@ local function advance(task, ...)
   if not ok then io.stderr:write(debug.traceback(task.co, direction), "\n") end
   if coroutine.status(task.co) == "dead" then
     tasks[task], count = nil, count - 1
-    task.sock:close() -- which takes it out of the poller, too
+    task.sock:close() -- this also removes it from the poller
     return listen(true)
   end
   if direction ~= task.direction then poller:modify(task.sock, direction) end
   task.direction, task.deadline = direction, deadline
 end
 
--- Takes the connections that wait.  Where accept fails, or with enough to do, none is taken before the next second.
+-- Accepts the connections that wait.  If accept fails or CLIENTS_MAX is reached, it accepts none before the next second.
 local function admit(fn)
   while count < CLIENTS_MAX do
     local sock, _, again = listener:accept(true)
     if not sock then return listen(again) end
     local task = { sock = sock, co = coroutine.create(fn), direction = "r" }
     tasks[task], count = true, count + 1
-    poller:add(sock, "r", task) -- if this fails its time runs out
+    poller:add(sock, "r", task) -- if this fails, the connection ends at its deadline
     advance(task, sock)
   end
   listen(false)
@@ -60,20 +60,20 @@ local function serve_all(fn)
   local looked = os.time()
   listen(true)
   while true do
-    for i = 1, poller:wait(1) or 0 do -- nil where a signal came
+    for i = 1, poller:wait(1) or 0 do -- nil after a signal
       local task = poller:event(i)
       if task == listener then admit(fn) elseif task then advance(task, true) end
     end
     local now = os.time()
     for task in pairs(now > looked and tasks or {}) do if now > task.deadline then advance(task, false) end end
-    if now > looked then listen(count < CLIENTS_MAX) end -- what made accept fail may be over
+    if now > looked then listen(count < CLIENTS_MAX) end -- the cause of a failed accept may be over
     looked = now
   end
 end
 
 ---------------------------------------------------------------------- requests
 
--- Answers a request up to its empty line; nil and a status, or nil alone when there is nobody to answer.
+-- Returns a request up to its empty line; nil and a status; or only nil if the client has gone.
 local function receive_head(conn)
   local deadline = soon()
   while true do
@@ -102,7 +102,7 @@ local function parse_fields(lines)
   return fields
 end
 
--- A request with a body is answered and its connection closed: who serves files has no use for bodies.
+-- A request with a body gets an answer, and then the connection is closed: a file server does not read bodies.
 local function is_kept(version, fields)
   local connection = (fields.connection or ""):lower()
   if fields["transfer-encoding"] or (fields["content-length"] or "0") ~= "0" then return false end
@@ -110,8 +110,8 @@ local function is_kept(version, fields)
   return not connection:find("close", 1, true)
 end
 
--- Answers the request; or nil and a status.  RFC 9112 2.2: CR and LF but as a line's end, and NUL, are refused, since a
--- proxy before us may have taken the bytes behind them for something else.
+-- Returns the request, or nil and a status.  RFC 9112 2.2: refuse NUL, and CR or LF that do not end a line, because a
+-- proxy before this server may interpret the bytes after them differently.
 local function parse(head)
   if head:gsub("\r\n", ""):find "[%z\r\n]" then return nil, 400 end
   local method, target, version, lines = head:match "^[\r\n]*(%u+) ([!-~]+) HTTP/(%d%.%d)\r\n(.-)\r\n$"
@@ -124,14 +124,14 @@ local function parse(head)
   return { method = method, target = target, fields = fields, keep = is_kept(version, fields) }
 end
 
--- Answers the name under DIR that a target stands for; or nil and a status.
+-- Returns the name under DIR that a target refers to, or nil and a status.
 local function resolve(target)
   local path = target:gsub("^%a[%w+.-]*://[^/?#]*", ""):match "^[^?#]*"
   if path == "" then path = "/" end
   if path:sub(1, 1) ~= "/" or path:gsub("%%%x%x", ""):find "%%" then return nil, 400 end
   path = path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end):gsub("/+", "/")
-  if path:find "%z" then return nil, 400 end -- fopen would read as far as that
-  if path:find "/%." then return nil, 404 end -- "..", "." and hidden files, however they were written
+  if path:find "%z" then return nil, 400 end -- fopen would cut the name there
+  if path:find "/%." then return nil, 404 end -- "..", "." and hidden files, in every spelling
   return path
 end
 
@@ -139,7 +139,7 @@ end
 
 local STATUS = { [L.EACCES] = 403, [L.EMFILE] = 503, [L.ENFILE] = 503 }
 
--- Answers the file and its size; or nil and a status.  DIR must not hold a fifo, which would block us all.
+-- Returns the file and its size, or nil and a status.  DIR must not contain a fifo: opening it would block all clients.
 local function open(path)
   local is_folder = path:sub(-1) == "/"
   local file, _, e = io.open(DIR .. path .. (is_folder and "index.html" or ""), "rb")
@@ -151,7 +151,7 @@ local function open(path)
   return nil, e == L.EISDIR and not is_folder and 301 or 404
 end
 
--- Answers status, first and last byte.  What is no single range of bytes is no range: the whole file.
+-- Returns status, first and last byte.  If the field is not a single range of bytes, the answer is the whole file.
 local function select_range(request, size)
   local text = request.method == "GET" and not request.fields["if-range"] and request.fields.range or ""
   local first, last = text:match "^bytes=(%d*)%-(%d*)$"
@@ -196,7 +196,7 @@ local function send_all(conn, text, flag)
   end
 end
 
--- Piece by piece, giving way after each, so that nobody waits for a long file.
+-- Sends piece by piece and yields after each, so that no client waits for another's long file.
 local function send_file(conn, file, first, last)
   while first <= last do
     local n, _, again = conn.sock:sendfile(file, math.min(PIECE, last - first + 1), first)
@@ -213,7 +213,7 @@ local function send_head(conn, status, keep, fields, flag)
   return send_all(conn, head:format(status, REASON[status], date, connection, table.concat(fields, "\r\n")), flag)
 end
 
--- Answers without a file.  A request that was not understood ends its connection.
+-- Sends an answer without a file.  After a malformed request the connection is closed.
 local function refuse(conn, status, request, field)
   local body = ("%d %s\n"):format(status, REASON[status])
   local keep = request and request.keep
@@ -241,7 +241,7 @@ local function answer(conn, request)
   if not path then return refuse(conn, status, request) end
   local file, size = open(path)
   if not file then
-    local place = request.target:match "^[^?#]*":gsub("^/+", "/") -- "//host/" would lead elsewhere
+    local place = request.target:match "^[^?#]*":gsub("^/+", "/") -- "//host/" would redirect to another host
     return refuse(conn, size, request, size == 301 and "Location: " .. place .. "/" or nil)
   end
   local keep = send_range(conn, request, file, size, path)
@@ -249,7 +249,7 @@ local function answer(conn, request)
   return keep
 end
 
--- Closing with bytes unread resets the connection, and the client would lose our last answer.
+-- Read first: closing with unread bytes resets the connection, and the client would lose the last answer.
 local function farewell(sock)
   local deadline = os.time() + FAREWELL
   if sock:shutdown(L.SHUT_WR) then return end
@@ -259,7 +259,7 @@ local function farewell(sock)
   until not wait("r", deadline) or os.time() > deadline
 end
 
--- One request and its answer.  Answers whether another may follow; nil when there is nobody to talk to.
+-- Serves one request.  Returns whether another may follow; nil if the client has gone.
 local function exchange(conn)
   local head, status = receive_head(conn)
   if not (head or status) then return nil end

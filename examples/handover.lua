@@ -1,12 +1,13 @@
--- handover.lua PATH [PORT [WORD]] -- a server whose successor takes its listening socket over, while clients keep coming.
+-- handover.lua PATH [PORT [WORD]] -- a server that passes its listening socket to its successor while clients connect.
 --
 -- It answers each message with WORD and the message.  Start it, and start it again with the same PATH and another WORD:
--- through the unix socket at PATH the new process gets the listening socket.  Its queue is the socket's, not the
--- process's, so nobody is refused; the old process finishes its clients and ends.  Who may write to PATH may take over.
+-- the new process gets the listening socket through the unix socket at PATH.  The queue of clients belongs to the socket
+-- and not to the process, so no client is refused.  The old process serves its clients to the end and then ends.
+-- Protect PATH: everybody who may write to it can take the sockets over.
 local L = require "llsocket"
 
 local PATH, PORT, WORD = arg[1], arg[2] or "7070", arg[3] or "echo:"
-local PAUSE, PATIENCE, IDLE = 0.01, 5, 600 -- seconds between two rounds; for a successor to answer; of a client's silence
+local PAUSE, PATIENCE, IDLE = 0.01, 5, 600 -- seconds: between rounds, for a successor's answer, of a silent client
 
 local function must(value, what, err)
   return value or os.exit(io.stderr:write("handover: ", what, ": ", tostring(err), "\n") and 1)
@@ -19,18 +20,18 @@ local function listening(ai)
   return must(not err and sock, tostring(ai), err)
 end
 
--- Asks the process at PATH for its sockets: that for the clients, and that at PATH, for the successor after this one.
+-- Asks the process at PATH for its two sockets: the listener, and the one at PATH, for the successor after this one.
 local function take_over(ai)
   local conn = assert(L.socket.new(ai))
   local err, _, errno = conn:connect()
-  if errno == L.ECONNREFUSED then os.remove(PATH) end -- left behind by one that died
+  if errno == L.ECONNREFUSED then os.remove(PATH) end -- a process that died left it behind
   if err then return nil end
   local listener, control = conn:recvfd(), conn:recvfd()
-  conn:send "mine" -- from here on the old process accepts nobody
+  conn:send "mine" -- from here on the old process accepts no client
   return listener, must(control, PATH, "the process there gave nothing away")
 end
 
--- Gives both sockets away; true once the successor says that it has them.  One that dies before changes nothing.
+-- Passes both sockets on; true when the successor says that it has them.  If it dies before that, nothing changes.
 local function give(conn, listener, control)
   conn:rcvtimeo(PATIENCE)
   conn:sendfd(listener)
@@ -40,7 +41,7 @@ end
 
 local clients, heard = {}, setmetatable({}, { __mode = "k" })
 
--- Answers once, where there is something to answer; false when the client has gone, does not read, or was silent for long.
+-- Answers one message, if there is one; false if the client has gone, does not read, or was silent for too long.
 local function serve(client)
   local msg, _, again = client:recv(4096, L.MSG_DONTWAIT)
   local text = msg and WORD .. " " .. msg
@@ -49,7 +50,7 @@ local function serve(client)
   return msg or again and os.time() - heard[client] < IDLE
 end
 
--- Takes those who wait; answers false when accept fails, as for want of descriptors.
+-- Accepts the clients that wait; returns false if accept fails, for example because no descriptor is free.
 local function admit(listener)
   local client, _, again = listener:accept(false)
   if not client then return again end
@@ -72,7 +73,7 @@ print(how .. tostring(listener:getsockname()))
 repeat
   local calm = admit(listener)
   round()
-  L.wait.poll((calm and listener or control):fd(), "r", PAUSE) -- where accept fails the listener would be ready at once
+  L.wait.poll((calm and listener or control):fd(), "r", PAUSE) -- after a failed accept the listener stays ready
   local successor = control:accept(false)
 until successor and give(successor, listener, control)
 listener:close()

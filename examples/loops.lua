@@ -1,7 +1,7 @@
 -- loops.lua [LOOP [PORT]] -- the echo server's handler, unchanged, in another event loop.
 --
--- LOOP is coroutine (llsocket's own), luv, cqueues or copas; PORT is 7000 where none is given, and 0 lets the kernel
--- choose.  recvable and sendable give way to the loop as soon as llsocket.wait knows it.
+-- LOOP is coroutine (llsocket's own), luv, cqueues or copas.  PORT is 7000 by default; 0 lets the kernel choose.
+-- After llsocket.wait.set, recvable and sendable yield to the loop.
 local L = require "llsocket"
 
 local LOOP, PATIENCE = arg[1] or "coroutine", 60
@@ -19,7 +19,7 @@ local function echo(sock)
   end
 end
 
--- Each runs a function in a coroutine of its loop, and the loop.
+-- For each loop: a function that runs another one in a coroutine, and a function that runs the loop.
 local LOOPS = {}
 
 function LOOPS.coroutine()
@@ -50,17 +50,17 @@ local function open(port)
   return listener
 end
 
--- An error must not come out: most loops would end for all.
+-- Catch errors here: an error that leaves the coroutine would end most loops for all clients.
 local function guarded(sock)
   local ok, err = xpcall(echo, debug.traceback, sock)
   if not ok then io.stderr:write(err, "\n") end
   sock:close()
 end
 
--- Out of descriptors, or where accept fails otherwise, it tries again after a while: nothing ever comes from `nobody`.
--- The loop itself may want a descriptor to wait with: then poll(2) waits.
+-- If accept fails, for example because no descriptor is free, it pauses by waiting for `nobody`, which never sends.
+-- The loop itself may need a descriptor to wait; if it gets none, poll(2) waits.
 local function serve(listener, spawn)
-  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- both ends are kept: the end of one would be ready
+  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- keep both ends: if one were closed, the other would be ready
   while true do
     local ready = listener:recvable()
     local sock, _, again = listener:accept()

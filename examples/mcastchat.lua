@@ -1,4 +1,4 @@
--- mcastchat.lua GROUP INTERFACE [NAME [PORT]] -- chat in a multicast group: each line typed goes to all who joined.
+-- mcastchat.lua GROUP INTERFACE [NAME [PORT]] -- chat in a multicast group: each typed line goes to all members.
 --
 -- Start it in two terminals: mcastchat.lua 239.255.42.99 lo ann; mcastchat.lua 239.255.42.99 lo ben
 local L = require "llsocket"
@@ -9,7 +9,7 @@ local function must(value, what, err)
   return value or os.exit(io.stderr:write("mcastchat: ", what, ": ", tostring(err), "\n") and 1)
 end
 
--- The typed lines as a socket, so that they can be waited for like all else: cat(1) copies them there.
+-- The typed lines arrive on a socket, so that a poller can wait for them too: cat(1) copies them there.
 local function keyboard()
   local ends = assert(L.socket.pair(L.SOCK_STREAM))
   ends[2]:cloexec(false)
@@ -19,7 +19,7 @@ local function keyboard()
   return ends[1], cat
 end
 
--- Bound to the group itself, so that nothing else comes; others of this machine may be, too.
+-- Bound to the group itself, so that it receives nothing else.  Other programs on this machine may bind to it, too.
 local function ear(ai)
   local sock = assert(L.socket.new(ai))
   sock:reuseaddr(true)
@@ -39,7 +39,7 @@ local function hear(sock, me)
   if msg and tostring(from) ~= me then print((msg:gsub("%c", "?"))) end
 end
 
--- Answers false when nothing more will be typed.
+-- Returns false at the end of the typed lines.
 local function speak(keys, sock)
   local text = keys:recv(1024)
   for line in (text or ""):gmatch "[^\n]+" do sock:send(NAME .. ": " .. line) end

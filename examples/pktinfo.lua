@@ -1,8 +1,8 @@
--- pktinfo.lua [PORT [HOST]] -- a UDP echo on all addresses that answers from the address it was asked at.
+-- pktinfo.lua [PORT [HOST]] -- a UDP echo on all addresses that answers from the address that the client used.
 --
--- A socket bound to every address answers from the one that the routing table prefers.  On a machine with several, the
--- client then hears from a stranger, and a connected client or a firewall drops that.  PORT is 7778 where none is given,
--- and 0 lets the kernel choose; HOST is 0.0.0.0, "::" takes IPv6 and IPv4.
+-- A socket that is bound to every address answers from the address that the routing table prefers.  On a machine with
+-- several addresses the answer may come from another one than the client used, and a connected client or a firewall drops
+-- it.  PORT is 7778 by default; 0 lets the kernel choose.  HOST is 0.0.0.0 by default; "::" takes IPv6 and IPv4.
 local L = require "llsocket"
 
 local SIZE = 65535 -- longer than any UDP datagram, so that none is cut
@@ -21,13 +21,13 @@ local function open(host, port)
   return sock
 end
 
--- The names of interfaces: asked for once, because that takes system calls.
+-- The names of interfaces.  Each is looked up once, because that takes system calls.
 local names = setmetatable({}, { __index = function(known, index)
   known[index] = L.device.name(index)
   return known[index]
 end })
 
--- Where the datagram was sent to.  With IPv4, specdst is an address of this machine even when that was a broadcast.
+-- Where the datagram was sent to.  With IPv4 use specdst: after a broadcast, too, it is an address of this machine.
 local function asked_at(mh)
   for _, cmsg in ipairs(mh:control()) do
     local info = cmsg:pktinfo()
@@ -35,11 +35,11 @@ local function asked_at(mh)
   end
 end
 
--- Who forges the sender can set two servers upon each other, or one upon itself, and one datagram goes round for ever.
--- Servers have low ports, and clients get theirs from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
+-- Do not answer low ports: with a forged sender two echo servers, or one and itself, would send one datagram back and
+-- forth for ever.  Servers have low ports; clients get ports from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
 local function is_client(from, port) return from:port() >= 10000 and from:port() ~= port end
 
--- The message goes back as it came: its data and its name are set by the receive, only the source is to be told.
+-- Sends the message back as it came: the receive has set its data and name, so only the source must be set.
 local function answer(sock, mh)
   local addr, ifname = asked_at(mh)
   mh:control { addr and L.cmsghdr.pktinfo(addr) }

@@ -1,24 +1,24 @@
--- proxy.lua HOST PORT [PORT] -- passes TCP connections on to another server, both ways, ends and resets included.
+-- proxy.lua HOST PORT [PORT] -- forwards TCP connections to another server, in both directions, with ends and resets.
 --
--- It listens on 127.0.0.1 at the last PORT: 8000 where none is given, and 0 lets the kernel choose.  Each connection is
--- two coroutines, one a direction; whoever of the two can do nothing gives way to all others.  One that passes nothing for
--- ten minutes is reset.
+-- It listens on 127.0.0.1 at the last PORT: 8000 by default; 0 lets the kernel choose.  Each connection has two
+-- coroutines, one for each direction; a coroutine that would block yields to all others.  A connection that passes nothing
+-- for ten minutes is reset.
 local L = require "llsocket"
 local W = require "llsocket.wait.coroutine"
 local errno = require "llsocket.errno"
 
 local HOST, PORT, OURS = arg[1], arg[2], arg[3] or "8000"
-local PATIENCE, IDLE, PIECE = 10, 600, 65536 -- seconds to connect, and without a byte either way; bytes
+local PATIENCE, IDLE, PIECE = 10, 600, 65536 -- seconds to connect, seconds without any byte, bytes of one read
 
 local function fail(status, ...)
   io.stderr:write("proxy: ", string.format(...), "\n")
   os.exit(status)
 end
 
--- How a connect has ended: nil, or why it failed.
+-- The result of a connect: nil, or the reason why it failed.
 local function result(e) return e ~= 0 and errno.text(e) or nil end
 
--- Tries one address after the other; nil and the last error where none answers.
+-- Tries one address after the other; nil and the last error if none answers.
 local function dial(list)
   local why
   for _, ai in ipairs(list) do
@@ -32,7 +32,7 @@ local function dial(list)
   return nil, why
 end
 
--- Sends all; false when the other side takes no more.
+-- Sends everything; false if the other side takes no more.
 local function send_all(sock, msg)
   while msg ~= "" do
     local n, _, again = sock:send(msg)
@@ -42,14 +42,14 @@ local function send_all(sock, msg)
   return true
 end
 
--- Waits for bytes; false when for IDLE seconds none came either way, as from a peer that is gone without a word.
+-- Waits for bytes; false if none came in either direction for IDLE seconds, for example because a peer lost its network.
 local function listen(from, joint)
   local ready = from:recvable(IDLE)
   if ready ~= false or os.time() - joint.last >= IDLE then return ready end
   return listen(from, joint)
 end
 
--- Copies one direction.  Answers whether it came to its orderly end.
+-- Copies one direction.  Returns whether it reached its orderly end.
 local function copy(from, to, joint)
   while listen(from, joint) do
     local msg, err, again = from:recv(PIECE)
@@ -60,15 +60,15 @@ local function copy(from, to, joint)
   return false
 end
 
--- A reset goes on as a reset.
+-- Forwards a reset as a reset.
 local function abort(...)
   for _, sock in ipairs { ... } do
     sock:linger(0)
-    sock:close() -- and who waits for it is told
+    sock:close() -- this also wakes the coroutine that waits for it
   end
 end
 
--- Runs fn in a coroutine.  An error would come out of W.run and end the proxy for all.
+-- Runs fn in a coroutine and catches its errors: W.run would raise them and end the proxy for all clients.
 local function spawn(fn, client, ...)
   W.spawn(function(...)
     local ok, err = xpcall(fn, debug.traceback, client, ...)
@@ -101,9 +101,9 @@ local function pass(client, list)
   join(client, server)
 end
 
--- Out of descriptors, or where accept fails otherwise, it tries again after a while.
+-- If accept fails, for example because no descriptor is free, it tries again after a pause.
 local function serve(listener, list)
-  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- to wait for something that never comes
+  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- never sends: waiting for it is a pause
   while true do
     local ready = listener:recvable()
     local client, _, again = listener:accept(true)

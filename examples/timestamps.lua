@@ -1,7 +1,7 @@
--- timestamps.lua [PORT [HOST]] -- tells of each UDP datagram when the kernel got it, to the nanosecond.
+-- timestamps.lua [PORT [HOST]] -- prints for each UDP datagram when the kernel got it, to the nanosecond.
 --
--- That is not when the program reads it: one that is busy, or stopped with Ctrl-Z for a while, shows the same times.
--- PORT is 7779 where none is given, and 0 lets the kernel choose; HOST is 127.0.0.1, "::" is every address.
+-- The time does not depend on when the program reads: if it is busy, or stopped with Ctrl-Z, it prints the same times.
+-- PORT is 7779 by default; 0 lets the kernel choose.  HOST is 127.0.0.1 by default; "::" is every address.
 local L = require "llsocket"
 
 local function fail(...)
@@ -13,7 +13,7 @@ local function open(host, port)
   local list, err = L.inet.getaddrinfo(host, port, L.SOCK_DGRAM)
   if not list then fail("%s port %s: %s", host, port, err) end
   local sock = assert(L.socket.new(list[1]))
-  if not sock:timestampns(true) then sock:timestamp(true) end -- to the microsecond, where there is no more
+  if not sock:timestampns(true) then sock:timestamp(true) end -- only microseconds on systems without timestampns
   err = sock:bind()
   if err then fail("%s: %s", tostring(list[1]), err) end
   return sock
@@ -28,7 +28,7 @@ end
 
 local last_sec, last_nsec
 
--- Two numbers, for a double holds today's time to the quarter of a microsecond only.
+-- Two numbers, because a double holds today's time only to a quarter of a microsecond.
 local function since_last(sec, nsec)
   local gap = last_sec and (sec - last_sec) + (nsec - last_nsec) / 1e9 or 0
   last_sec, last_nsec = sec, nsec

@@ -1,6 +1,6 @@
--- udpecho.lua [PORT [HOST]] -- sends every datagram back to where it came from.
+-- udpecho.lua [PORT [HOST]] -- sends every datagram back to its sender.
 --
--- PORT is 7777 where none is given, and 0 lets the kernel choose; HOST is 127.0.0.1, "::" is every address.
+-- PORT is 7777 by default; 0 lets the kernel choose.  HOST is 127.0.0.1 by default; "::" is every address.
 local L = require "llsocket"
 
 local SIZE = 65535 -- longer than any UDP datagram, so that none is cut
@@ -19,11 +19,11 @@ local function open(host, port)
   return sock
 end
 
--- Who forges the sender can set two servers upon each other, or one upon itself, and one datagram goes round for ever.
--- Servers have low ports, and clients get theirs from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
+-- Do not answer low ports: with a forged sender two echo servers, or one and itself, would send one datagram back and
+-- forth for ever.  Servers have low ports; clients get ports from 10000 (FreeBSD), 32768 (Linux) or 49152 (IANA) on.
 local function is_client(from, port) return from:port() >= 10000 and from:port() ~= port end
 
--- A send may fail, as to a port that is closed by now; that is no reason to stop.
+-- Do not stop when a send fails: the sender's port may be closed by now.
 local function echo(sock, port)
   local msg, from, err, again = sock:recvfrom(SIZE)
   if not msg then return again or print("recvfrom: " .. err) end

@@ -1,6 +1,6 @@
--- unixlog.lua PATH [FILE] -- writes each datagram that comes to a unix socket to FILE, a line each with its time.
+-- unixlog.lua PATH [FILE] -- writes each datagram from a unix socket to FILE, one line each, with its time.
 --
--- FILE is the standard output where none is given.  To try it: echo hello | nc -Uu -w0 PATH
+-- FILE is the standard output by default.  To try it: echo hello | nc -Uu -w0 PATH
 local L = require "llsocket"
 
 local SIZE = 65536 -- bytes of a message; the rest of a longer one is lost
@@ -10,7 +10,7 @@ local function fail(...)
   os.exit(1)
 end
 
--- A logger that died leaves its path behind: nobody answers there, and it may go.
+-- A logger that died leaves its path behind.  If nobody answers at the path, remove it.
 local function is_stale(ai)
   local err, _, e = assert(L.socket.new(ai)):connect()
   return err and e == L.ECONNREFUSED
@@ -29,7 +29,7 @@ local function open(path)
   return sock
 end
 
--- What a client sends must not look like lines that it did not send.
+-- Replace control characters: otherwise a client could forge log lines of others.
 local function clean(msg) return (msg:gsub("%s+$", ""):gsub("%c", "?")) end
 
 -- A client without a name has an empty path, or no address at all.

@@ -1,9 +1,9 @@
--- batch.lua -- collects lines, and sends them as one datagram a second, or as soon as it has 1,400 bytes; in any phase.
+-- batch.lua -- collects lines in any phase, and sends them as one datagram each second, or at 1,400 bytes.
 --
--- It never waits, and drops what the kernel does not take at once.  Longer lines go alone.  `lua_shared_dict counts 64k` counts.
+-- It never waits, and drops what the kernel does not take at once.  Longer lines go alone.  Needs `lua_shared_dict counts 64k`.
 local L = require "llsocket"
 
-local BYTES, SECONDS = 1400, 1 -- a datagram that fits into one packet of an Ethernet
+local BYTES, SECONDS = 1400, 1 -- a datagram of this size fits into one Ethernet packet
 local counts = assert(ngx.shared.counts, "nginx.conf lacks: lua_shared_dict counts 64k;")
 
 local Batch = {}
@@ -14,8 +14,8 @@ local function address(host, port)
   return L.unix.getaddrinfo(host, L.SOCK_DGRAM)
 end
 
--- To a UDP port, or without one to the path of a unix socket.  Each worker opens a socket of its own, when it first
--- sends.  `head()`, where it is given, tells what a datagram begins with.
+-- Sends to a UDP port, or, without a port, to the path of a unix socket.  Each worker opens its own socket at its first
+-- send.  `head()`, if given, returns the beginning of a datagram.
 local function new(name, host, port, head)
   local ai = assert(address(host, port))[1]
   return setmetatable({ name = name, ai = ai, head = head, bytes = BYTES, lines = {}, n = 0, size = 0, last = 0 }, Batch)
@@ -25,11 +25,11 @@ function Batch:count(what, n) counts:incr(self.name .. " " .. what, n, 0) end
 
 function Batch:open()
   local sock = L.socket.new(self.ai, true)
-  if sock and not sock:connect() then self.sock = sock elseif sock then sock:close() end -- there may be no such path yet
+  if sock and not sock:connect() then self.sock = sock elseif sock then sock:close() end -- the path may not exist yet
   return self.sock
 end
 
--- A connected UDP socket tells at the next send that nobody took the last datagram.
+-- A connected UDP socket reports at the next send that the last datagram was refused.
 function Batch:refused()
   local lost = self.ai:family() == L.AF_UNIX and 0 or self.last
   self.last = 0
@@ -37,7 +37,7 @@ function Batch:refused()
   self:count("dropped", lost)
 end
 
--- Answers whether the kernel took it.  Twice, for a collector that was started anew wants a new socket.
+-- Returns whether the kernel took it.  Tries twice, because a restarted collector needs a new socket.
 function Batch:send(data)
   for _ = 1, 2 do
     local sock = self.sock or self:open()
@@ -61,7 +61,7 @@ function Batch:flush()
   self.last = taken and n or 0
 end
 
--- There is no timer where the worker is about to end.
+-- No timer can be made when the worker is about to end.
 function Batch:begins()
   self.begin = self.head and self.head() or ""
   self.size = #self.begin

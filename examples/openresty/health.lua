@@ -1,5 +1,5 @@
--- health.lua -- which peers of an upstream can be connected to, tried once a second without blocking anybody; and a
--- balancer that takes the next of those.
+-- health.lua -- tries once a second, without blocking, which peers of an upstream accept connections; and a balancer
+-- that takes the next of those peers.
 local L = require "llsocket"
 local errno = require "llsocket.errno"
 local balancer = require "ngx.balancer"
@@ -7,11 +7,11 @@ local balancer = require "ngx.balancer"
 local EVERY, TIMEOUT = 1, 0.5 -- seconds
 local down = assert(ngx.shared.health, "nginx.conf lacks: lua_shared_dict health 64k;")
 
-L.wait.set(require("llsocket.wait.nginx").wait) -- what waits for a socket lets nginx serve others meanwhile
+L.wait.set(require("llsocket.wait.nginx").wait) -- nginx serves others while a socket waits
 
 local peers, turn = {}, 0
 
--- The answer of a connect that has begun: nil when there is a connection.
+-- The result of a connect in progress: nil if it succeeded, otherwise the error.
 local function outcome(sock)
   if not sock:sendable(TIMEOUT) then return "no answer" end
   local e = sock:error()
@@ -39,7 +39,7 @@ end
 
 local M = {}
 
--- In init_worker_by_lua*: `list` is of { "127.0.0.1", 8081 }.  One worker checks, all know.
+-- Call it in init_worker_by_lua*.  `list` has entries such as { "127.0.0.1", 8081 }.  One worker checks for all.
 function M.start(list)
   for i, at in ipairs(list) do
     local ai = assert(L.inet.getaddrinfo(at[1], tostring(at[2])))[1]
@@ -50,7 +50,7 @@ function M.start(list)
   ngx.timer.every(EVERY, check_all)
 end
 
--- In balancer_by_lua*: the next peer that is up; where none is, the next.
+-- Call it in balancer_by_lua*.  Takes the next peer that is up; if none is up, the next peer.
 function M.balance()
   for i = 1, #peers do
     local peer = peers[(turn + i) % #peers + 1]

@@ -1,13 +1,13 @@
--- logs.lua -- what is logged, and where to: change it to what you need.
+-- logs.lua -- defines what is logged and where to: change it as you need.
 local stats = require("statsd").new("127.0.0.1", 8125, "nginx.")
 local access = require("syslog").new("access", "127.0.0.1", 514)
 local slow = require("syslog").new("slow", "/dev/log")
 local tcpinfo = require "tcpinfo"
 
 local SLOW = 1 -- seconds
-local REQUEST = 1000 -- bytes that are logged of a request's first line, which may have 8,000: a datagram should have 1,400
+local REQUEST = 1000 -- most bytes logged of a request's first line: it may have 8,000, a datagram should have 1,400
 
--- A slow answer may be the network's fault.
+-- The network may be the reason for a slow answer.
 local function log_slow(line)
   local info = tcpinfo.client()
   slow:log(info and ("%s rtt=%dus retransmits=%d"):format(line, info.rtt, info.total_retrans) or line)
@@ -15,7 +15,7 @@ end
 
 local M = {}
 
--- In log_by_lua*.
+-- Call it in log_by_lua*.
 function M.request()
   local var = ngx.var
   local seconds = tonumber(var.request_time)
@@ -27,12 +27,12 @@ function M.request()
   if seconds >= SLOW then log_slow(line) end
 end
 
--- In exit_worker_by_lua*: what has not been sent yet.
+-- Call it in exit_worker_by_lua*: sends what is left.
 function M.flush()
   for _, log in ipairs { stats, access, slow } do log:flush() end
 end
 
--- What was sent and what was dropped, of all workers since nginx was started.
+-- The numbers of sent and dropped messages of all workers since nginx was started.
 function M.status()
   local counts, lines = ngx.shared.counts, {}
   for i, name in ipairs(counts:get_keys(0)) do lines[i] = name .. " " .. counts:get(name) end

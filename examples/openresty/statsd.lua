@@ -1,15 +1,15 @@
--- statsd.lua -- counters, timers and gauges for statsd, from any phase: many to a datagram, see batch.lua.
+-- statsd.lua -- counters, timers and gauges for statsd, from any phase; a datagram holds many, see batch.lua.
 local batch = require "batch"
 
 local Statsd = {}
 Statsd.__index = Statsd
 
--- `prefix` precedes every name: "www." for instance.
+-- `prefix` is put before every name, for example "www.".
 local function new(host, port, prefix)
   return setmetatable({ batch = batch.new("statsd", host, port), prefix = prefix or "" }, Statsd)
 end
 
--- A name must not look like the end of one.
+-- Replace characters that would end the name.
 function Statsd:add(name, value, kind)
   self.batch:add(self.prefix .. name:gsub("[^%w_./-]", "_") .. ":" .. value .. "|" .. kind)
 end

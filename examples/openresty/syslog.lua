@@ -1,9 +1,9 @@
--- syslog.lua -- RFC 5424 messages for a syslog server, from any phase: over UDP, or without a port over a unix socket.
+-- syslog.lua -- RFC 5424 messages for a syslog server, from any phase; over UDP, or, without a port, a unix socket.
 --
--- A datagram is one message, as RFC 5426 wants it; the lines of a second share it, see batch.lua.  rsyslog writes a line
--- break as #012.  With `bytes = 0` each line is a message of its own.
+-- A datagram is one message, as RFC 5426 requires.  All lines of one second share a message, see batch.lua; rsyslog writes
+-- a line break as #012.  With `bytes = 0` each line is its own message.
 --
--- /dev/log: rsyslog's imuxsock reads RFC 5424 there with SysSock.UseSpecialParser="off"; journald keeps the head as text.
+-- At /dev/log rsyslog's imuxsock reads RFC 5424 if SysSock.UseSpecialParser="off"; journald keeps the head as text.
 local batch = require "batch"
 
 local FACILITY, SEVERITY = 16, 6 -- local0, informational
@@ -32,14 +32,14 @@ local function head(id)
   return ("<%d>1 %s %s nginx %d %s - "):format(PRI, timestamp(), HOST, ngx.worker.pid(), id)
 end
 
--- `id` is the MSGID and the name under which drops are counted; `bytes`, how large a message may be.
+-- `id` is the MSGID and the name of the counters; `bytes` is the largest size of a message.
 local function new(id, host, port, bytes)
   local lines = batch.new(id, host, port, function() return head(id) end)
   lines.bytes = bytes or lines.bytes
   return setmetatable({ batch = lines }, Syslog)
 end
 
--- What a client sends must not look like a line that nobody logged: neither by a line break nor by rsyslog's #012.
+-- Replace control characters and #: with a line break or rsyslog's #012 a client could forge log lines.
 function Syslog:log(line) self.batch:add((line:gsub("[%c#]", "?"))) end
 function Syslog:flush() self.batch:flush() end
 

@@ -1,17 +1,19 @@
--- tcpinfo.lua -- what the kernel knows about the client's connection: round trip time, retransmits, and more.
+-- tcpinfo.lua -- reads the kernel's data about the client's connection: round trip time, retransmits, and more.
 --
--- nginx tells no descriptor, and its structs are no interface.  So each descriptor is borrowed in turn, until the kernel
--- says that both its ends are the request's: that reads nobody's memory, and can take no other connection for it.  What is
--- borrowed is never closed here.  The first request of a connection costs about 3 us for each socket that the worker has
--- open, further ones look where it was: with thousands of connections ask for some requests only, as logs.lua does.
+-- Cost: the first request of a connection takes about 3 us for each socket that the worker has open; further requests
+-- find it at once.  With thousands of connections ask only for some requests, as logs.lua does.
+--
+-- nginx does not give the descriptor, and its structs are not an interface.  So each descriptor is borrowed in turn until
+-- the kernel says that both its ends are the request's.  This reads no foreign memory, and cannot take another connection
+-- for the request's.  A borrowed descriptor is never closed here.
 local L = require "llsocket"
 
 local FIRST, LIMIT = 3, 4096 -- descriptors to look at
 local BORROWED = { own = false }
 
-local found = {} -- by the client's port, of which there are 65,536: where its connection was last
+local found = {} -- the last descriptor of a connection, by the client's port: at most 65,536 entries
 
--- nginx tells an IPv6 link-local address without its scope, the interface.
+-- nginx gives an IPv6 link-local address without its scope, which is the interface.
 local function is(ai, host, port) return ai and ai:port() == port and ai:addr():match "[^%%]*" == host end
 
 -- A listening socket has no peer; a file cannot even be borrowed.
@@ -22,7 +24,7 @@ local function borrow(fd, ends)
   end
 end
 
--- Behind a proxy that nginx trusts the client's address is not that of the connection.
+-- Behind a proxy that nginx trusts, the client's address is not the address of the connection.
 local function both_ends()
   local var = ngx.var
   return {
@@ -40,7 +42,7 @@ end
 
 local function is_scoped(sock) return sock:getpeername():addr():find("%", 1, true) ~= nil end
 
--- On two interfaces the same link-local addresses may meet: then nothing says which connection is the request's.
+-- Two interfaces may have connections with the same link-local addresses: then the request's connection is unknown.
 local function only(ends)
   local sock = look(ends, FIRST)
   if sock and is_scoped(sock) and look(ends, sock:fd() + 1) then return nil end
@@ -49,7 +51,7 @@ end
 
 local M = {}
 
--- The connection of the current request, borrowed; nil where it is no TCP connection, or two cannot be told apart.
+-- The connection of the current request, borrowed; nil if it is not a TCP connection or if two are possible.
 function M.connection()
   local ends = both_ends()
   if not ends.port then return nil end -- a unix socket
