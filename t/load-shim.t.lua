@@ -62,7 +62,8 @@ for name in pairs(package.loaded) do
   if name:find "^llsocket" and type(package.loaded[name]) ~= "table" and not is_library then io.write(" left: ", name) end
 end]]
 
-local HEAD = "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)"
+local HEAD = "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath), "
+  .. "or build it in the source folder: cc -O2 -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so"
 local function refusal(reasons)
   local out = { HEAD }
   for _, reason in ipairs(reasons) do out[#out + 1] = reason end

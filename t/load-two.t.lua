@@ -115,7 +115,7 @@ print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "one\t1\tx\n",
 print(select(2, pcall(load, "alone", "DIR/later/?.so")))
 local L = load("alone", "DIR/later/?.so;DIR/two/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], ([[
-llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)
+llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath), or build it in the source folder: cc -O2 -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so
 	DIR/later/llsocket/shim.so: no shim of ABI NUMBER
 	no file 'DIR/alone/llsocket/shim.so'
 	no file 'DIR/alone/llsocket/shim.so'

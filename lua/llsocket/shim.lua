@@ -11,6 +11,7 @@ local error, pcall, package = error, pcall, package
 local abs, concat, getinfo = math.abs, table.concat, debug.getinfo
 
 local ABI = 2 -- equals LLSOCKET_ABI in csrc/shim.h
+local HOW_TO_BUILD = "or build it in the source folder: cc -O2 -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so"
 
 ffi.cdef [[
 int llsocket2_abi(int wanted);
@@ -91,7 +92,7 @@ local function find()
     if lib then return lib end
     refused[#refused + 1] = "\n\t" .. (why or ("no file '%s'"):format((template:gsub("%?", "llsocket/shim"))))
   end
-  return nil, "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath)" .. concat(refused)
+  return nil, "llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath), " .. HOW_TO_BUILD .. concat(refused)
 end
 
 local lib, why = find()
