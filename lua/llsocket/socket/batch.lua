@@ -1,4 +1,4 @@
--- batch.lua -- sending and receiving many messages by one call.
+-- batch.lua -- sends or receives many messages with one call.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,9 +22,9 @@ local EINVAL, EOPNOTSUPP, AF_UNIX, SOCK_STREAM = const.EINVAL, const.EOPNOTSUPP,
 local MSG_ERRQUEUE, asked = const.MSG_ERRQUEUE or 0, zero.asked
 local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
 local c_sendmsg, quiet = control.sendmsg, transfer.quiet
-local MSG_WAITFORONE = const.MSG_WAITFORONE -- comes with the two calls
+local MSG_WAITFORONE = const.MSG_WAITFORONE -- a system that has it also has recvmmsg(2) and sendmmsg(2)
 
--- Whether a receive is over with what is there once the first message came.
+-- Whether a receive waits only for the first message, and then takes those that are already there.
 local function waits_for_one(flags) return band(flags, MSG_WAITALL) == 0 end
 
 local function receive(sock, batch, flags)
@@ -33,7 +33,7 @@ local function receive(sock, batch, flags)
   return n, e
 end
 
--- An error after the first message is for the next call, as the kernel has it.
+-- late[socket]: an error after the first message; the next call answers it, as the kernel does.
 local late = setmetatable({}, { __mode = "k" })
 
 local function stopped(sock, n, e)
@@ -42,7 +42,7 @@ local function stopped(sock, n, e)
   return n, e
 end
 
--- The same where there is no such call.
+-- Does the same as receive() where the system has no recvmmsg(2).
 local function receive_each(sock, batch, flags)
   local into, after, before = batch.into, bor(flags, waits_for_one(flags) and MSG_DONTWAIT or 0), late[sock]
   late[sock] = nil
@@ -60,7 +60,7 @@ local function send(sd, batch, first, n, flags)
   return sent, e
 end
 
--- Without a pointer to the first: it would be made an object for the loop.
+-- Index the arrays directly: LuaJIT would allocate an object for a pointer to the first message that the loop uses.
 local function send_each(sd, batch, first, n, flags)
   local out, gathered = batch.out, batch.gathered
   for i = first, first + n - 1 do
@@ -72,14 +72,14 @@ local function send_each(sd, batch, first, n, flags)
   return n, 0
 end
 
--- On the BSDs the two are loops of libc's, and one that goes on behind a partial send would mix up a stream.
+-- Do not use sendmmsg of the BSDs: there it is a loop in libc, which goes on after a partial send and would mix up a stream.
 if not MSG_WAITFORONE then receive = receive_each end
 if not (MSG_WAITFORONE and quiet and ffi.os == "Linux") then send = send_each end
 
 ---@class llsocket.socket
 local Socket = {}
 
--- Gives the kernel its room again where nothing is kept of what it wrote.
+-- Gives the kernel the whole capacity again for messages that are not kept.
 local function restore(batch, first, n)
   for i = first, n do
     local into = batch.into[i].msg_hdr
@@ -87,21 +87,22 @@ local function restore(batch, first, n)
   end
 end
 
-local CERTAIN = bor(MSG_ERRQUEUE, const.MSG_CTRUNC) -- flags of what is a message though it may be empty
+local CERTAIN = bor(MSG_ERRQUEUE, const.MSG_CTRUNC) -- with one of these flags even an empty message is a message
 
 local function is_bare(one)
   local into = one.msg_hdr
   return one.msg_len == 0 and into.msg_namelen == 0 and into.msg_controllen == 0 and band(into.msg_flags, CERTAIN) == 0
 end
 
--- Which of `n` messages is the last that has bytes, a sender or ancillary data, 0 for none: those behind it may be the end.
+-- Finds the last of `n` messages that has bytes, a sender or ancillary data; answers 0 if none has.  Those behind it may be the
+-- end of the data.
 local function last_certain(batch, n)
   while n > 0 and is_bare(batch.into[n]) do n = n - 1 end
   return n
 end
 
--- Makes messages of the bytes that one call received from a stream into all buffers, and counts them.  What came beside the
--- bytes is the first message's.
+-- Divides the bytes that one call received from a stream into messages; answers their number.  The ancillary data belongs to the
+-- first message.
 local function spread(batch, n)
   local into, size, count = batch.into, batch.size, 1
   into[1].msg_len = min(n, size)
@@ -114,8 +115,8 @@ local function spread(batch, n)
   return count
 end
 
--- A stream has no messages, so one recvmsg(2) fills all buffers, one after another.  recvmmsg(2) would tell a reset before
--- the bytes that wait, and take the error away from the other calls.
+-- Do not use recvmmsg(2) for a stream: it would report a reset before the bytes that wait, and take the error away from other
+-- calls.  A stream has no messages, so one recvmsg(2) fills all buffers, one after another.
 local function receive_stream(sock, batch, flags)
   local header = batch.into[1].msg_hdr
   header.msg_iovlen = batch.capacity
@@ -125,10 +126,11 @@ local function receive_stream(sock, batch, flags)
   return n, e
 end
 
--- Whether a stream gives its bytes, and not the reports of its error queue, which are messages.
+-- Whether the call reads the bytes of a stream, and not the reports of its error queue, which are messages.
 local function is_stream(sock, flags) return sock.kind == SOCK_STREAM and band(flags, MSG_ERRQUEUE) == 0 end
 
--- The kernel fills what is behind the end with nothing.  Whether nothing is the end is asked once, for all that came last.
+-- Answers how many of `n` messages came before the end.  At the end the kernel fills all other messages with 0 bytes, so one
+-- question decides for all empty messages behind the last certain one.
 local function before_end(sock, batch, n, flags)
   local certain = last_certain(batch, n)
   if certain == n or zero.is_message(sock, flags, false) then return n end
@@ -136,7 +138,7 @@ local function before_end(sock, batch, n, flags)
   return certain
 end
 
--- Apart from recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
+-- A function separate from Socket:recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
 local function recvbatch(sock, batch, flags)
   if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
   if batch.controlsize > 0 and sock.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
@@ -152,15 +154,16 @@ local function recvbatch(sock, batch, flags)
 end
 
 --- Receives many messages; see recvmmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows, until the first
---- is there, and takes what else has come.  Allocates nothing.  An error after the first message is for the next call.
----@param batch llsocket.batch  to be overwritten
+--- has arrived, and takes the others that are there then.  Allocates nothing.  An error after the first message is answered by
+--- the next call.
+---@param batch llsocket.batch  is overwritten
 ---@param flag? integer  MSG_*.  With MSG_WAITALL it blocks until the batch is full.  MSG_TRUNC is EINVAL on a stream
 ---@param ... integer  more flags
 ---@return integer? n  messages, from 1; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EOPNOTSUPP: unix sockets may bring
----descriptors, for which a batch has no room; EBADF once closed
+---descriptors, which a batch cannot hold; EBADF once closed
 function Socket:recvbatch(batch, flag, ...)
   is_self(self, "recvbatch")
   batches.arg(batch, 1, "recvbatch")
@@ -178,10 +181,10 @@ local function sendbatch(sock, batch, n, first, flags)
 end
 
 --- Sends many messages; see sendmmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates
---- nothing.  Never raises SIGPIPE.  An error after the first message is for the next call.
----@param batch llsocket.batch  of a message that a stream took a part of it keeps the rest
----@param n? integer  messages, from 1; the default is what it holds behind `first`
----@param first? integer  where to begin, from 1, the default
+--- nothing.  Never raises SIGPIPE.  An error after the first message is answered by the next call.
+---@param batch llsocket.batch  where a stream takes a part of a message, the batch keeps the rest of that message
+---@param n? integer  messages, from 1; the default is all from `first` to its count
+---@param first? integer  the message to begin with, from 1, which is the default
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? n  messages sent; no values at all when the peer has closed

@@ -1,6 +1,6 @@
--- buffer.lua -- sending from and receiving into memory of the caller's: no string is made, and nothing allocated.
+-- buffer.lua -- sends from the caller's memory and receives into it, without making a string or allocating.
 --
--- Flags are checked before the memory: a trace that begins in that check and returns from it cannot read varargs.
+-- Check flags first: LuaJIT cannot compile a trace that starts inside region.target() and then needs this frame's varargs.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -29,17 +29,17 @@ local MAX_LENGTH = transfer.MAX_LENGTH
 ---@class llsocket.socket
 local Socket = {}
 
--- What arrived belongs to a string.buffer once committed.
+-- Adds received bytes to a string.buffer: they belong to it only after commit.
 local function commit(buf, n, size)
   if n > 0 and type(buf) == "userdata" then buf:commit(min(n, size)) end
 end
 
---- Receives a message into memory of the caller's; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo
+--- Receives a message into the caller's memory; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo
 --- allows.  Allocates nothing.
----@param buf ffi.cdata*|string.buffer  an array or pointer that is not const; a string.buffer gets the bytes appended
----@param size? integer  most bytes to take, from 1; the default is what is left of an array of fixed size
----@param offset? integer  bytes, where in the array to begin; the default is 0.  0 for a string.buffer
----@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream, and counts what it cut elsewhere
+---@param buf ffi.cdata*|string.buffer  an array or pointer that is not const; the bytes are appended to a string.buffer
+---@param size? integer  most bytes to take, from 1; the default is the rest of an array of fixed size
+---@param offset? integer  the byte in the array to begin at; the default is 0.  A string.buffer takes only 0
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream; elsewhere `len` then counts the bytes that were cut off, too
 ---@param ... integer  more flags
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return string? err
@@ -60,11 +60,11 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   if n > 0 or is_message(self, flags, namelen > 0) then return n, nil, false end
 end
 
---- Sends a message from memory of the caller's; see send(2).  Blocks on a blocking socket, for as long as sndtimeo
+--- Sends a message from the caller's memory; see send(2).  Blocks on a blocking socket, for as long as sndtimeo
 --- allows.  Allocates nothing.  Never raises SIGPIPE.
----@param buf string|ffi.cdata*|string.buffer  an array or pointer, or the bytes that a string.buffer holds, which keeps them
----@param size? integer  bytes, 0 sends an empty message but not on a stream; the default is what is left, but for a pointer
----@param offset? integer  bytes, where to begin; the default is 0
+---@param buf string|ffi.cdata*|string.buffer  an array or pointer, or a string.buffer, which keeps the bytes that are sent
+---@param size? integer  bytes; 0 sends an empty message, except on a stream; the default is the rest, a pointer has no default
+---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
@@ -83,7 +83,7 @@ end
 
 local namelen_cell = ffi.new "uint32_t[1]"
 
--- An address is made before the call that fills it, and kept for the next when that gave none.
+-- The address object is made before the call that fills it, and kept for the next call where this one gave no address.
 local spare
 
 local function take()
@@ -92,13 +92,13 @@ local function take()
   return ai
 end
 
---- Receives a message into memory of the caller's and tells its sender; see recvfrom(2).  Blocks on a blocking socket,
---- for as long as rcvtimeo allows.  Allocates nothing but an address, and not even that with `ai`.
+--- Receives a message into the caller's memory and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as
+--- long as rcvtimeo allows.  Allocates an address object, or nothing where `ai` is given.
 ---@param buf ffi.cdata*|string.buffer  as for recvinto
----@param size? integer  most bytes to take, from 1; the default is what is left of an array of fixed size
----@param ai? llsocket.addrinfo  to be overwritten with the sender's address; the default is a new one
----@param offset? integer  bytes, where in the array to begin; the default is 0.  0 for a string.buffer
----@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream, and counts what it cut elsewhere
+---@param size? integer  most bytes to take, from 1; the default is the rest of an array of fixed size
+---@param ai? llsocket.addrinfo  is overwritten with the sender's address; the default is a new object
+---@param offset? integer  the byte in the array to begin at; the default is 0.  A string.buffer takes only 0
+---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream; elsewhere `len` then counts the bytes that were cut off, too
 ---@param ... integer  more flags
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
@@ -129,12 +129,12 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   end
 end
 
---- Sends a message from memory of the caller's to an address; see sendto(2).  Blocks on a blocking socket, for as long
+--- Sends a message from the caller's memory to an address; see sendto(2).  Blocks on a blocking socket, for as long
 --- as sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.
 ---@param buf string|ffi.cdata*|string.buffer  as for sendfrom
----@param size integer?  bytes, 0 sends an empty message but not on a stream; nil stands for what is left, but not for a pointer
----@param ai llsocket.addrinfo  where to
----@param offset? integer  bytes, where to begin; the default is 0
+---@param size integer?  bytes; 0 sends an empty message, except on a stream; nil means the rest, but a pointer needs a number
+---@param ai llsocket.addrinfo  the address to send to
+---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed

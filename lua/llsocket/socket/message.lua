@@ -1,4 +1,4 @@
--- message.lua -- sending and receiving messages, and descriptors in them.
+-- message.lua -- sends and receives messages, and descriptors in them.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -31,7 +31,8 @@ local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 ---@class llsocket.socket
 local Socket = {}
 
--- Why a message cannot go over a socket, an errno; or nil.  Other families drop descriptors without a word.
+-- Answers the errno where a message cannot be sent over a socket, or nil.  Refuse descriptors on other families than unix: they
+-- would drop them silently.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
   if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
@@ -50,17 +51,17 @@ local function sendmsg(sock, mh, flags)
   return sockets.sent(sock, n, n < total)
 end
 
---- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises
---- SIGPIPE.  Where a stream took a part, the message holds the rest, without the ancillary data: send it again.
+--- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
+--- Where a stream took a part, the message then holds the rest, without the ancillary data; send it again.
 ---@param mh llsocket.msghdr
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
----@return integer? errno  EPERM, ESRCH: credentials of another; ETOOMANYREFS; ENOMEM for more ancillary data than musl
----takes; EINVAL for what the kernel refuses and for no byte at all on a stream; EOPNOTSUPP: descriptors go over unix
----sockets only; EBADF where a descriptor to send, or this one, is closed; else as for sendto
+---@return integer? errno  EPERM, ESRCH: credentials of another process or user; ETOOMANYREFS; ENOMEM for more ancillary data
+---than musl takes; EINVAL where the kernel refuses the message, and for 0 bytes on a stream; EOPNOTSUPP: only unix sockets pass
+---descriptors; EBADF where this socket or a descriptor to send is closed; else as for sendto
 function Socket:sendmsg(mh, flag, ...)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
@@ -69,7 +70,7 @@ function Socket:sendmsg(mh, flag, ...)
   return sendmsg(self, mh, flags)
 end
 
--- Whether a sender or ancillary data came with what was received, also such as found no room.
+-- Whether a sender or ancillary data came with the bytes, including ancillary data that did not fit.
 local function is_accompanied(mh)
   return mh.ai ~= nil or mh.receiving.head.len > 0 or band(mh.message_flags, MSG_CTRUNC) ~= 0
 end
@@ -81,7 +82,7 @@ local function recvmsg(sock, mh, flags)
   local into, block = mh.into, mh.receiving.block
   if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
   local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
-  received(block, into, n) -- before any branch: a finaliser that raises after one would leak the descriptors
+  received(block, into, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
   if n < 0 then
     if is_end(sock, why, flags) then return end
     return sockets.not_received(sock, why)
@@ -90,8 +91,8 @@ local function recvmsg(sock, mh, flags)
   if n > 0 or is_message(sock, mh.message_flags, is_accompanied(mh)) then return mh.received, nil, false end
 end
 
---- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Descriptors that
---- arrive are close-on-exec, and closed unless they are taken.
+--- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Received descriptors are
+--- close-on-exec, and are closed unless the program takes them.
 ---@param mh llsocket.msghdr
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
@@ -107,7 +108,7 @@ function Socket:recvmsg(mh, flag, ...)
   return recvmsg(self, mh, flags)
 end
 
--- One message is kept for the calls that need one for themselves; a call within a call makes its own.
+-- One message is kept for the calls that need one internally.  A call inside such a call makes its own.
 local spare
 
 local function take()
@@ -116,13 +117,13 @@ local function take()
   return mh
 end
 
--- Apart from writev: a loop below a frame with varargs would not compile.
+-- A function separate from Socket:writev: a loop below a frame with varargs would not compile.
 local function writev(sock, parts, flags)
   local mh = take()
   local e = msghdr.set_data(mh, parts, 1, "writev") or not flags and EINVAL
   if e then return not_sent(e) end
   local n, err, again, no = sendmsg(sock, mh, flags)
-  mh:data "" -- the parts may be large
+  mh:data "" -- drop the parts, which may be large
   spare = mh
   if no then return n, err, again, no end
   if n then return n, nil, again end
@@ -143,8 +144,7 @@ function Socket:writev(parts, flag, ...)
   return writev(self, parts, send_flags(2, "writev", flag, ...))
 end
 
--- Answers the parts that readv received in place of their length.  The buffer is not left to the collector, which
--- does not count it.
+-- Replaces the length in readv's results by the received parts.  Free the buffer here: the collector does not count its memory.
 local function parts_of(mh, n, ...)
   local parts = n and mh:data()
   msghdr.release(mh)
@@ -152,7 +152,7 @@ local function parts_of(mh, n, ...)
   if select("#", ...) > 0 then return nil, ... end
 end
 
--- Apart from readv: a loop below a frame with varargs would not compile.
+-- A function separate from Socket:readv: a loop below a frame with varargs would not compile.
 local function readv(sock, sizes, flags)
   local checked, e = msghdr.check_size(sizes, 1, "readv")
   if not checked then return not_received(e) end
@@ -166,7 +166,7 @@ end
 ---@param sizes integer[]  most bytes for each, at most 1,024 and 2^31-1 bytes in all
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
----@return string[]? parts  one per size, "" for those that got nothing; no values at all when the peer has closed
+---@return string[]? parts  one for each size, "" where no bytes were left; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EMSGSIZE for too many sizes; else as for recv
@@ -178,8 +178,8 @@ end
 
 --- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket, for as long
 --- as sndtimeo allows.
----@param fd integer|llsocket.socket|llsocket.descriptor|file*  stays the caller's
----@param ai? llsocket.addrinfo  where to, on an unconnected datagram socket
+---@param fd integer|llsocket.socket|llsocket.descriptor|file*  still belongs to the caller
+---@param ai? llsocket.addrinfo  the address to send to, on an unconnected datagram socket
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  1; no values at all when the peer has closed
@@ -198,17 +198,17 @@ function Socket:sendfd(fd, ai, flag, ...)
   return sendmsg(self, mh, flags)
 end
 
--- The one descriptor that was asked for; the others are closed at once.
+-- Answers the one descriptor that the caller wants, and closes the others at once.
 local function only_one(mh)
   local one
   for _, cmsg in ipairs(mh:control()) do
     for _, object in ipairs(cmsg:rights() or {}) do
-      if one or not cmsghdr.is_rights(cmsg) then object:close() else one = object end -- SO_PASSPIDFD's came unasked
+      if one or not cmsghdr.is_rights(cmsg) then object:close() else one = object end -- not rights: a pidfd of SO_PASSPIDFD
     end
   end
   if one then return one, nil, false end
   if band(mh:flags(), MSG_CTRUNC) == 0 then return not_received(EBADMSG) end
-  shortage.collected(EMFILE) -- too late for this one: there was room enough in the buffer, and no number
+  shortage.collected(EMFILE) -- helps only the next call: the buffer was large enough, so a descriptor number was missing
   return not_received(EMFILE)
 end
 

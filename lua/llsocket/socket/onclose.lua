@@ -1,4 +1,4 @@
--- onclose.lua -- functions that run before a socket is closed.
+-- onclose.lua -- hooks: functions that run before a socket is closed.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local check = require "llsocket.core.check"
@@ -10,8 +10,8 @@ local create, resume, status = coroutine.create, coroutine.resume, coroutine.sta
 
 local is_self, EBADF = sockets.self, const.EBADF
 
--- By socket, the functions in the order in which they were added.  Not weak: a socket with hooks lives until it is
--- closed or they are taken back, since a finaliser in C could run none.
+-- hooks[socket]: its hooks, in the order in which they were added.  Do not make the table weak: the finaliser is in C and could
+-- not run a hook, so a socket with hooks must live until it is closed or the hooks are removed.
 local hooks = {}
 
 ---@class llsocket.hook
@@ -19,8 +19,8 @@ local Hook = {}
 local meta = { __index = Hook }
 local is_hook = check.object(meta, "llsocket.hook")
 
---- Takes the function back.
----@return boolean removed  false when it has run, or was taken back before
+--- Removes the hook: its function will not run.
+---@return boolean removed  false when it has run, or was removed before
 function Hook:remove()
   is_hook(self, "remove")
   local list = hooks[self.sock]
@@ -35,7 +35,7 @@ function Hook:remove()
   return false
 end
 
--- Takes the last added; nil when there is none left.
+-- Removes and answers the hook that was added last; nil when there is none left.
 local function take(sock)
   local list = hooks[sock]
   local hook = list and table_remove(list)
@@ -45,20 +45,20 @@ end
 
 local function guarded(fn, sock)
   local ok, err = pcall(fn, sock)
-  if not ok then return sockets.text_of(err) end -- here, for the error's __tostring may yield, too
+  if not ok then return sockets.text_of(err) end -- inside the coroutine, because the error's __tostring may yield, too
 end
 
--- Answers the error's text, or nil.  A function that yields would leave the close half done, for ever where nobody resumes
--- it.  So it runs in a coroutine of its own, which is left to who resumes it.
+-- Runs a hook; answers the error's text, or nil.  If a hook yielded in the caller's coroutine, the close would stay half done,
+-- for ever if nothing resumed it.  So each hook runs in a new coroutine; one that yields is left suspended.
 local function run(fn, sock)
   local co = create(guarded)
   local ran, err = resume(co, fn, sock)
   if status(co) == "suspended" then return "attempt to yield from a function that runs before a close" end
-  return ran and err or not ran and sockets.text_of(err) or nil -- not run: no stack was left
+  return ran and err or not ran and sockets.text_of(err) or nil -- not ran: there was no memory for the stack
 end
 
--- Runs them one by one, so that each may still take others back or add some; answers the first error.  The pollers
--- come after, for what a hook registers.
+-- Runs the hooks one by one, so that each may remove or add others; answers the first error.  The pollers must run after the
+-- hooks, because a hook may register the socket.
 sockets.before_close(function(sock, given_up)
   local first
   if given_up then hooks[sock] = nil end
@@ -73,11 +73,12 @@ end, 1)
 ---@class llsocket.socket
 local Socket = {}
 
---- Adds a function that close runs before close(2), while fd() still tells the number: the last added first, each
---- once.  It runs in a coroutine of its own and must not yield: close would go on.  The socket stays alive until it is
---- closed or its functions are taken back.
----@param fn fun(sock: llsocket.socket)  an error in it, or a yield, is what close answers, with no errno; the others still run
----@return llsocket.hook? hook  `hook:remove()` takes it back
+--- Adds a function that close runs before close(2), while fd() still tells the number.  The function must not yield: it runs
+--- in its own coroutine, and close goes on without it.  Close runs the function that was added last first, each once.  The
+--- socket stays alive until it is closed or its functions are removed.
+---@param fn fun(sock: llsocket.socket)  if it raises or yields, close answers that as its error, without an errno; the other
+---functions still run
+---@return llsocket.hook? hook  `hook:remove()` removes the function
 ---@return string? err
 ---@return integer? errno  EBADF once closed
 function Socket:onclose(fn)

@@ -1,4 +1,4 @@
--- splice.lua -- from socket to socket through a pipe, without a copy to user space.
+-- splice.lua -- moves bytes from socket to socket through a pipe, without a copy to user space.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -21,7 +21,7 @@ local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- streams 
 ---@class llsocket.socket
 local Socket = {}
 
--- Why nothing can go that way, an errno; or nil.  The bounds of messages would be lost.
+-- Answers the errno where these sockets cannot be spliced, or nil.  Both must be streams: the bounds of messages would be lost.
 local function objection(from, to, pipe)
   if from.sd < 0 or to.sd < 0 or pipe.input.sd < 0 then return EBADF end
   if from.kind ~= SOCK_STREAM or to.kind ~= SOCK_STREAM then return EINVAL end
@@ -30,8 +30,8 @@ end
 
 local byte_cell = ffi.new "uint8_t[1]"
 
--- Passes an urgent mark as recv does, by moving the byte behind it.  The pipe is empty: nobody else has its ends, and splice
--- fills it only when it has been drained.  So the byte has room there.
+-- Passes an urgent mark as recv does, by moving the byte behind it.  The write cannot block: the pipe is empty, because no
+-- other code has its ends and splice fills it only after it has been drained.
 local function pass_mark(from, pipe)
   local n, e, byte = ended.next_byte(from.sd)
   if n <= 0 then return n, e end
@@ -40,7 +40,7 @@ local function pass_mark(from, pipe)
   return done, why
 end
 
--- The count is kept at once: the bytes have left the socket.
+-- Count the bytes at once: they have left the socket.
 local function fill(from, pipe, bytes)
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
@@ -56,7 +56,7 @@ local function not_filled(from, e)
   return nil, err, false, e
 end
 
--- No more than there is, since an empty pipe is waited for.
+-- Never ask for more bytes than the pipe holds: splice(2) would wait for an empty pipe.
 local function drain(pipe, to, bytes)
   local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
   if n < 0 then return sockets.not_sent(to, e) end
@@ -64,17 +64,17 @@ local function drain(pipe, to, bytes)
   return sockets.sent(to, n, n < bytes)
 end
 
---- Moves what has arrived to another socket through a pipe, without a copy to user space; see splice(2).  Blocks on a
---- blocking socket, for as long as its rcvtimeo or sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.  What
---- the pipe holds already goes first, and alone: with `again` it is this socket that has nothing where the pipe is
---- empty, and `to` that takes no more where it is not.
----@param to llsocket.socket  a stream, as this one
+--- Moves received bytes to another socket through a pipe, without a copy to user space; see splice(2).  Blocks on a blocking
+--- socket, for as long as its rcvtimeo or sndtimeo allows.  Allocates nothing.  Never raises SIGPIPE.  If the pipe already
+--- holds bytes, the call sends only those.  When it answers `again` and the pipe is empty, this socket has nothing to read;
+--- when the pipe is not empty, `to` takes no more.
+---@param to llsocket.socket  a stream, as this one must be
 ---@param pipe llsocket.pipe  one for each direction
----@param bytes? integer  most to move, from 1; the default is what the pipe can hold
+---@param bytes? integer  most to move, from 1; the default is the capacity of the pipe
 ---@return integer? len  bytes that `to` took, 0 at the end of this stream; no values at all when `to` is closed
 ---@return string? err
 ---@return boolean? again  true: one of the two would block, or the call was interrupted
----@return integer? errno  EAGAIN, EINTR, ECONNRESET of this socket, ENOTCONN; EINVAL where one is no stream; EBADF where
+---@return integer? errno  EAGAIN, EINTR, ECONNRESET of this socket, ENOTCONN; EINVAL where one is not a stream; EBADF where
 ---one is closed; ENOSYS where the system has no splice
 function Socket:splice(to, pipe, bytes)
   is_self(self, "splice")

@@ -1,4 +1,4 @@
--- steer.lua -- which of the sockets that share a port gets what arrives: a little classic BPF program; see bpf(4) of
+-- steer.lua -- a small classic BPF program that chooses which of the sockets that share a port gets a packet.  See bpf(4) of
 -- the BSDs for the language, SO_ATTACH_REUSEPORT_CBPF in socket(7) for its use.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
@@ -19,17 +19,17 @@ local is_there = ATTACH and layout.sock_fprog and layout.sock_filter
 ---@class llsocket.socket
 local Socket = {}
 
--- The opcode of its parts: op("LD", "W", "ABS").
+-- Combines an opcode from the names of its parts, as in op("LD", "W", "ABS").
 local function op(...)
   local code = 0
   for i = 1, select("#", ...) do code = bit.bor(code, const["BPF_" .. select(i, ...)]) end
   return code
 end
 
--- Instructions are { opcode, k, jt, jf }: the accumulator is A, the index register X, `k` a number.
+-- An instruction is { opcode, k, jt, jf }; k is a number.  The comments below call the accumulator A and the index register X.
 local function load_word(offset) return { op("LD", "W", "ABS"), offset } end
 
--- A is the number of the processor that this runs on, modulo n.
+-- Sets A to the number of the processor that runs the program, modulo n.
 local function by_cpu(n) return { load_word(const.SKF_AD_OFF + const.SKF_AD_CPU), { op("ALU", "MOD", "K"), n } } end
 
 local function append(program, instructions)
@@ -37,7 +37,7 @@ local function append(program, instructions)
   return program
 end
 
--- A is the exclusive or of A and the words at these offsets.
+-- Sets A to the exclusive or of A and the words at these offsets.
 local function fold(program, offsets)
   for _, offset in ipairs(offsets) do
     append(program, { { op("MISC", "TAX"), 0 }, load_word(offset), { op("ALU", "XOR", "X"), 0 } })
@@ -45,7 +45,7 @@ local function fold(program, offsets)
   return program
 end
 
--- Both ports, as one word, lie behind the IP header; IPv4 says how long that is.
+-- Both ports, as one word, lie behind the IP header.  The IPv4 header tells its own length.
 local function by_flow4(net)
   return fold({ { op("LDX", "B", "MSH"), net }, { op("LD", "W", "IND"), net } }, { net + 12 })
 end
@@ -54,9 +54,10 @@ local function by_flow6(net) return fold({ load_word(net + 40) }, { net + 8, net
 
 local GOLDEN = 0x9e3779b1 -- 2^32 over the golden ratio: the upper half of the product depends on every bit
 
--- A is below n, by a hash of the sender's address and of both ports.  Not the kernel's own, which is 0 where neither the
--- network card nor TCP made one.  The upper half of the hash is scaled, 65535 * 65535 being below 2^32.  Modulo n it would be
--- uneven: Linux draws the ports of connect(2) with one parity, and the lowest bit of a product depends on nothing else.
+-- Sets A to a number below n, by a hash of the sender's address and of both ports.  Do not use the kernel's own hash: it is 0
+-- where neither the network card nor TCP made one.  Do not take the hash modulo n, which would be uneven: Linux gives all ports
+-- of connect(2) the same parity, and the lowest bit of a product depends only on the lowest bits of its factors.  So the upper
+-- half of the hash is multiplied by n and shifted, which cannot overflow: 65535 * 65535 is below 2^32.
 local function by_hash(n)
   local net = const.SKF_NET_OFF
   local four, six = by_flow4(net), by_flow6(net)
@@ -70,7 +71,7 @@ end
 
 local MAKE = { cpu = by_cpu, hash = by_hash }
 
--- The kernel's form of a program, and the array that it points at.
+-- Answers the kernel's form of a program, and the array that it points at, which the caller must keep.
 local filters_t = is_there and ffi.typeof("$[32]", layout.sock_filter)
 local function assemble(program)
   local filters, fprog = filters_t(), layout.sock_fprog()
@@ -87,22 +88,22 @@ local function attach(sd, how, n)
   local program = append(MAKE[how](n), { { op("RET", "A"), 0 } })
   local fprog, filters = assemble(program)
   local e = set(sd, SOL_SOCKET, ATTACH, fprog, ffi.sizeof(fprog))
-  return e, filters -- the array lives until here
+  return e, filters -- answered only to keep the array alive until here
 end
 
 local one = ffi.new("int[1]", 1)
 local function detach(sd) return set(sd, SOL_SOCKET, DETACH, one, 4) end
 
 --- Sets which of the sockets that share a port gets a datagram or a connection; see SO_ATTACH_REUSEPORT_CBPF in
---- socket(7).  One call for all of them, on any that has reuseport, also before it is bound; the last one counts.  They
---- are numbered from 0 in the order in which they were bound (UDP) or began to listen (TCP).  Never blocks.
----@param how "cpu"|"hash"|"off"  cpu: by the number of the processor that took the packet in, modulo `n`.  hash: by
----the sender's address and the ports, so that a flow stays on one socket.  off: as the kernel likes
----@param n? integer  how many sockets, 1 to 65535; where fewer are there, the kernel chooses for those that are not.
----Needed but for off
+--- socket(7).  One call on any of them that has reuseport sets it for all, even before the socket is bound; the last call
+--- counts.  The sockets are numbered from 0 in the order in which they were bound (UDP) or began to listen (TCP).  Never blocks.
+---@param how "cpu"|"hash"|"off"  cpu: by the number of the processor that received the packet, modulo `n`.  hash: by
+---the sender's address and the ports, so that a flow stays on one socket.  off: the kernel chooses
+---@param n? integer  how many sockets, 1 to 65535; if there are fewer, the kernel chooses in place of the missing ones.
+---Required except for off
 ---@return string? err
 ---@return integer? errno  EINVAL without reuseport, for another `how` and another `n`; ENOENT: nothing to turn off;
----ENOPROTOOPT where there is no such thing; EBADF once closed
+---ENOPROTOOPT where the system has no such option; EBADF once closed
 function Socket:steer(how, n)
   sockets.self(self, "steer")
   check.string(how, 1, "steer")

@@ -1,6 +1,6 @@
--- zero.lua -- what the kernel's answer of 0 bytes means: an empty message or the end.  Every receive asks here.
+-- zero.lua -- tells whether a received 0 bytes mean an empty message or the end.  Every receive uses this module.
 --
--- All of it runs after such an answer only, so its system calls cost ordinary receives nothing.
+-- Its system calls cost ordinary receives nothing, because they run only after an answer of 0 bytes.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
@@ -13,18 +13,18 @@ local EAGAIN, EWOULDBLOCK, ENOTCONN = const.EAGAIN, const.EWOULDBLOCK, const.ENO
 local SHUT_WR, MSG_ERRQUEUE, MSG_DONTWAIT = const.SHUT_WR, const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT
 
 local asked = { any = false }
-local M = { asked = asked } -- `any`: whether a socket asks at all; to look at each costs LuaJIT's interpreter 400 instructions
+local M = { asked = asked } -- asked.any: whether any socket asks; testing each socket would cost 400 interpreted instructions
 
 local ended
 
--- Made by its first use: at load it would cost 0.3 million instructions.
+-- Requires the module on first use: at load it would cost 0.3 million instructions.
 local function kernel()
   ended = ended or require "llsocket.socket.ended"
   return ended
 end
 
---- Tells whether 0 bytes that a receive answered are a message, and not the end.  A report in the error queue need not
---- bring the bytes that it is about.
+--- Tells whether the 0 bytes that a receive answered are a message, and not the end.  A report in the error queue is always a
+--- message: it need not contain the bytes that it is about.
 ---@param sock llsocket.socket
 ---@param flags integer  MSG_* of the receive, or those that it answered
 ---@param accompanied boolean  a sender or ancillary data came with them
@@ -37,8 +37,8 @@ function M.is_message(sock, flags, accompanied)
   return kernel().has_more(sock.sd)
 end
 
---- Tells whether a receive that failed found the end: Linux answers EAGAIN where a datagram socket was shut down for
---- reading and may not block.
+--- Tells whether a failed receive means the end: Linux answers EAGAIN for a datagram socket that was shut down for reading
+--- and must not block.
 ---@param sock llsocket.socket
 ---@param e integer  errno
 ---@param flags integer  MSG_* of the receive
@@ -49,11 +49,12 @@ function M.is_end(sock, e, flags)
   return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
 end
 
---- Makes receives from a socket ask for the sender.
+--- Makes receives from a socket ask for the sender, which tells an empty message from the end.
 ---@param sock llsocket.socket
 function M.ask(sock) sock.asks, asked.any = true, true end
 
---- Remembers that a datagram or raw socket was shut down for reading.  shutdown(2) does so also where it answers ENOTCONN.
+--- Remembers that a datagram or raw socket was shut down for reading.  An ENOTCONN counts, too: shutdown(2) shuts such a
+--- socket down although it answers that.
 ---@param sock llsocket.socket
 ---@param how integer  SHUT_*
 ---@param e integer?  errno of shutdown(2)
@@ -61,9 +62,9 @@ function M.was_shut(sock, how, e)
   if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.kind ~= SOCK_STREAM then M.ask(sock) end
 end
 
---- Asks poll(2) whether a datagram or raw socket that somebody else made was shut down for reading.
+--- Asks poll(2) whether a datagram or raw socket that other code made was shut down for reading.
 ---@param sock llsocket.socket
----@param sd integer  its descriptor, which it need not have yet
+---@param sd integer  its descriptor, which need not be stored in `sock` yet
 function M.look(sock, sd)
   if sock.kind ~= SOCK_STREAM and sock.kind ~= SOCK_SEQPACKET and kernel().has_ended(sd) then M.ask(sock) end
 end

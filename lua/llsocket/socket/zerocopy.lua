@@ -1,9 +1,9 @@
--- zerocopy.lua -- sends that leave the bytes where they are, and what keeps them there; see MSG_ZEROCOPY in the
--- kernel's documentation.
+-- zerocopy.lua -- sends memory without a copy, and keeps the memory alive meanwhile; see MSG_ZEROCOPY in the kernel's
+-- documentation.
 --
--- The kernel reads the memory after the call has returned, and tells by the error queue when it is done.  It holds the
--- pages, but not what is in them: memory that Lua collected and used again would go out with its new bytes.  So each
--- buffer is kept until the kernel has told.  It numbers the sends of a socket that succeed, from 0, modulo 2^32.
+-- The kernel reads the memory after the call has returned, and reports by the error queue when it is done.  It holds the
+-- pages, but does not protect their content: if Lua collected the memory and used it again, the new bytes would be sent.  So
+-- each buffer is kept until the kernel has reported.  The kernel numbers the successful sends of a socket from 0, modulo 2^32.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -32,22 +32,24 @@ local ORIGIN, COPIED = const.SO_EE_ORIGIN_ZEROCOPY, const.SO_EE_CODE_ZEROCOPY_CO
 local KIND = optionkind.KIND
 
 local is_there = SO_ZEROCOPY and MSG_ZEROCOPY and ORIGIN and layout.sock_extended_err
-local ORDINARY = bit.bnot(MSG_ZEROCOPY or 0) -- what the caller may ask for: a send that we do not count would be counted
-local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- whose completions is_error knows
+-- Mask MSG_ZEROCOPY out of the caller's flags: the kernel would number that send, and our numbers would be off by one.
+local ORDINARY = bit.bnot(MSG_ZEROCOPY or 0)
+local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- the families whose completions is_error() recognises
 local WORD = 2^32
 
--- Below this many bytes, as the kernel's documentation has it, holding the pages and telling costs more than a copy.
+-- Below this many bytes, holding the pages and reporting costs more than a copy, says the kernel's documentation.
 local LEAST = 10240
 
 ---@class llsocket.socket
 local Socket = {}
 
--- By socket: `anchors` by number, how many those are, and the number of the next send.  `keeper` is the socket itself
--- while there are any, since only its error queue tells when they may go.  `others` is what else was in the queue.
+-- states[socket]: its zero-copy state.  anchors[number]: the buffer of each outstanding send; outstanding: how many there are;
+-- next: the number of the next send.  keeper: the socket itself while any is outstanding, because only its error queue tells
+-- when the buffers may be freed.  others: the other messages that were in the queue.
 local states = setmetatable({}, { __mode = "k" })
 
--- The memory of sockets that were closed or given up before the kernel had told: nobody ever will.  `held` is its bytes,
--- each object's once, `limit` how many sendzerocopy may add to.
+-- kept: the buffers of sockets that were closed or given up with sends outstanding.  They are kept for ever, because nothing
+-- will report when the kernel is done.  held: their bytes, each object counted once.  limit: above it sendzerocopy refuses.
 local kept, held, limit = {}, 0, nil
 
 local function keep_for_good(anchors)
@@ -57,13 +59,14 @@ local function keep_for_good(anchors)
   end
 end
 
--- Sends that somebody else had counted would make every number wrong, so the option must be off until now.
+-- If SO_ZEROCOPY is already on, earlier sends may have been numbered by the kernel and our counter would be wrong: refuse
+-- with EBUSY.
 local function begin(sock)
   if sock.sd < 0 then return nil, EBADF end
   if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
-  -- First: with the option on and no memory it would be EBUSY.
+  -- Make the state before setting the option: if memory ran out after that, every later call would answer EBUSY.
   states[sock] = { anchors = {}, outstanding = 0, next = 0, pid = C.llsocket2_getpid() }
   on, _, e = KIND.boolean.write(sock.sd, SOL_SOCKET, SO_ZEROCOPY, true)
   if not on then
@@ -86,11 +89,12 @@ local function let_go_many(anchors, first, last)
   return done
 end
 
---- Lets go what the kernel is done with.  A number that was not expected was used by a send that failed half-way.
+--- Releases the buffers of sends that the kernel has completed.  A number that is ahead of ours belongs to a send that failed
+--- after the kernel had numbered it; our counter then moves behind it.
 ---@param state { anchors: table<integer, any>, outstanding: integer, next: integer, keeper?: llsocket.socket }
----@param first integer  number of a send, 0 to 2^32-1
----@param last integer  likewise; smaller where the numbers wrap
----@return integer done  how many were outstanding
+---@param first integer  number of the first send, 0 to 2^32-1
+---@param last integer  number of the last send; smaller than `first` where the numbers wrap
+---@return integer done  how many of them were outstanding
 local function release(state, first, last)
   local ahead = (last + 1 - state.next) % WORD
   if ahead < WORD / 2 then state.next = (last + 1) % WORD end
@@ -100,7 +104,7 @@ local function release(state, first, last)
   return done
 end
 
-local ROOM, MOST = 512, 65536 -- bytes of ancillary data, and of what was sent: a whole datagram
+local ROOM, MOST = 512, 65536 -- capacity in bytes for the ancillary data, and for the data that was sent: a whole datagram
 local reader_t = is_there and ffi.typeof([[
   struct {
     $ header; $ part; $ err; int32_t cell[5]; $ name;
@@ -110,7 +114,8 @@ local reader_t = is_there and ffi.typeof([[
 local ERR_SIZE = is_there and ffi.sizeof(layout.sock_extended_err)
 local QUEUE = bor(const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT)
 
--- What reads the queue is a call's own while it lasts; one is kept for the next.
+-- The reader is used over several statements, and a finaliser could use it in between: each call takes it from here and gives
+-- it back.
 local spare
 
 local function reader()
@@ -125,7 +130,7 @@ local function is_error(level, kind)
     or level == const.IPPROTO_IPV6 and kind == const.IPV6_RECVERR
 end
 
--- Reads one header at `at`; answers where the next is, and whether `r.err` is now what it carried.
+-- Reads one header at `at`; answers where the next one is, and whether it carried an error, which is then copied to `r.err`.
 local function read_header(r, length, at)
   if shim.llsocket2_cmsg_get(r.control, length, at, r.cell) ~= 1 then return nil end
   local level, kind, offset, size, after = r.cell[0], r.cell[1], r.cell[2], r.cell[3], r.cell[4]
@@ -134,23 +139,24 @@ local function read_header(r, length, at)
   return after, found
 end
 
--- Whether a message of the queue has an error; mostly it is the first header.
+-- Whether a message of the queue has an error.  Usually the first header is the error.
 local function find(r, length)
   local at, found = read_header(r, length, 0)
   while at and not found do at, found = read_header(r, length, at) end
   return found
 end
 
--- The address in the header: where what is told of was sent; nil where there is none.
+-- Answers the address in the header: the destination of the send that the message is about; nil where there is none.
 local function name_of(sock, r)
   local namelen = r.header.msg_namelen
   if namelen == 0 then return nil end
   return addrinfo.copied(r.name, namelen, sock.type, sock.proto)
 end
 
-local LIMIT = 1024 -- others that are kept for a program that does not ask
+local LIMIT = 1024 -- how many other messages are kept if the program never calls completed()
 
--- Keeps what is no completion, as recvmsg would tell it: what is read is in the queue no more.
+-- Keeps a message that is not a completion, with the same content that recvmsg would give: reading has removed it from the
+-- queue.
 local function keep(sock, state, r, length, n)
   state.others = state.others or {}
   if #state.others == LIMIT then return end
@@ -158,7 +164,7 @@ local function keep(sock, state, r, length, n)
     control = control.take { bytes = r.control, head = { len = length } } })
 end
 
--- Answers how many sends a message tells of, and whether they were copied.
+-- Answers how many outstanding sends a message completes, and whether they were copied.
 local function take(sock, state, r, length, n)
   local err = r.err
   if find(r, length) and err.ee_origin == ORIGIN and err.ee_errno == 0 then
@@ -168,7 +174,7 @@ local function take(sock, state, r, length, n)
   return 0, false
 end
 
--- Answers the length of the ancillary data and of what was sent; or nil and the errno.
+-- Receives from the queue; answers the length of the ancillary data and of the data that was sent, or nil and the errno.
 local function receive(sock, r)
   local header = r.header
   header.msg_name, header.msg_namelen = r.name, ffi.sizeof(layout.sockaddr_storage)
@@ -189,8 +195,8 @@ local function take_more(sock, state, r, done, copied)
   return done, copied
 end
 
--- Reads the queue until nothing is outstanding, or it is empty; answers how many sends are done and whether one was
--- copied, or nil and the errno.  The kernel joins what it tells, so that one message is the rule.
+-- Reads the queue until no send is outstanding or the queue is empty.  Answers how many sends are done and whether one was
+-- copied, or nil and the errno.  The kernel joins its reports, so there is usually one message.
 local function drain(sock, state)
   local r, done, copied = spare or reader(), 0, false
   spare = nil
@@ -202,14 +208,15 @@ local function drain(sock, state)
   return done, copied
 end
 
--- Whether the close that comes will reset the connection: not where a duplicate keeps it, the parent of a forked child, or
--- who lent it.
+-- Whether the following close will reset the connection.  It does not where another owner keeps the connection: a duplicate,
+-- the parent of a forked child, or the code that lent the descriptor.
 local function will_reset(sock, state)
   if sock.kind ~= const.SOCK_STREAM or sock.borrowed or sockets.copied[sock] then return false end
   return state.pid == C.llsocket2_getpid() and KIND.linger.read(sock.sd, SOL_SOCKET, const.SO_LINGER) == 0
 end
 
--- Resets the connection as close with linger 0 does, but with the socket still there to tell what it has let go.
+-- Resets the connection as close with linger 0 does, but keeps the socket open, so that its error queue still reports which
+-- sends are completed.
 local nobody = layout.sockaddr_storage()
 nobody.ss_family = const.AF_UNSPEC
 local function reset(sock)
@@ -230,8 +237,8 @@ sockets.before_close(function(sock, given_up)
   states[sock], state.keeper = nil, nil
 end)
 
--- A datagram that failed may have used a number, when the network's queue refused it.  Mostly it has been told by now;
--- where it may come later, counting ends, and with it the use of numbers.
+-- A datagram rejected by the qdisc may have consumed a number.  Usually its completion is queued by now.  If it is not, we
+-- cannot know, so this socket falls back to copying.
 local function count_failed(sock, state, e)
   if not has_empty(sock.kind) then return end
   local was = state.next
@@ -239,7 +246,7 @@ local function count_failed(sock, state, e)
   if e == ENOBUFS and state.next == was and sock:recverr() then state.copies = true end
 end
 
--- The anchor is set first: once the kernel has the memory nothing may fail.
+-- Set the anchor before the call: once the kernel has the memory, nothing may fail.
 local function send(sock, state, buf, start, len, flags)
   local id = state.next
   state.anchors[id], state.keeper = buf, sock
@@ -259,21 +266,20 @@ local function send_copied(sock, start, len, flags)
   return n, e
 end
 
---- Sends a message from memory that the kernel reads after the call has returned, until `completed` tells that it is
---- done; see MSG_ZEROCOPY.  Until then the memory must not be changed.  Strings and arrays are kept alive for as long,
---- what a pointer points to is the caller's to keep.  Less than 10,240 bytes are copied as ever.  Blocks on a blocking
+--- Sends a message without copying its memory: the kernel reads it after the call has returned, until `completed` tells that
+--- the send is done; see MSG_ZEROCOPY.  Do not change the memory until then.  Strings and arrays are kept alive so long; the
+--- caller must keep the memory behind a pointer.  Fewer than 10,240 bytes are copied as send does.  Blocks on a blocking
 --- socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
 ---@param buf string|ffi.cdata*  an array or pointer
----@param size? integer  bytes; the default is what is left, but for a pointer
----@param offset? integer  bytes, where to begin; the default is 0
+---@param size? integer  bytes; the default is the rest, a pointer has no default
+---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
 ---@param ... integer  more flags
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
----@return integer? errno  ENOBUFS: too much is outstanding, ask completed, or closed sockets keep more than zerocopykept's
----limit; EOPNOTSUPP: neither TCP nor UDP, or not on this system; EBUSY: SO_ZEROCOPY was set by somebody else; else as for
----sendfrom
+---@return integer? errno  ENOBUFS: too much is outstanding (call completed), or closed sockets keep more than zerocopykept's
+---limit; EOPNOTSUPP: neither TCP nor UDP, or not on this system; EBUSY: other code has set SO_ZEROCOPY; else as for sendfrom
 function Socket:sendzerocopy(buf, size, offset, flag, ...)
   is_self(self, "sendzerocopy")
   local flags = check.flags(4, "sendzerocopy", flag, ...)
@@ -296,12 +302,12 @@ end
 
 local function not_told(e) return nil, report.text(e), false, nil, e end
 
---- Reads from the error queue which sends of sendzerocopy the kernel is done with, and lets go their memory; see
---- MSG_ZEROCOPY.  Never blocks; recvable tells when there is something to read.  What else is in the queue is handed on.
+--- Reads from the error queue which sends of sendzerocopy are done, and releases their memory; see MSG_ZEROCOPY.  Never
+--- blocks; recvable tells when there is something to read.  Also answers the other messages of the queue.
 ---@return integer? outstanding  sends whose memory the kernel may still read
----@return integer|string|nil done  how many this call let go; or err
----@return boolean copied  whether the kernel has copied the bytes of one of them after all
----@return llsocket.queued[]? others  ICMP errors and time stamps, where there were any
+---@return integer|string|nil done  how many sends this call released; or err
+---@return boolean copied  whether the kernel copied the bytes of one of them nevertheless
+---@return llsocket.queued[]? others  ICMP errors and time stamps; nil where there are none
 ---@return integer? errno  EBADF once closed
 function Socket:completed()
   is_self(self, "completed")
@@ -316,8 +322,8 @@ function Socket:completed()
   return state.outstanding, done, copied, others
 end
 
---- Tells how much memory closed sockets keep, since the kernel may still read it and nobody will tell when it is done.
---- May limit it: beyond, sendzerocopy answers ENOBUFS.
+--- Tells how much memory closed sockets keep: the kernel may still read it, and nothing will report when it is done.  May set
+--- a limit, above which sendzerocopy answers ENOBUFS.
 ---@param bytes? integer|false  0 to 2^53; false for no limit, which is the default
 ---@return integer? kept  bytes, each string or array counted once
 ---@return string? err
@@ -333,8 +339,8 @@ local function zerocopykept(bytes)
 end
 
 ---@class llsocket.queued
----@field name? llsocket.addrinfo  where what failed was sent
----@field data string  the beginning of it
+---@field name? llsocket.addrinfo  the destination of the send that the message is about
+---@field data string  the beginning of the data that was sent
 ---@field control llsocket.cmsghdr[]  `exterr` tells the error
 ---@field flags integer  MSG_*
 
