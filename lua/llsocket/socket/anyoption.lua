@@ -1,4 +1,4 @@
--- anyoption.lua -- getsockopt(2) and setsockopt(2) as such: every option, by number and kind of value.
+-- anyoption.lua -- the methods getsockopt and setsockopt: they take any option, by its number and kind of value.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,9 +22,10 @@ local EINVAL, EBADF = const.EINVAL, const.EBADF
 ---@class llsocket.socket
 local Socket = {}
 
-local size_cell = ffi.new "uint32_t[1]" -- set just before a call, and read in its statement
+local size_cell = ffi.new "uint32_t[1]" -- set it just before a call, and read it in the statement of the call
 
--- A number of 64 bits, as a uint64_t: a Lua number has 53.  Each call has its own cell, for the answer is boxed.
+-- A number of 64 bits, as a uint64_t, because a Lua number has 53 bits.  Each call makes its own cell: the answer is boxed, and
+-- a finaliser that runs then could change a shared one.
 local number64_t = ffi.typeof "union { uint64_t whole; uint32_t half[2]; }"
 local uint64_t, int64_t = ffi.typeof "uint64_t", ffi.typeof "int64_t"
 
@@ -53,7 +54,7 @@ local function check_uint64(value, position, method)
   check.bad(position, method, "uint64_t or number", value)
 end
 
--- The kinds that have one size, of which an input must be: read as bytes first.
+-- Makes the reader of a kind with a fixed size, which the input must have.  It reads bytes first and converts them.
 local function sized(ctype, tell)
   return function(sd, level, opt, input)
     local cell = ctype()
@@ -67,7 +68,7 @@ end
 
 local int_t = ffi.typeof "int[1]"
 
--- By kind, how an option is read whose input is given.  A descriptor has none.
+-- READ_INPUT[kind]: reads an option with an input.  The kind descriptor takes no input.
 local READ_INPUT = {
   int = sized(int_t, function(cell) return cell[0] end),
   boolean = sized(int_t, function(cell) return cell[0] ~= 0 end),
@@ -78,7 +79,8 @@ local READ_INPUT = {
 
 local fd_cell = ffi.new "int[1]"
 
--- Reads an option that makes a descriptor, as SO_PEERPIDFD does: an object owns it, which is there before it is.
+-- Reads an option that makes a descriptor, as SO_PEERPIDFD does.  Make the object first, so that it can own the descriptor at
+-- once.
 local function read_descriptor(sd, level, opt)
   local object = descriptor.new()
   fd_cell[0], size_cell[0] = -1, 4
@@ -94,7 +96,7 @@ local function read_descriptor(sd, level, opt)
   return object
 end
 
--- The number of what may be set as a descriptor; nil and the errno.
+-- Answers the number of a value that may be set as a descriptor; or nil and the errno.
 local function number_of(value)
   if type(value) ~= "number" then return value.sd >= 0 and value.sd or nil, EBADF end
   local fd = check.fd(value)
@@ -122,27 +124,27 @@ local PUBLIC = {
   int = KIND.int, boolean = KIND.boolean, seconds = KIND.seconds, string = KIND.string, bytes = KIND.bytes,
   uint64 = UINT64, descriptor = { read = read_descriptor, write = write_descriptor },
 }
-local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- one number
+local SOL_SOCKET, SO_GET_FILTER = const.SOL_SOCKET, const.SO_GET_FILTER or const.SO_ATTACH_FILTER -- Linux: one number for both
 
 local LUA_TYPE = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
 local CHECK = { uint64 = check_uint64, descriptor = check_descriptor }
 
--- Raises on wrong types; answers the kind, or nil where a value is impossible.
+-- Raises for wrong types; answers the kind, or a false value for an impossible number or an unknown kind.
 local function kind_of(level, name, kind, method)
   local level_ok, name_ok = check.int(level, 1, method), check.int(name, 2, method)
   check.string(kind, 3, method)
   return level_ok and name_ok and PUBLIC[kind]
 end
 
---- Reads any option; see getsockopt(2).  Never blocks; allocates only the string, number of 64 bits or object that it
---- answers.
+--- Reads any option; see getsockopt(2).  Never blocks.  Allocates only where it answers a string, a number of 64 bits or an
+--- object.
 ---@param level integer  SOL_* or IPPROTO_*
 ---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
----@param kind "int"|"boolean"|"seconds"|"string"|"bytes"|"uint64"|"descriptor"  seconds is a struct timeval, string ends at
----a NUL, descriptor is a number whose owner the object is
----@param input? string|integer  what the kernel finds in the buffer, whose size is the string's length; or the size alone, 0
----to 65536, and then it finds zeroes.  The default is the kind's size, for string and bytes 65536.  Of the kinds of one size
----the input must be of that; a descriptor has none
+---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"|"uint64"|"descriptor"  seconds: a struct timeval.  string: ends at
+---a NUL.  descriptor: a number, answered as an object that owns it
+---@param input? string|integer  a string: the bytes that the kernel finds in the buffer, which has the string's length.  A
+---number, 0 to 65536: the size of a buffer of zeroes.  The default is the kind's size, and 65536 for string and
+---bytes.  For a kind with a fixed size the input must have that size; descriptor takes no input
 ---@return integer|boolean|number|string|ffi.cdata*|llsocket.descriptor|nil value
 ---@return string? err
 ---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP; EMFILE: a descriptor; EINVAL for an unknown kind, an impossible input or a
@@ -157,12 +159,12 @@ function Socket:getsockopt(level, name, kind, input)
   return read(self.sd, level, name, input)
 end
 
---- Sets any option; see setsockopt(2).  Never blocks; allocates for a number of 64 bits only.
+--- Sets any option; see setsockopt(2).  Never blocks.  Allocates only for a number of 64 bits.
 ---@param level integer  SOL_* or IPPROTO_*
 ---@param name integer  SO_*, TCP_*, IP_*, IPV6_*, ...
 ---@param kind "int"|"boolean"|"seconds"|"string"|"bytes"|"uint64"|"descriptor"  of the value
 ---@param value integer|boolean|number|string|ffi.cdata*|llsocket.socket|llsocket.descriptor  an int is 32 bits, signed or
----unsigned; seconds are 0 to below 2^31; a uint64 is a uint64_t, or a number of 0 to 2^53; a descriptor stays the caller's
+---unsigned; seconds are 0 to below 2^31; a uint64 is a uint64_t, or a number of 0 to 2^53; a descriptor remains the caller's
 ---@return integer|boolean|number|string|ffi.cdata*|llsocket.socket|llsocket.descriptor|nil value  as given
 ---@return string? err
 ---@return integer? errno  ENOPROTOOPT, EOPNOTSUPP, EPERM; EINVAL for an unknown kind or an impossible value; EBADF for a closed

@@ -1,4 +1,4 @@
--- multicast.lua -- group membership and where and how far to send, for IPv4 and IPv6 alike.
+-- multicast.lua -- membership of groups, and the interface and number of hops for sends; the same for IPv4 and IPv6.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,17 +22,17 @@ local EAFNOSUPPORT = const.EAFNOSUPPORT
 local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
 local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
 
--- Answers the level of the socket's options, or nil and why there are none.
+-- Answers the level of the socket's multicast options; or nil and the errno where it has none.
 local function level_of(sock)
   if sock.sd < 0 then return nil, EBADF end
-  local level = TYPES[sock.kind] and LEVEL[sock.home] -- dup's address may say otherwise
+  local level = TYPES[sock.kind] and LEVEL[sock.home] -- not type and domain: dup's address may override those
   if not level then return nil, EOPNOTSUPP end
   return level
 end
 
--- The methods that the rows make have their @field lines in meta.lua; see ip(7), ipv6(7).  The options answer the
--- value, or nil, err and errno; the memberships nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS,
--- EINVAL, EAFNOSUPPORT.  All answer EOPNOTSUPP on other sockets and EBADF once closed; none blocks.
+-- The methods that the rows make have their @field lines in meta.lua; see ip(7), ipv6(7).  An option answers the value, or nil,
+-- err and errno.  A membership answers nothing, or err and errno: EADDRINUSE, EADDRNOTAVAIL, ENODEV, ENOBUFS, EINVAL,
+-- EAFNOSUPPORT.  All methods answer EOPNOTSUPP on other sockets and EBADF once closed.  None blocks.
 ---@class llsocket.socket
 local Socket = {}
 
@@ -42,8 +42,8 @@ local OPTIONS = {
   { "mcastttl",  "IP_MULTICAST_TTL",  "byte",     "IPV6_MULTICAST_HOPS", "hops",    "Hops that a datagram may go, 0 to 255." },
 }
 
--- Sets an option of a socket; for an AF_INET6 socket IPv4's first, which counts for what it sends to IPv4 groups.
--- `write` answers the value, or nil, err and errno.
+-- Sets an option of a socket.  For an AF_INET6 socket it sets IPv4's option first, which the kernel uses for sends to IPv4
+-- groups.  `write` answers the value, or nil, err and errno.
 local function write_both(sock, level, write, value)
   if level == IPPROTO_IPV6 then
     local _, err, e = write(sock, IPPROTO_IP, value)
@@ -52,7 +52,7 @@ local function write_both(sock, level, write, value)
   return write(sock, level, value)
 end
 
--- The argument's type is looked at first: a wrong one raises whatever the socket is.
+-- Check the argument's type first: a wrong type must raise on every socket.
 local function accessor(name, opt4, kind4, opt6, kind6)
   local opts, kinds = { [IPPROTO_IP] = opt4, [IPPROTO_IPV6] = opt6 }, { [IPPROTO_IP] = kind4, [IPPROTO_IPV6] = kind6 }
   local check_type = kind6 == KIND.boolean and check.boolean or check.number
@@ -71,12 +71,12 @@ for _, row in ipairs(OPTIONS) do
   Socket[row[1]] = accessor(row[1], const[row[2]], KIND[row[3]], const[row[4]], KIND[row[5]])
 end
 
-local index_cell = ffi.new "uint32_t[1]" -- written just before the call
+local index_cell = ffi.new "uint32_t[1]" -- write it just before the call
 local read_word = KIND.int.read
 local SIZE = sockaddr.SIZE
 
--- Linux does not tell the index that was set for IPv4, so the object keeps it.  Another's setting, by
--- address, replaces ours, which has none, and is looked up among the interfaces.
+-- Answers the interface's name for IPv4.  Linux does not tell the index that was set, so the object keeps it.  If other code sets
+-- the interface by an address, the kernel tells that address, and we look it up among the interfaces; ours has no address.
 local function ifname4(sock)
   local addr, _, e = read_word(sock.sd, IPPROTO_IP, const.IP_MULTICAST_IF) -- an in_addr is 32 bits
   if not addr then return nil, e end
@@ -105,10 +105,10 @@ local function set_ifindex(sock, level, index)
 end
 
 --- Tells or sets the interface that multicast datagrams leave by; see ip(7), ipv6(7).
----@param ifname? string  at most 15 bytes; "" for the one that the routes give, which is the default
+---@param ifname? string  at most 15 bytes; with "", the default, the routing table chooses
 ---@return string? ifname
 ---@return string? err
----@return integer? errno  ENODEV, ENXIO: it is gone, EOPNOTSUPP; EBADF once closed
+---@return integer? errno  ENODEV; ENXIO: the interface is gone; EOPNOTSUPP; EBADF once closed
 function Socket:mcastif(ifname)
   is_self(self, "mcastif")
   check.optional_string(ifname, 1, "mcastif")
@@ -129,14 +129,14 @@ function Socket:mcastif(ifname)
   return ifname
 end
 
--- Writes a numeric address into `cell`; answers whether it is one, and its scope, which only IPv6 has.
+-- Writes a numeric address into `cell`; answers whether the text is an address, and its scope, which only IPv6 has.
 local function read_address(cell, family, text)
   local addr, scope
   if family == AF_INET6 then addr, scope = text:match "^(.-)%%(.+)$" end
   return sockaddr.from_text(cell, family, addr or text) ~= nil, scope
 end
 
--- Answers nil and the scope, or the errno.
+-- Parses an address of the socket's family; answers nil and the scope, or the errno.
 local function parse(cell, family, text)
   local ok, scope = read_address(cell, family, text)
   if ok then return nil, scope end
@@ -144,9 +144,9 @@ local function parse(cell, family, text)
   return read_address(cell, other, text) and EAFNOSUPPORT or EINVAL
 end
 
--- Answers the level and the interface's index of a membership, its addresses in `group` and `source`; or nil, errno.
--- The zone of "ff02::1%eth0" names the interface where no argument does, and so does that of a source, because recvfrom
--- tells it.
+-- Reads the arguments of a membership: answers the level and the interface's index, and writes the addresses into `group` and
+-- `source`; or answers nil and the errno.  Where no argument names the interface, the zone of the group does, as in
+-- "ff02::1%eth0", or the zone of the source, because recvfrom tells that.
 local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
   if not level then return nil, why end

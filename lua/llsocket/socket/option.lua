@@ -1,4 +1,4 @@
--- option.lua -- socket options: one row each, and a method for each that is made when it is first called for.
+-- option.lua -- socket options: each has one row, and a method that is made on first use.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local const = require "llsocket.core.const"
@@ -11,9 +11,9 @@ local is_self, KIND, NO_HALF = sockets.self, optionkind.KIND, optionkind.NO_HALF
 local AF_INET6 = const.AF_INET6
 local EBADF, ENOPROTOOPT = const.EBADF, const.ENOPROTOOPT
 
--- A platform may lack an option, or have it under another name: then two rows have one method, and the first that
--- the platform knows makes it.  Two rows at IPPROTO_IP and IPPROTO_IPV6 are both kept: an IPv4 socket has the first, an
--- IPv6 socket both, of which it reads the second.  The rows are a text, since as a table they would take a tenth of the loading time.
+-- A platform may lack an option, or have it under another name.  Then two rows have the same method, and the first row that
+-- the platform knows makes it.  Of two rows at IPPROTO_IP and IPPROTO_IPV6 both are used: an IPv4 socket has the first; an IPv6
+-- socket sets both and reads the second.  The rows are one text: as a table they would take a tenth of the loading time.
 --
 -- method          level        option               kind    access  what it does
 local OPTIONS = [[
@@ -94,7 +94,7 @@ local function accessor(name, level, opt, kind, read_only)
   end
 end
 
--- The platform has no such option: answer what its kernel would.
+-- Makes the method of an option that the platform lacks: it answers the error that its kernel would.
 local function absent(name)
   return function(sock)
     is_self(sock, name)
@@ -108,8 +108,8 @@ end
 ---@class llsocket.socket
 local Socket = {}
 
--- The two methods of an option that IPv4 and IPv6 number apart, as one.  An AF_INET6 socket may carry IPv4, and its kernel
--- looks at IPv4's option then; with v6only it keeps that for later.  Other families get the kernel's answer.
+-- Joins the two methods of an option that has one number for IPv4 and one for IPv6.  Set both on an AF_INET6 socket: it may carry
+-- IPv4, and then the kernel uses IPv4's option; with v6only the kernel keeps that for later.  Other families get its answer.
 local function both(name, method4, method6)
   return function(sock, value)
     is_self(sock, name)
@@ -122,9 +122,9 @@ local function both(name, method4, method6)
   end
 end
 
---- Walks the rows.
+--- Iterates over the rows.
 ---@param at integer  where to begin in the text, 1 for the first row
----@param only? string  a method: as far as its rows go; the default is all
+---@param only? string  a method: stops behind its rows; the default is all rows
 ---@return fun(): string?, string, string, string, string, string rows  method, level, option, kind, access, what it does
 local function rows(at, only)
   return function()
@@ -134,7 +134,7 @@ local function rows(at, only)
   end
 end
 
--- Where an option's rows begin; nil or false for another name, and programs may ask for any.
+-- Answers where an option's rows begin; nil or false for any other name, because programs may index a socket with anything.
 local function place(name) return type(name) == "string" and not name:find "%W" and OPTIONS:find("\n" .. name .. " ", 1, true) end
 
 --- Makes an option's method.
@@ -143,7 +143,7 @@ local function place(name) return type(name) == "string" and not name:find "%W" 
 local function make(name)
   local at = place(name)
   if not at then return nil end
-  local method, first -- and the level of the row that made it
+  local method, first -- first: the level of the row that made the method
   for _, level, opt, kind, access in rows(at, name) do
     local known = const[opt] and accessor(name, const[level], const[opt], KIND[kind], access == "ro")
     if not first then

@@ -1,4 +1,4 @@
--- optionkind.lua -- getsockopt(2) and setsockopt(2), one pair of functions per kind of value.
+-- optionkind.lua -- calls getsockopt(2) and setsockopt(2), with one pair of functions for each kind of value.
 --
 -- read(sd, level, opt) answers the value, or `nil, err, errno`.  write(sd, level, opt, value, position, method)
 -- checks the value, sets it and answers it, or `nil, err, errno`.
@@ -16,11 +16,11 @@ local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
 local errno, floor = ffi.errno, math.floor
 local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
 
--- Scratch cells.  What a call wrote is read in its own statement: after a branch, or once something was boxed, a
--- finaliser may have used the cell for another socket.
+-- Scratch cells.  Read a cell in the statement of the call that wrote it: after a branch or a boxed value, a finaliser may have
+-- used the cell for another socket.
 local size_cell = ffi.new "uint32_t[1]"
 
--- Structs as such, each made when it is first used: few programs need them.
+-- Scratch structs, each made on first use: few programs need them.
 local cells = setmetatable({}, { __index = function(cells, name)
   cells[name] = layout[name]()
   return cells[name]
@@ -39,10 +39,10 @@ local function set(sd, level, opt, cell, size)
   if rc ~= 0 then return e end
 end
 
--- What Linux answers to an IPv4 option on an AF_INET6 socket that cannot have it: a raw one, one of another protocol.
+-- The errors of Linux for an IPv4 option on an AF_INET6 socket that cannot have it: a raw socket, or one of another protocol.
 local NO_HALF = { [ENOPROTOOPT] = true, [EINVAL] = true, [const.EOPNOTSUPP] = true }
 
--- Makes the two functions of a number kept in a cell of `size` bytes.
+-- Makes the two functions for a number in a cell of `size` bytes.
 local function number(cell, size)
   local function read(sd, level, opt)
     if not opt then return failed(ENOPROTOOPT) end
@@ -62,13 +62,14 @@ end
 
 local int_cell = ffi.new "int[1]"
 local read_int, write_int = number(int_cell, 4)
--- Some systems take an IPv4 multicast option as one byte only, and all take it so.
+-- IPv4 multicast options are passed as one byte: all systems take that, and some take nothing else.
 local read_byte, write_byte = number(ffi.new "uint8_t[1]", 1)
 
--- A cell whose reading takes more than one statement is a call's own while it lasts; one is kept for the next.
+-- These two cells are read over several statements, so a finaliser could reuse them in between: each call takes its own and
+-- gives it back.
 local spare_time, spare_bytes
 
--- The kinds that are a number or a truth, over an int or a byte.
+-- Make the kinds whose value is a boolean or a number, in an int or a byte.
 local function flag(read, write)
   return {
     read = function(sd, level, opt)
@@ -148,31 +149,31 @@ function KIND.linger.write(sd, level, opt, sec, position, method)
   return sec
 end
 
-local BYTES_SIZE = 65536 -- longer than any option that Linux has
+local BYTES_SIZE = 65536 -- longer than any option of Linux
 local bytes_t = ffi.typeof "uint8_t[65536]"
 
---- Tells the size of the buffer that an input makes.
----@param input? string|integer
----@return integer? size  nil where it can be none
+--- Tells the size of the buffer for an input.
+---@param input? string|integer  the bytes, or the size
+---@return integer? size  nil for an impossible size
 local function input_size(input)
   local size = type(input) == "string" and #input or input or BYTES_SIZE
   if size >= 0 and size <= BYTES_SIZE and floor(size) == size then return size end
 end
 
---- Reads an option as bytes.  Many an option reads the buffer first, so that what another left there must be gone.
+--- Reads an option as bytes.  Clears the buffer first: many options read it, and must not find the bytes of an earlier call.
 ---@param sd integer
 ---@param level integer
 ---@param opt integer
 ---@param unit integer  how many bytes the kernel counts as one
----@param input? string|integer  what the kernel finds in the buffer, or the buffer's size alone; the default is 65536
----@param whole? boolean  all the buffer, however much the kernel says that it wrote
+---@param input? string|integer  the bytes that the kernel finds in the buffer, or only the buffer's size; the default is 65536
+---@param whole? boolean  answers the whole buffer, even if the kernel says that it wrote less
 ---@return string? bytes
 ---@return string? err
 ---@return integer? errno
 local function read_bytes(sd, level, opt, unit, input, whole)
   local size = input_size(input)
   if not size then return failed(EINVAL) end
-  local cell = spare_bytes or bytes_t() -- made when first used: few programs read such an option
+  local cell = spare_bytes or bytes_t() -- made on first use: few programs read such an option
   spare_bytes, size_cell[0] = nil, floor(size / unit)
   ffi.fill(cell, size)
   if type(input) == "string" then ffi.copy(cell, input, size) end
@@ -185,7 +186,7 @@ end
 
 function KIND.bytes.read(sd, level, opt, input) return read_bytes(sd, level, opt, 1, input) end
 
--- SO_GET_FILTER counts in instructions of a socket filter, so no other kind has a cell for it.
+-- SO_GET_FILTER counts in instructions of a socket filter, which have 8 bytes: the cells of the other kinds do not fit.
 KIND.filter = {
   read = function(sd, level, opt, input) return read_bytes(sd, level, opt, 8, input) end,
 }
@@ -209,7 +210,7 @@ function KIND.string.write(sd, level, opt, text, position, method)
   return KIND.bytes.write(sd, level, opt, text, position, method)
 end
 
--- What may be written signed or unsigned is read unsigned; not by `% 2^32`, which is -0 for 0 once compiled on PowerPC.
+-- A word is written signed or unsigned, and read unsigned.  Do not use `% 2^32` for that: compiled on PowerPC it makes -0 of 0.
 KIND.word = {
   read = function(sd, level, opt)
     local n, err, e = read_int(sd, level, opt)
@@ -219,7 +220,7 @@ KIND.word = {
   write = KIND.int.write,
 }
 
--- An interface's name: the kernel would cut a longer one.
+-- An interface's name.  Refuse a longer one here: the kernel would cut it.
 KIND.ifname = {
   read = KIND.string.read,
   write = function(sd, level, opt, ifname, position, method)
@@ -229,7 +230,7 @@ KIND.ifname = {
   end,
 }
 
--- How many bytes wait: no option, but an ioctl(2).
+-- The number of bytes that wait.  It is read with ioctl(2), not with getsockopt(2).
 KIND.queue = {
   read = function(sd, _, request)
     local rc, e, n = shim.llsocket2_ioctl(sd, request, int_cell), errno(), int_cell[0]
@@ -248,7 +249,7 @@ KIND.ucred = {
   end,
 }
 
--- The fields that this kernel filled, however many that are.
+-- Answers only the fields that this kernel has filled.
 KIND.tcpinfo = {
   read = function(sd, level, opt)
     local bytes, err, e = KIND.bytes.read(sd, level, opt)
