@@ -1,4 +1,4 @@
--- descriptor.lua -- an owned descriptor that is no socket, as SCM_RIGHTS may bring.
+-- descriptor.lua -- an object that owns a descriptor which is not a socket; SCM_RIGHTS may pass such a descriptor.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -37,7 +37,7 @@ function Descriptor:fd()
   return self.sd
 end
 
---- Gives the descriptor up: it stays open and is the caller's.
+--- Gives the descriptor up: it stays open, and the caller must close it.
 ---@return integer? fd
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -45,7 +45,7 @@ function Descriptor:unwrap()
   is_self(self, "unwrap")
   if self.sd < 0 then return failed(const.EBADF) end
   sockets.closing(self, true)
-  local fd = self.sd -- not before: it may have been closed meanwhile
+  local fd = self.sd -- read it after closing(), which may have closed it
   self.sd = -1
   if fd < 0 then return failed(const.EBADF) end
   return fd
@@ -53,12 +53,12 @@ end
 
 --- Closes the descriptor; closing twice is harmless.  See close(2).
 ---@return string? err
----@return integer? errno  EIO, ENOSPC, EDQUOT: what was written is lost; EINTR
+---@return integer? errno  EIO, ENOSPC, EDQUOT: written data is lost; EINTR
 function Descriptor:close()
   is_self(self, "close")
   if self.sd < 0 then return end
   local _, err = sockets.closing(self, false)
-  local fd = self.sd -- not before: it may have been closed meanwhile, and be a stranger's number
+  local fd = self.sd -- read it after closing(), which may have closed it: the number may then belong to other code
   self.sd = -1
   local rc, e = C.llsocket2_close(fd), errno()
   if err then return err end

@@ -9,7 +9,7 @@ local ipairs, insert = ipairs, table.insert
 
 local list = (const.RTM_GETLINK and require "llsocket.address.links" or require "llsocket.address.ifaddrs").list
 
--- One entry an address, and one for an interface without any.
+-- Makes the list: one entry for each address, and one for each interface without an address.
 local function entries(order)
   local arr = {}
   for _, link in ipairs(order) do
@@ -35,8 +35,8 @@ local M = {}
 ---@field netmask? string
 ---@field broadaddr? string  nil where none is set
 
---- Lists the addresses of all interfaces, and each interface that has none once; see rtnetlink(7), getifaddrs(3).  Opens
---- a descriptor for the time of the call; allocates the list; never waits for the network.
+--- Lists the addresses of all interfaces; an interface without an address is listed once.  See rtnetlink(7), getifaddrs(3).
+--- Opens a descriptor during the call; allocates the list; never waits for the network.
 ---@return llsocket.ifaddr[]? arr
 ---@return string? err
 ---@return integer? errno  EMFILE, ENFILE, ENOMEM, ENOBUFS; EAFNOSUPPORT, EPERM, EACCES where a sandbox refuses netlink
@@ -58,11 +58,11 @@ function M.macaddrs()
   return macs
 end
 
---- Tells an interface's index; see if_nametoindex(3).  Opens a descriptor for the time of the call.
+--- Tells an interface's index; see if_nametoindex(3).  Opens a descriptor during the call.
 ---@param name string  at most 15 bytes
 ---@return integer? index  1 to 2^31-1
 ---@return string? err
----@return integer? errno  ENODEV: no such interface, also for a longer name; EMFILE, ENFILE
+---@return integer? errno  ENODEV: there is no such interface, or the name is longer; EMFILE, ENFILE
 function M.index(name)
   check.string(name, 1, "index")
   local index, e = interface.index(name)
@@ -70,7 +70,7 @@ function M.index(name)
   return index
 end
 
---- Tells an interface's name; see if_indextoname(3).  Opens a descriptor for the time of the call.
+--- Tells an interface's name; see if_indextoname(3).  Opens a descriptor during the call.
 ---@param index integer  0 to 2^31-1
 ---@return string? name
 ---@return string? err
@@ -84,9 +84,9 @@ end
 
 --- Tells the interface that has an address.
 ---@param family integer  AF_INET or AF_INET6
----@param addr string  numeric, as getifaddrs has it
+---@param addr string  numeric, in the form that getifaddrs answers
 ---@return string? ifname
----@return integer? errno  ENODEV where none has
+---@return integer? errno  ENODEV where no interface has it
 function M.of(family, addr)
   local order, e = list()
   if not order then return nil, e end

@@ -1,4 +1,4 @@
--- gai.lua -- the resolver's error numbers as texts.  They share no table with errno: the numbers overlap.
+-- gai.lua -- the texts of the resolver's error numbers.  They need their own table, because the numbers overlap with errno's.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -9,9 +9,9 @@ local errno = require "llsocket.errno"
 
 local EAI_SYSTEM = const.EAI_SYSTEM
 
-local NONE = 2^31 - 1 -- no system's
+local NONE = 2^31 - 1 -- no system has an error with this number
 
--- What is no error's number is not kept.
+-- texts[code]: the text of an error.  Other numbers are not kept, or a program could fill the table with them.
 local texts = setmetatable({}, { __index = function(self, code)
   local text = ffi.string(C.llsocket2_gai_strerror(code))
   if text ~= ffi.string(C.llsocket2_gai_strerror(NONE)) then self[code] = text end
@@ -23,14 +23,14 @@ local M = {}
 
 --- Tells the text of a resolver error; see gai_strerror(3).
 ---@param code integer  EAI_*
----@return string? text  "Unknown error" for a number that is none; nil for what is no integer
+---@return string? text  "Unknown error" for an integer that is not an error; nil for any other number
 function M.text(code)
   return check.int(code, 1, "text") and texts[code] or nil
 end
 
---- What a resolver call answers: `nil, err, EAI_*`, and the errno after it where the code is EAI_SYSTEM.
+--- Answers as a failed resolver call must: `nil, err, EAI_*`, and then the errno where the code is EAI_SYSTEM.
 ---@param code integer  EAI_*
----@param e? integer  errno, looked at only when code is EAI_SYSTEM
+---@param e? integer  errno, used only when code is EAI_SYSTEM
 ---@return nil
 ---@return string err
 ---@return integer code

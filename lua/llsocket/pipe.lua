@@ -1,7 +1,7 @@
--- pipe.lua -- what splice moves bytes through: both ends, and how many bytes are in between.
+-- pipe.lua -- the pipe that splice moves bytes through: it holds both ends, and counts the bytes in the pipe.
 --
--- Nobody else has the ends, so that the count is right.  They are blocking: splice fills an empty pipe and drains what
--- is in it, and so waits for its sockets only.
+-- No other code has the ends, so the count is right.  The ends are blocking.  Splice never waits for them, only for its
+-- sockets: it fills the pipe only when it is empty, and drains only as many bytes as it holds.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -26,12 +26,12 @@ local is_self, arg = check.object(meta, "llsocket.pipe")
 
 local fds_cell = ffi.new "int[2]"
 
--- Both numbers are read in the statement of the call: after a branch a finaliser may make a pipe itself.  They are given to
--- their owners next: a debug hook that raises any later would leave them to nobody.
+-- Read both numbers in the statement of the call: after a branch, a finaliser may have made a pipe itself.  Give them to their
+-- owners right after that: a debug hook that raises later would leave two descriptors that nobody owns.
 local function open_pipe(pipe)
   local from, to = pipe.output, pipe.input
   local rc, e, output, input
-  if const.SPLICE_F_MOVE then -- pipe2(2) is older
+  if const.SPLICE_F_MOVE then -- every system with this constant also has pipe2(2)
     rc, e, output, input = C.llsocket2_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
   else
     rc, e, output, input = C.llsocket2_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
@@ -58,8 +58,8 @@ local M = {}
 ---@param size? integer  bytes that it can hold, 1 to 2^31-1, which the kernel rounds up; the default is the system's
 ---@return llsocket.pipe? pipe
 ---@return string? err
----@return integer? errno  EMFILE, ENFILE; EINVAL; EPERM: larger than an ordinary user's may be; ENOSYS: this system has
----one size
+---@return integer? errno  EMFILE, ENFILE; EINVAL; EPERM: larger than an unprivileged user may have; ENOSYS: this system has
+---only one size
 function M.new(size)
   if type(size) ~= "nil" and (not check.int(size, 1, "new") or size < 1) then return failed(EINVAL) end
   local pipe = setmetatable({ input = descriptor.new(), output = descriptor.new(), bytes = 0 }, meta)
@@ -69,14 +69,14 @@ function M.new(size)
   return failed(e)
 end
 
---- Tells how many bytes wait in it to be sent.
+--- Tells how many bytes wait in the pipe to be sent.
 ---@return integer bytes
 function Pipe:held()
   is_self(self, "held")
   return self.bytes
 end
 
---- Closes both ends, and what it holds is lost; closing twice is harmless.  A collected pipe is closed, too.
+--- Closes both ends; the bytes in the pipe are lost.  Closing twice is harmless.  A collected pipe is closed, too.
 ---@return string? err
 ---@return integer? errno  EIO
 function Pipe:close()

@@ -1,4 +1,4 @@
--- socket.lua -- the class: gathers the methods of the modules in socket/.
+-- socket.lua -- the class of sockets: it gathers the methods of the modules in socket/.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local sockets = require "llsocket.socket.object"
@@ -20,7 +20,7 @@ for _, module in ipairs(MODULES) do
   for name, method in pairs(module.methods) do sockets.methods[name] = method end
 end
 
--- The methods that are made by their first use: by module in socket/, their names.
+-- Methods whose module is required on first use.  The list gives their names for each module; LATER[name] is the module.
 local LATER = {}
 for module, methods in pairs {
   ["llsocket.socket.message"] = "sendmsg recvmsg writev readv sendfd recvfd",
@@ -53,7 +53,7 @@ lazy.hold()
 ---@class llsocket.socket.module
 local M = { new = lifecycle.new, pair = lifecycle.pair }
 
--- Functions beyond the first, likewise.
+-- Functions whose module is required on first use.
 local BEYOND = {
   activated = "llsocket.socket.activated", wrap = "llsocket.socket.wrap",
   zerocopykept = "llsocket.socket.zerocopy",
