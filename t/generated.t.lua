@@ -1,5 +1,6 @@
 -- generated: the files that t/generate writes are those that the rows make.
 local generated = require "generated"
+local inner = require "inner"
 local leak = require "leak"
 local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
@@ -16,8 +17,8 @@ end
 
 local files = generated.files(source)
 local meta = files["lua/llsocket/meta.lua"]
-local T = require("tap").plan(7)
-for _, path in ipairs { "doc/option.md", "lua/llsocket/meta.lua" } do
+local T = require("tap").plan(9)
+for _, path in ipairs { "doc/api.md", "doc/option.md", "lua/llsocket/meta.lua" } do
   T.is(difference(generated.read(source .. "/" .. path), files[path]), "", path .. " is what its rows make")
 end
 T.ok(difference(meta, (meta:gsub("AF_INET6", "AF_INET7"))):find "^run `luajit t/generate`", "a line that differs is seen")
@@ -35,5 +36,11 @@ end
 T.is(table.concat(lacking, " "), "", "meta.lua has a field for every constant and every module")
 T.ok(not (meta .. generated.read(source .. "/lua/llsocket.lua")):find("@field [string]", 1, true),
   "no field stands for any name, so a misspelt constant is flagged")
+local gone = {}
+for _, title in ipairs(inner.list) do
+  local module, name = title:match "^(%w+)%.(.+)$"
+  if type(require("llsocket." .. module)[name]) ~= "function" then gone[#gone + 1] = title end
+end
+T.is(table.concat(gone, " "), "", "what is hidden from programs is there for the library")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -179,7 +179,7 @@ local function meta(source)
   return table.concat(out, "\n")
 end
 
--- doc/option.md ---------------------------------------------------------------------------------------------
+-- doc/ ------------------------------------------------------------------------------------------------------
 
 local function page_row(m)
   local what = table.concat(m.what, " "):gsub("_%*", "_\\*")
@@ -193,13 +193,33 @@ local function page_table(source)
   return table.concat(out, "\n")
 end
 
+-- What the short table of doc/api.md says of an option's level.
+local SUBJECTS = {
+  { "SOL_SOCKET", "of every socket" }, { "IPPROTO_IP", "of IPv4, most of IPv6 too" }, { "IPPROTO_IPV6", "of IPv6" },
+  { "IPPROTO_TCP", "of TCP" }, { "IPPROTO_UDP", "of UDP" }, { "read", "only read" },
+}
+
+-- The methods of each level; those that are only read stand together.
+local function short_table(source)
+  local names = {}
+  for _, row in ipairs(option_rows(source)) do
+    local at = row[5] == "ro" and "read" or row[2]
+    if not names[row[1]] then names[at] = (names[at] and names[at] .. ", " or "") .. "`sock:" .. row[1] .. "`" end
+    names[row[1]] = true
+  end
+  local out = { "| [option](option.md#options-by-name) | |", "| --- | --- |" }
+  for _, subject in ipairs(SUBJECTS) do out[#out + 1] = ("| %s | %s |"):format(names[subject[1]], subject[2]) end
+  return table.concat(out, "\n")
+end
+
 local OPENS, CLOSES = "<!-- options -->\n", "\n<!-- /options -->"
 
--- Puts a text between the two marks of a page.
-local function between(page, text)
+-- A page with a text between its two marks.
+local function between(source, path, text)
+  local page = read(source .. "/" .. path)
   local _, from = page:find(OPENS, 1, true)
   local to = from and page:find(CLOSES, from, true)
-  assert(to, "the marks <!-- options --> and <!-- /options --> are gone from doc/option.md")
+  assert(to, "the marks <!-- options --> and <!-- /options --> are gone from " .. path)
   return page:sub(1, from) .. text .. page:sub(to)
 end
 
@@ -209,7 +229,8 @@ end
 function M.files(source)
   return {
     ["lua/llsocket/meta.lua"] = meta(source),
-    ["doc/option.md"] = between(read(source .. "/doc/option.md"), page_table(source)),
+    ["doc/option.md"] = between(source, "doc/option.md", page_table(source)),
+    ["doc/api.md"] = between(source, "doc/api.md", short_table(source)),
   }
 end
 

@@ -106,13 +106,14 @@ local MODULES = {
   cmsghdr = {
     new = { "object", "int", "int", "string" }, rights = { "object", "owner", "owner?" },
     credentials = { "object", "pid?", "uid?", "uid?" }, pktinfo = { "object", "string", "ifname?" },
-    ttl = { "object", "byte" }, tos = { "object", "byte" }, hoplimit = { "object", "byte" }, tclass = { "object", "byte" },
     segment = { "object", "short" },
   },
   descriptor = {},
   poll = { new = { "object", "backend?" }, timer = { "object", "seconds", "seconds?" },
     signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
 }
+
+for _, row in ipairs(L.cmsghdr.NUMBERS) do MODULES.cmsghdr[row[1]] = { "object", "byte" } end
 
 local big = { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, 2^53, 2^63, -2^63 }
 local function over(...)
