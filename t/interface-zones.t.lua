@@ -39,8 +39,12 @@ local function zone(host, ...) return tostring(assert(L.inet.getaddrinfo(host, .
 T.is(zone "fe80::1%eth7" .. " " .. zone "fe80::1%700007" .. " " .. zone "fe80::1%1", "700007 701234 1",
   "a name is taken before a number")
 T.is(zone "ff05::1%eth7" .. " " .. zone "2001:db8::1%700007" .. " " .. zone "::1%8", "700007 701234 8", "in every scope")
-T.is(zone("fe80::1%700007", "http", 0) .. " " .. zone("fe80::1%eth7", "80", L.SOCK_STREAM, 0, L.AI_CANONNAME), "701234 700007",
-  "also where the resolver is asked for the rest")
+if not L.inet.getaddrinfo("127.0.0.1", "http", 0) then
+  T.skip(1, "http is not in /etc/services")
+else
+  T.is(zone("fe80::1%700007", "http", 0) .. " " .. zone("fe80::1%eth7", "80", L.SOCK_STREAM, 0, L.AI_CANONNAME),
+    "701234 700007", "also where the resolver is asked for the rest")
+end
 local lost = {}
 for _, prefix in ipairs { "fe80", "ff01", "ff02", "ff05", "2001:db8", "fec0" } do
   for _, number in ipairs { 1, 700007, 701234, 99999 } do
