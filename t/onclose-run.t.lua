@@ -201,7 +201,9 @@ local weak = setmetatable({}, { __mode = "v" })
 do
   local s, data = one(), {}
   weak.sock, weak.data = s, data
-  s:onclose(function() return data end)
+  local function keep() return data end
+  jit.off(keep) -- a trace through it would hold the closure
+  s:onclose(keep)
   s:close()
 end
 sock, outer = nil, nil -- luacheck: ignore
@@ -252,6 +254,10 @@ local function deep(depth, fn)
   local answer = deep(depth - 1, fn)
   return answer
 end
+-- Interpreted: an error that LuaJIT raises while it leaves a trace, for want of stack, passes each pcall that is part of the
+-- trace, and so what is to be put back after it.
+local compiles = jit.status()
+jit.off(); jit.flush()
 local deepest = 0
 for step = 16, 0, -1 do
   while pcall(deep, deepest + 2^step, nothing) do deepest = deepest + 2^step end
@@ -270,6 +276,7 @@ for depth = deepest - 60, deepest do
     sys.close(sock:unwrap())
   end
 end
+if compiles then jit.on() end
 T.ok(raised > 0, ("a close finds no stack in %d of 61 depths"):format(raised))
 T.is(stuck, 0, "and none of them leaves the socket open for good")
 T.is(leak.count(), before, "no descriptor is left")

@@ -151,6 +151,7 @@ end
 -- After one raised, for want of memory perhaps, which keeps none of the others from knowing.  Those that were told do
 -- nothing the second time.
 local function tell_each(object, given_up, err)
+  busy[object] = true
   local first = text_of(err)
   for _, fn in ipairs(before) do pcall(fn, object, given_up) end
   return first
@@ -165,12 +166,11 @@ end
 local function closing(object, given_up)
   if busy[object] and not given_up then return false end
   local ok, err = pcall(tell, object, given_up)
-  if not ok then
-    local _, text = pcall(tell_each, object, given_up, err)
-    err = text
-  end
+  busy[object] = nil -- at once: the next call may find no stack
+  if ok then return true, err end
+  local _, text = pcall(tell_each, object, given_up, err)
   busy[object] = nil
-  return true, err
+  return true, text
 end
 
 local self, arg = check.class(handle_t, "llsocket.socket")
