@@ -2,15 +2,15 @@
 local shell = require "shell"
 
 local FLOOR = {
-  ["core.lazy"] = -3, ["core.renamed"] = -1, ["core.libc"] = 0, ["core.check"] = 1, ["core.const"] = 1,
+  ["core.lazy"] = -3, ["core.renamed"] = -1, ["core.const"] = 0, ["core.libc"] = 0, ["core.check"] = 1, ["core.failure"] = 1,
   ["core.layout"] = 1, ["core.shortage"] = 2,
   ["address.interface"] = 3, ["address.sockaddr"] = 3, ["address.netlink"] = 4, ["address.ifaddrs"] = 5,
   ["address.links"] = 5, ["address.numeric"] = 5, ["address.resolver"] = 6,
-  ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4, ["socket.foreign"] = 4,
-  ["socket.onclose"] = 4, ["socket.option"] = 4, ["socket.steer"] = 4, ["socket.anyoption"] = 5, ["socket.zero"] = 5,
-  ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7, ["socket.activated"] = 8,
-  ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7, ["socket.zerocopy"] = 10, ["socket.batch"] = 11,
-  ["socket.message"] = 11,
+  ["socket.answer"] = 3, ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4,
+  ["socket.foreign"] = 4, ["socket.onclose"] = 4, ["socket.option"] = 4, ["socket.steer"] = 4, ["socket.anyoption"] = 5,
+  ["socket.zero"] = 5, ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7,
+  ["socket.activated"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
+  ["socket.zerocopy"] = 10, ["socket.batch"] = 11, ["socket.message"] = 11,
   ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["wait.copas"] = 7, ["wait.coroutine"] = 7, ["wait.cqueues"] = 7, ["wait.luv"] = 7, ["wait.nginx"] = 7,

@@ -72,7 +72,7 @@ local ALIASES = {
   EWOULDBLOCK = "EAGAIN", EDEADLOCK = "EDEADLK", ENOTSUP = "EOPNOTSUPP", EFSBADCRC = "EBADMSG", EFSCORRUPTED = "EUCLEAN",
 }
 T.is(faults(errnos, function(n, name) return errno.name(n) == name or errnos[ALIASES[name]] == n end), "",
-  "of two names with one number the same is always answered: a new pair wants a row in errno.lua")
+  "of two names with one number the same is always answered: a new pair wants a row in core/failure.lua")
 local function is_told(n, name) return errnos[ALIASES[name]] ~= n or errno.name(n) == ALIASES[name] end
 T.is(faults(errnos, is_told), "", "which is the one that people know")
 T.is(show(errno.name(0), errno.name(99999)), "nil, nil", "what is no errno has no name")
@@ -85,14 +85,15 @@ for _, fn in ipairs { errno.text, errno.name, gai.text } do
 end
 
 -- Shapes.
+local failure, answer = require "llsocket.core.failure", require "llsocket.socket.answer"
 local EPIPE, ECONNRESET, EAGAIN, EINTR, EIO = L.EPIPE, L.ECONNRESET, L.EAGAIN, L.EINTR, L.EIO
-T.is(show(errno.failed(EIO)) .. "; " .. show(errno.refused(EIO)),
+T.is(show(failure.failed(EIO)) .. "; " .. show(failure.refused(EIO)),
   ("nil, %s, %d; %s, %d"):format(strerror(EIO), EIO, strerror(EIO), EIO), "a failure has text and number")
-T.is(show(errno.not_received(EAGAIN)) .. "; " .. show(errno.not_received(EINTR)),
+T.is(show(answer.not_received(EAGAIN)) .. "; " .. show(answer.not_received(EINTR)),
   ("nil, nil, true, %d; nil, nil, true, %d"):format(EAGAIN, EINTR), "a receive may be tried again")
-T.is(show(errno.not_received(ECONNRESET)), ("nil, %s, false, %d"):format(strerror(ECONNRESET), ECONNRESET),
+T.is(show(answer.not_received(ECONNRESET)), ("nil, %s, false, %d"):format(strerror(ECONNRESET), ECONNRESET),
   "a reset while receiving is an error")
-T.is(select("#", errno.not_sent(EPIPE)) + select("#", errno.not_sent(ECONNRESET)), 0, "a send to a closed peer has no values")
+T.is(select("#", answer.not_sent(EPIPE)) + select("#", answer.not_sent(ECONNRESET)), 0, "a send to a closed peer has no values")
 T.is(show(gai.failed(L.EAI_SYSTEM, EIO)) .. "; " .. show(gai.failed(L.EAI_FAIL, EIO)),
   ("nil, %s, %d, %d; nil, %s, %d"):format(strerror(EIO), L.EAI_SYSTEM, EIO, gai_strerror(L.EAI_FAIL), L.EAI_FAIL),
   "only EAI_SYSTEM has an errno, and its text")

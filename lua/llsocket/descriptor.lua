@@ -7,9 +7,9 @@ local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
 local sockets = require "llsocket.socket.object"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
 
-local errno, failed, refused = ffi.errno, report.failed, report.refused
+local errno, failed, refused = ffi.errno, failure.failed, failure.refused
 local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.descriptor

@@ -3,7 +3,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local interface = require "llsocket.address.interface"
 local ipairs, insert = ipairs, table.insert
 

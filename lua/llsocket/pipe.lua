@@ -9,13 +9,13 @@ local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
 local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.socket.flags"
 local shortage = require "llsocket.core.shortage"
 local setmetatable, type = setmetatable, type
 
-local errno, failed, refused = ffi.errno, report.failed, report.refused
+local errno, failed, refused = ffi.errno, failure.failed, failure.refused
 local EINVAL, ENOSYS = const.EINVAL, const.ENOSYS
 
 ---@class llsocket.pipe

@@ -7,7 +7,7 @@ local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local next, pairs, setmetatable, type, running = next, pairs, setmetatable, type, coroutine.running
 
 local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min

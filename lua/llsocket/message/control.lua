@@ -5,12 +5,10 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local cmsghdr = require "llsocket.cmsghdr"
 local iovec = require "llsocket.message.iovec"
-local transfer = require "llsocket.socket.transfer"
 local ipairs = ipairs
 
 local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
@@ -64,10 +62,6 @@ end
 --- boxing it could fail for want of memory before the descriptors have their owner.
 ---@type fun(block: ffi.cdata*, header: ffi.cdata*, n: integer)
 M.received = shim.llsocket2_control_received
-
---- Sends a message without SIGPIPE; see transfer.
----@type fun(sd: integer, header: ffi.cdata*, flags: integer): integer
-M.sendmsg = transfer.quiet and C.llsocket2_sendmsg or shim.llsocket2_guarded_sendmsg
 
 --- Closes the descriptors that nobody took, and empties the buffer.
 ---@param into { block: ffi.cdata* }

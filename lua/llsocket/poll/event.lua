@@ -11,12 +11,13 @@ local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
 local layout = require "llsocket.core.layout"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
+local answer = require "llsocket.socket.answer"
 local shortage = require "llsocket.core.shortage"
 local select, tonumber, type, max = select, tonumber, type, math.max
 
 local errno, floor = ffi.errno, math.floor
-local failed, not_received = report.failed, report.not_received
+local failed, not_received = failure.failed, answer.not_received
 local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
 local finalize = shim.llsocket2_finalize
 
@@ -98,7 +99,7 @@ function Event:close()
   self.sd = -1
   local e = fd >= 0 and fcntl.close(fd)
   if err then return err end
-  if e then return report.refused(e) end
+  if e then return failure.refused(e) end
 end
 
 -- Makes an object with the descriptor that a call answers; nil and the errno.  The object has it in the statement of the

@@ -6,22 +6,20 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local answer = require "llsocket.socket.answer"
 local batches = require "llsocket.batch"
-local control = require "llsocket.message.control"
 local sockets = require "llsocket.socket.object"
 local sockaddr = require "llsocket.address.sockaddr"
-local transfer = require "llsocket.socket.transfer"
 local zero = require "llsocket.socket.zero"
 local select, tonumber = select, tonumber
 
 local errno, bor, band, min, type = ffi.errno, bit.bor, bit.band, math.min, type
-local is_self, has_empty, is_blind, send_flags = sockets.self, sockets.has_empty, transfer.is_blind, sockets.send_flags
-local not_received, not_sent = report.not_received, report.not_sent
+local is_self, has_empty, is_blind, send_flags = sockets.self, answer.has_empty, answer.is_blind, answer.send_flags
+local not_received, not_sent = answer.not_received, answer.not_sent
 local EINVAL, EOPNOTSUPP, AF_UNIX, SOCK_STREAM = const.EINVAL, const.EOPNOTSUPP, const.AF_UNIX, const.SOCK_STREAM
 local MSG_ERRQUEUE, asked = const.MSG_ERRQUEUE or 0, zero.asked
-local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = const.MSG_NOSIGNAL or 0, const.MSG_DONTWAIT, const.MSG_WAITALL
-local c_sendmsg, quiet = control.sendmsg, transfer.quiet
+local MSG_NOSIGNAL, MSG_DONTWAIT, MSG_WAITALL = answer.MSG_NOSIGNAL, const.MSG_DONTWAIT, const.MSG_WAITALL
+local c_sendmsg, quiet = answer.sendmsg, answer.quiet
 local MSG_WAITFORONE = const.MSG_WAITFORONE -- a system that has it also has recvmmsg(2) and sendmmsg(2)
 
 -- Whether a receive waits only for the first message, and then takes those that are already there.
@@ -38,7 +36,7 @@ local late = setmetatable({}, { __mode = "k" })
 
 local function stopped(sock, n, e)
   if n == 0 then return -1, e end
-  if not select(3, report.not_received(e)) then late[sock] = e end
+  if not select(3, answer.not_received(e)) then late[sock] = e end
   return n, e
 end
 
@@ -145,7 +143,7 @@ local function recvbatch(sock, batch, flags)
   local n, e = (is_stream(sock, flags) and receive_stream or receive)(sock, batch, flags)
   if n < 0 then
     if zero.is_end(sock, e, flags) then return end
-    return sockets.not_received(sock, e)
+    return answer.receive_failed(sock, e)
   end
   if asked.any and sock.asks then n = before_end(sock, batch, n, flags) end
   if n == 0 then return end
@@ -175,9 +173,9 @@ local function sendbatch(sock, batch, n, first, flags)
   local in_order = not has_empty(sock.kind) -- a stream: it has no empty message, and may take a part of one
   if in_order and batches.has_empty(batch, n, first) then return not_sent(EINVAL) end
   local sent, e = send(sock.sd, batch, first, n, bor(flags, MSG_NOSIGNAL))
-  if sent < 0 then return sockets.not_sent(sock, e) end
+  if sent < 0 then return answer.send_failed(sock, e) end
   if in_order and batches.after_partial_send(batch, first + sent - 1) then sent = sent - 1 end
-  return sockets.sent(sock, sent, sent < n)
+  return answer.sent(sock, sent, sent < n)
 end
 
 --- Sends many messages; see sendmmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates

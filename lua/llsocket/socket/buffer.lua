@@ -8,7 +8,7 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
 local sockets = require "llsocket.socket.object"
 local region = require "llsocket.message.region"
@@ -17,14 +17,14 @@ local transfer = require "llsocket.socket.transfer"
 local zero = require "llsocket.socket.zero"
 
 local errno, min, bor, type = ffi.errno, math.min, bit.bor, type
-local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
-local is_blind, is_message, is_end = transfer.is_blind, zero.is_message, zero.is_end
-local not_received, not_sent = report.not_received, report.not_sent
-local c_send, c_sendto, receive = transfer.send, transfer.sendto, transfer.receive
+local is_self, has_empty, send_flags = sockets.self, answer.has_empty, answer.send_flags
+local is_blind, is_message, is_end = answer.is_blind, zero.is_message, zero.is_end
+local not_received, not_sent = answer.not_received, answer.not_sent
+local c_send, c_sendto, receive = answer.send, answer.sendto, transfer.receive
 local received = addrinfo.received
 local somebody, asked = transfer.somebody, zero.asked
-local EINVAL, MSG_NOSIGNAL = const.EINVAL, const.MSG_NOSIGNAL or 0
-local MAX_LENGTH = transfer.MAX_LENGTH
+local EINVAL, MSG_NOSIGNAL = const.EINVAL, answer.MSG_NOSIGNAL
+local MAX_LENGTH = answer.MAX_LENGTH
 
 ---@class llsocket.socket
 local Socket = {}
@@ -54,7 +54,7 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.asks and somebody or nil)
   if n < 0 then
     if is_end(self, e, flags) then return end
-    return sockets.not_received(self, e)
+    return answer.receive_failed(self, e)
   end
   commit(buf, n, len)
   if n > 0 or is_message(self, flags, namelen > 0) then return n, nil, false end
@@ -77,8 +77,8 @@ function Socket:sendfrom(buf, size, offset, flag, ...)
   local start, len = region.source(buf, size, offset, 3, "sendfrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return sockets.not_sent(self, e) end
-  return sockets.sent(self, n, n < len)
+  if n < 0 then return answer.send_failed(self, e) end
+  return answer.sent(self, n, n < len)
 end
 
 local namelen_cell = ffi.new "uint32_t[1]"
@@ -121,7 +121,7 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   if mine and not named then spare = mine end
   if n < 0 then
     if is_end(self, e, flags) then return end
-    return nil, sockets.not_received(self, e)
+    return nil, answer.receive_failed(self, e)
   end
   commit(buf, n, len)
   if n > 0 or is_message(self, flags, named) then
@@ -148,8 +148,8 @@ function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
   addrinfo.arg(ai, 3, "sendtofrom")
   if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
-  if n < 0 then return sockets.not_sent(self, e) end
-  return sockets.sent(self, n, n < len)
+  if n < 0 then return answer.send_failed(self, e) end
+  return answer.sent(self, n, n < len)
 end
 
 return { methods = Socket }

@@ -5,7 +5,7 @@ local ffi = require "ffi"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
 local addrinfo = require "llsocket.addrinfo"
 local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
@@ -14,9 +14,9 @@ local waiting = require "llsocket.wait"
 local type = type
 
 local errno = ffi.errno
-local is_self, failed, refused = sockets.self, report.failed, report.refused
+local is_self, failed, refused = sockets.self, failure.failed, failure.refused
 local EINVAL, EBADF, EAGAIN, EINTR = const.EINVAL, const.EBADF, const.EAGAIN, const.EINTR
-local WRITE = sockets.WRITE
+local WRITE = require("llsocket.socket.answer").WRITE
 local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
 
 ---@class llsocket.socket
@@ -47,7 +47,7 @@ end
 local function not_connected(sock, e)
   sock.waits = WRITE
   if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
-  return report.text(e), e == EINTR or e == EALREADY or e == EAGAIN, e
+  return failure.texts[e], e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 
 --- Connects the socket to an address, which for a datagram socket is where it sends; see connect(2).
@@ -61,7 +61,7 @@ end
 function Socket:connect(ai)
   is_self(self, "connect")
   local name, why = target(self, ai, "connect")
-  if not name then return report.text(why), false, why end
+  if not name then return failure.texts[why], false, why end
   local rc, e = C.llsocket2_connect(self.sd, name, name.namelen), errno()
   if rc ~= 0 then return not_connected(self, e) end
 end

@@ -7,7 +7,7 @@ local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local optionkind = require "llsocket.socket.optionkind"
 

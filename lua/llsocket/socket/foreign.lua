@@ -1,6 +1,7 @@
 -- foreign.lua -- the methods that event loops of other libraries call on a socket.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
+local answer = require "llsocket.socket.answer"
 local sockets = require "llsocket.socket.object"
 
 local is_self = sockets.self
@@ -33,7 +34,7 @@ end
 ---@return "r"|"w" events  "r" where there was no such call
 function Socket:events()
   is_self(self, "events")
-  return self.waits == sockets.WRITE and "w" or "r"
+  return self.waits == answer.WRITE and "w" or "r"
 end
 
 --- Tells cqueues that the object has no time-out of its own.

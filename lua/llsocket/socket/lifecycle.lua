@@ -6,7 +6,8 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
+local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
 local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
@@ -16,7 +17,7 @@ local zero = require "llsocket.socket.zero"
 local type = type
 
 local errno, bor, band, bnot = ffi.errno, bit.bor, bit.band, bit.bnot
-local is_self, failed, refused = sockets.self, report.failed, report.refused
+local is_self, failed, refused = sockets.self, failure.failed, failure.refused
 local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local collected = shortage.collected
 local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
@@ -208,13 +209,13 @@ function Socket:accept(nonblock, ai)
   if sock.sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock, ai) end
-    self.waits = sockets.READ
-    return report.not_accepted(e)
+    self.waits = answer.READ
+    return answer.not_accepted(e)
   end
   e = settle_accepted(self, sock, nonblock)
   if not e then return sock end
   discard(sock, e)
-  return report.not_accepted(e == EINVAL and ECONNABORTED or e) -- EINVAL: the connection has ended, see settle
+  return answer.not_accepted(e == EINVAL and ECONNABORTED or e) -- EINVAL: the connection has ended, see settle
 end
 
 --- Tells the descriptor's number; see socket(2).  Makes no system call.

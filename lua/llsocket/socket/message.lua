@@ -6,26 +6,25 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.message.control"
 local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
 local shortage = require "llsocket.core.shortage"
-local transfer = require "llsocket.socket.transfer"
 local zero = require "llsocket.socket.zero"
 local ipairs, select, type = ipairs, select, type
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
-local is_self, send_flags = sockets.self, sockets.send_flags
-local not_received, not_sent = report.not_received, report.not_sent
+local is_self, send_flags = sockets.self, answer.send_flags
+local not_received, not_sent = answer.not_received, answer.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
 local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
 local AF_UNIX = const.AF_UNIX
-local c_sendmsg, is_blind, is_message, is_end = control.sendmsg, transfer.is_blind, zero.is_message, zero.is_end
-local MSG_NOSIGNAL, MSG_CTRUNC = const.MSG_NOSIGNAL or 0, const.MSG_CTRUNC
+local c_sendmsg, is_blind, is_message, is_end = answer.sendmsg, answer.is_blind, zero.is_message, zero.is_end
+local MSG_NOSIGNAL, MSG_CTRUNC = answer.MSG_NOSIGNAL, const.MSG_CTRUNC
 local MSG_CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 
 ---@class llsocket.socket
@@ -38,7 +37,7 @@ local function objection(sock, mh)
   if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
-  if mh.total == 0 and not sockets.has_empty(sock.kind) then return EINVAL end
+  if mh.total == 0 and not answer.has_empty(sock.kind) then return EINVAL end
 end
 
 local function sendmsg(sock, mh, flags)
@@ -46,9 +45,9 @@ local function sendmsg(sock, mh, flags)
   if e then return not_sent(e) end
   local total = mh.total
   local n, why = c_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return sockets.not_sent(sock, why) end
+  if n < 0 then return answer.send_failed(sock, why) end
   if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
-  return sockets.sent(sock, n, n < total)
+  return answer.sent(sock, n, n < total)
 end
 
 --- Sends a message; see sendmsg(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Never raises SIGPIPE.
@@ -85,7 +84,7 @@ local function recvmsg(sock, mh, flags)
   received(block, into, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
   if n < 0 then
     if is_end(sock, why, flags) then return end
-    return sockets.not_received(sock, why)
+    return answer.receive_failed(sock, why)
   end
   msghdr.after_receive(mh, sock, n)
   if n > 0 or is_message(sock, mh.message_flags, is_accompanied(mh)) then return mh.received, nil, false end

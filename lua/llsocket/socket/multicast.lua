@@ -5,14 +5,14 @@ local ffi = require "ffi"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
 local sockets = require "llsocket.socket.object"
 local interface = require "llsocket.address.interface"
 local sockaddr = require "llsocket.address.sockaddr"
 local optionkind = require "llsocket.socket.optionkind"
 local require, type = require, type
 
-local is_self, failed, refused = sockets.self, report.failed, report.refused
+local is_self, failed, refused = sockets.self, failure.failed, failure.refused
 local KIND, NO_HALF, set = optionkind.KIND, optionkind.NO_HALF, optionkind.set
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6

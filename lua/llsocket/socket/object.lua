@@ -1,31 +1,29 @@
 -- object.lua -- the object that owns a descriptor: its ctype, its finaliser, its table of methods.
 --
--- It stands below the modules that add methods, so that each can check its self without knowing the others.
+-- The modules that add methods stand above it, so each of them can check `self` without knowing the others.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
-local bit = require "bit"
 local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
-local const = require "llsocket.core.const"
-local report = require "llsocket.errno"
-local ipairs, pcall, select, tostring, type, insert = ipairs, pcall, select, tostring, type, table.insert
+local ipairs, pcall, tostring, insert = ipairs, pcall, tostring, table.insert
 
-local READ, WRITE = 1, 2
-local band = bit.band
-local MSG_ZEROCOPY = const.MSG_ZEROCOPY or 0
 local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.socket
 local Socket = {}
 
--- Fields are named apart from the methods (`fd` would hide `sock:fd()`); `sd` is first, for the finaliser.
--- `nonblocking` is what llsocket last set or read, `ifindex` what mcastif set; `kind` and `home` are the
--- socket's real type and family, for `type` and `domain` are what dup's address may say instead.  `watched` tells that
--- somebody wants to know of its end, `waits` what the last call would have waited for: 1 to receive, 2 to send.  `asks`
--- makes receives ask for the sender, since 0 bytes alone may be the end: on seqpackets, and on datagram sockets that were
--- shut down for reading.  Two fields are of 16 bits, so that an object takes no more than 32 bytes.  The lookup is a function,
--- folded away when compiled, so that an unknown name is nil and not an error.
+-- No field may have the name of a method: a field `fd` would hide `sock:fd()`.
+--   sd                  the descriptor.  It must be the first field, for the finaliser
+--   domain, type        what family() and socktype() report; the address given to dup may override them
+--   kind, home          the kernel's type and family; all decisions use these.  16 bits each keep an object within 32 bytes
+--   asks                receives also ask for the sender, because 0 bytes alone may be the end: set on seqpackets, and on
+--                       datagram sockets that were shut down for reading
+--   nonblocking         O_NONBLOCK, as llsocket last set or read it
+--   watched             somebody wants to know when the socket is closed
+--   ifindex             the interface that mcastif set
+--   waits               what the last call would have waited for: answer.READ or answer.WRITE
+-- __index is a function so that an unknown name gives nil, not an error; compiled code folds it away.
 local decl = [[
   struct {
     int sd, domain, type, proto;
@@ -43,88 +41,33 @@ local handle_t = ffi.metatype(decl, {
 --- Makes an object that owns no descriptor yet.
 ---@return llsocket.socket sock
 local function new()
-  -- Allocated before its descriptor exists: the other order leaks it when memory runs out.  ffi.gc, not
-  -- __gc, because every copy of a struct would inherit a metatype's finaliser and close again.
+  -- Allocate before the descriptor exists: the other order leaks it when memory runs out.  Use ffi.gc, not __gc: a copy of
+  -- the struct would inherit a metatype's finaliser and close the descriptor again.
   local sock = handle_t()
   sock.sd = -1
   return ffi.gc(sock, finalize)
 end
 
-local SOCK_STREAM = const.SOCK_STREAM
-
---- Tells whether 0 bytes can be sent by sockets of this type: all have empty messages but streams.
----@param kind integer  SOCK_*
----@return boolean
-local function has_empty(kind) return kind ~= SOCK_STREAM end
-
--- The address that a socket was made with, for bind and connect without one.
+-- The address that a socket was made with: bind and connect use it when they are called without one.
 local names = setmetatable({}, { __mode = "k" })
 
--- Sockets whose descriptor dup has copied, and the copies: closing one of them ends no connection.
+-- Sockets whose descriptor dup has copied, and the copies: closing one of them does not end the connection.
 local copied = setmetatable({}, { __mode = "k" })
 
--- Sockets whose connection was reset before the close that comes: there is nothing left to shut down.
+-- Sockets whose connection was reset just before their close: there is nothing left to shut down.
 local reset = setmetatable({}, { __mode = "k" })
 
---- What a receive or an accept that failed answers.  A loop may ask what it would have waited for.
----@param sock llsocket.socket
----@param e integer  errno
----@return nil
----@return string? err
----@return boolean again
----@return integer errno
-local function not_received(sock, e)
-  sock.waits = READ
-  return report.not_received(e)
-end
-
---- What a send that failed answers.
----@param sock llsocket.socket
----@param e integer  errno
----@return integer? len
----@return string? err
----@return boolean? again
----@return integer? errno
-local function not_sent(sock, e)
-  sock.waits = WRITE
-  return report.not_sent(e)
-end
-
---- What a send answers that was taken: with bytes left over the next one would block.
----@param sock llsocket.socket
----@param n integer  bytes taken
----@param again boolean  fewer than all
----@return integer len
----@return nil
----@return boolean again
-local function sent(sock, n, again)
-  if again then sock.waits = WRITE end
-  return n, nil, again
-end
-
---- Combines `[flag, ...]` of a send as check.flags does; nil for MSG_ZEROCOPY, too: the kernel would read the memory
---- after the call, and only sendzerocopy keeps it.
----@param position integer  of `flag`, self not counted
----@param method string  the caller's name, for the message
----@param flag any
----@param ... any
----@return integer? bits
-local function send_flags(position, method, flag, ...)
-  if select("#", ...) == 0 and type(flag) == "nil" then return 0 end
-  local bits = check.flags(position, method, flag, ...)
-  if bits and band(bits, MSG_ZEROCOPY) == 0 then return bits end
-end
-
--- What the modules above do before a watched descriptor goes, and which objects they are busy with.
+-- before: functions of the modules above, called before a watched descriptor is closed or given up.  busy: the objects for
+-- which they are being called now.
 local before = {}
 local busy = setmetatable({}, { __mode = "k" })
 
---- Adds a function `fn(object, given_up)`; what it answers or raises is an error's text.
+--- Adds a function `fn(object, given_up)`.  What it returns or raises is the text of an error.
 ---@param fn fun(object: any, given_up: boolean): string?
----@param position? integer  1 to run before those that are there; the default is after them
+---@param position? integer  1 to run before the functions added so far; the default is after them
 local function before_close(fn, position) insert(before, position or #before + 1, fn) end
 
---- Tells an error as text, which its object may fail to give.
+--- Turns an error value into text, even if its __tostring raises.
 ---@param err any
 ---@return string text
 local function text_of(err)
@@ -132,9 +75,9 @@ local function text_of(err)
   return ok and text or "an error without a text"
 end
 
--- Do not loop over the first six, which are hooks, pollers, zero-copy and three ways of waiting, and do not call each by
--- pcall: what is called several times below a pcall becomes hot before the caller's loop, and a trace that begins there
--- cannot return (NYI: return to lower frame).
+-- Do not loop over the first six functions (hooks, pollers, zero-copy and three ways of waiting), and do not pcall each: a
+-- function called several times below a pcall becomes hot before the caller's loop does, and a trace that starts in it
+-- cannot return to the caller (NYI: return to lower frame).
 local function tell(object, given_up)
   busy[object] = true
   local a, b = before[1] and before[1](object, given_up), before[2] and before[2](object, given_up)
@@ -148,8 +91,8 @@ local function tell(object, given_up)
   return first
 end
 
--- After one raised, for want of memory perhaps, which keeps none of the others from knowing.  Those that were told do
--- nothing the second time.
+-- Called after one function raised, for example because memory ran out: all the others must still be told.  A function
+-- that was told already does nothing the second time.
 local function tell_each(object, given_up, err)
   busy[object] = true
   local first = text_of(err)
@@ -157,11 +100,11 @@ local function tell_each(object, given_up, err)
   return first
 end
 
---- Tells those who want to know that an object's descriptor is about to go.  Raises nothing: an object that stayed busy
---- could not be closed any more.
+--- Calls the functions that want to know before an object's descriptor is closed or given up.  Never raises: the object
+--- would stay busy and could never be closed.
 ---@param object any  a socket, descriptor, event or poller
----@param given_up boolean  it will not be closed, but belongs to somebody else
----@return boolean go_on  false: one of them closes the object again, which is about to be closed anyway
+---@param given_up boolean  true: the descriptor is not closed, somebody else owns it from now on
+---@return boolean go_on  false: one of these functions is closing the object again; the outer close does the work
 ---@return string? err  the first error
 local function closing(object, given_up)
   if busy[object] and not given_up then return false end
@@ -177,6 +120,5 @@ local self, arg = check.class(handle_t, "llsocket.socket")
 
 return {
   type = handle_t, methods = Socket, new = new, names = names, copied = copied, reset = reset, self = self, arg = arg,
-  has_empty = has_empty, before_close = before_close, closing = closing, text_of = text_of,
-  READ = READ, WRITE = WRITE, not_received = not_received, not_sent = not_sent, sent = sent, send_flags = send_flags,
+  before_close = before_close, closing = closing, text_of = text_of,
 }

@@ -3,7 +3,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local pcall, setmetatable, type, insert, table_remove = pcall, setmetatable, type, table.insert, table.remove
 local create, resume, status = coroutine.create, coroutine.resume, coroutine.status

@@ -2,7 +2,7 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local const = require "llsocket.core.const"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local optionkind = require "llsocket.socket.optionkind"
 local type = type

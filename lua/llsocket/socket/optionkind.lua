@@ -10,7 +10,7 @@ local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
 
 local errno, floor = ffi.errno, math.floor

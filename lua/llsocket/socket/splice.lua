@@ -6,14 +6,13 @@ local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local answer = require "llsocket.socket.answer"
 local sockets = require "llsocket.socket.object"
 local pipes = require "llsocket.pipe"
-local transfer = require "llsocket.socket.transfer"
 local ended = require "llsocket.socket.ended"
 
 local errno, min, type, floor = ffi.errno, math.min, type, math.floor
-local is_self, not_sent = sockets.self, report.not_sent
+local is_self, not_sent = sockets.self, answer.not_sent
 local EINVAL, EBADF, ENOSYS, SOCK_STREAM = const.EINVAL, const.EBADF, const.ENOSYS, const.SOCK_STREAM
 local EAGAIN, EWOULDBLOCK = const.EAGAIN, const.EWOULDBLOCK
 local INTERNET = { [const.AF_INET] = true, [const.AF_INET6] = true } -- streams with an urgent mark that stops splice(2)
@@ -51,7 +50,7 @@ local function fill(from, pipe, bytes)
 end
 
 local function not_filled(from, e)
-  local _, err, again = sockets.not_received(from, e)
+  local _, err, again = answer.receive_failed(from, e)
   if again then return 0, nil, true, e end
   return nil, err, false, e
 end
@@ -59,9 +58,9 @@ end
 -- Never ask for more bytes than the pipe holds: splice(2) would wait for an empty pipe.
 local function drain(pipe, to, bytes)
   local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
-  if n < 0 then return sockets.not_sent(to, e) end
+  if n < 0 then return answer.send_failed(to, e) end
   pipe.bytes = pipe.bytes - n
-  return sockets.sent(to, n, n < bytes)
+  return answer.sent(to, n, n < bytes)
 end
 
 --- Moves received bytes to another socket through a pipe, without a copy to user space; see splice(2).  Blocks on a blocking
@@ -80,13 +79,13 @@ function Socket:splice(to, pipe, bytes)
   is_self(self, "splice")
   sockets.arg(to, 1, "splice")
   pipes.arg(pipe, 2, "splice")
-  if type(bytes) == "nil" then bytes = transfer.MAX_LENGTH end
+  if type(bytes) == "nil" then bytes = answer.MAX_LENGTH end
   check.number(bytes, 3, "splice")
   if not (bytes >= 1 and bytes <= 2^53 and floor(bytes) == bytes) then return not_sent(EINVAL) end
   local e = objection(self, to, pipe)
   if e then return not_sent(e) end
   if pipe.bytes == 0 then
-    local n, why = fill(self, pipe, min(bytes, transfer.MAX_LENGTH))
+    local n, why = fill(self, pipe, min(bytes, answer.MAX_LENGTH))
     if n < 0 then return not_filled(self, why) end
     if n == 0 then return 0, nil, false end
   end

@@ -7,38 +7,32 @@ local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local report = require "llsocket.errno"
+local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
 local sockets = require "llsocket.socket.object"
 local sockaddr = require "llsocket.address.sockaddr"
 local zero = require "llsocket.socket.zero"
 local type, io_type = type, io.type
 
-local errno, min, max, floor, bor, band = ffi.errno, math.min, math.max, math.floor, bit.bor, bit.band
-local is_self, has_empty, send_flags = sockets.self, sockets.has_empty, sockets.send_flags
-local not_received, not_sent = report.not_received, report.not_sent
+local errno, min, max, floor, bor = ffi.errno, math.min, math.max, math.floor, bit.bor
+local is_self, has_empty, is_blind, send_flags = sockets.self, answer.has_empty, answer.is_blind, answer.send_flags
+local not_received, not_sent = answer.not_received, answer.not_sent
+local c_send, c_sendto = answer.send, answer.sendto
+local MSG_NOSIGNAL, MAX_LENGTH = answer.MSG_NOSIGNAL, answer.MAX_LENGTH
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
-local SOCK_STREAM = const.SOCK_STREAM
-local MSG_NOSIGNAL, MSG_TRUNC = const.MSG_NOSIGNAL or 0, const.MSG_TRUNC
 local is_message, is_end, asked = zero.is_message, zero.is_end, zero.asked
-local MAX_LENGTH = 0x7ffff000 -- what Linux moves in one call; keeps every result an int
-
--- Where neither a flag nor an option keeps SIGPIPE away, the shim blocks it around the call.
-local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
-local c_send = quiet and C.llsocket2_send or shim.llsocket2_guarded_send
-local c_sendto = quiet and C.llsocket2_sendto or shim.llsocket2_guarded_sendto
 
 ---@class llsocket.socket
 local Socket = {}
 
--- One receive buffer for all: filled by one call and copied into a string before anything can run between.
+-- All receives share one buffer.  Nothing can run between the call that fills it and the copy into a string.
 local SHARED_SIZE = 65536
 local shared = ffi.new "uint8_t[65536]"
 local namelen_cell = ffi.new "uint32_t[1]"
 local received = addrinfo.received
-local somebody = addrinfo.blank(0, 0, 0) -- the sender of what only wants to know whether there is one
+local somebody = addrinfo.blank(0, 0, 0) -- for receives that only want to know whether there is a sender
 
---- Receives, and asks for the sender where there is room for its name; see recv(2), recvfrom(2).
+--- Receives; asks for the sender, too, if `name` is given.  See recv(2), recvfrom(2).
 ---@param sd integer
 ---@param buf ffi.cdata*
 ---@param size integer  bytes
@@ -46,46 +40,42 @@ local somebody = addrinfo.blank(0, 0, 0) -- the sender of what only wants to kno
 ---@param name? ffi.cdata*  sockaddr.SIZE bytes
 ---@return integer n  as recv(2)
 ---@return integer errno
----@return integer namelen  0 where the sender has no name or was not asked for
+---@return integer namelen  0 when the sender has no name or was not asked for
 local function receive(sd, buf, size, flags, name)
   if not name then return C.llsocket2_recv(sd, buf, size, flags), errno(), 0 end
   namelen_cell[0] = sockaddr.SIZE
   return C.llsocket2_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
 end
 
--- A larger one is the call's own.  From malloc, which neither clears it nor counts it against LuaJIT's heap.
+-- A larger buffer belongs to the call alone.  It comes from malloc, which does not clear it and does not count against
+-- LuaJIT's heap.
 local function read_large(sd, size, flags, name)
   local memory = C.llsocket2_malloc(size)
   if memory == nil then return nil, -1, ENOMEM, 0 end
-  local buf = ffi.gc(memory, C.llsocket2_free) -- should the string find no room
+  local buf = ffi.gc(memory, C.llsocket2_free) -- frees it if ffi.string runs out of memory
   local n, e, namelen = receive(sd, buf, min(size, MAX_LENGTH), flags, name)
   local msg = n > 0 and ffi.string(buf, min(n, size)) or nil
   C.llsocket2_free(ffi.gc(buf, nil))
   return msg, n, e, namelen
 end
 
--- Answers the message (nil unless there are bytes), recvfrom's result, the errno and the name's length.  All
--- is read before the string is made: its collector step may run a finaliser that receives something itself.
--- MSG_TRUNC counts what it cut, hence min.
+-- Returns the message, recvfrom's result, the errno and the length of the name.  Read the last three before the string is
+-- made: making it may run the collector, and a finaliser may receive something itself.  min, because MSG_TRUNC counts
+-- the bytes that were cut off.
 local function read(sd, size, flags, name)
   if size > SHARED_SIZE then return read_large(sd, size, flags, name) end
   local n, e, namelen = receive(sd, shared, size, flags, name)
-  local msg = ffi.string(shared, max(min(n, size), 0)) -- no branch before it: a side trace begins with a collector step
+  -- Copy before testing n: a branch here would start a side trace, which may run the collector, and a finaliser could
+  -- overwrite `shared`.
+  local msg = ffi.string(shared, max(min(n, size), 0))
   return msg, n, e, namelen
 end
 
--- How many bytes recv and recvfrom are to take; nil for what is no size.
+-- How many bytes recv and recvfrom may take; nil for an impossible size.
 local function size_of(size, method)
   if type(size) == "nil" then return 4096 end
   return check.int(size, 1, method) and size >= 1 and size or nil
 end
-
---- Tells whether a receive would leave its buffer as it was: on a stream the kernel counts the bytes of MSG_TRUNC but
---- writes none, and the buffer would show another connection's.
----@param sock llsocket.socket
----@param flags integer  MSG_*
----@return boolean
-local function is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
 
 --- Receives a message; see recv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 --- Allocates only the string.
@@ -105,12 +95,12 @@ function Socket:recv(bufsize, flag, ...)
   if n > 0 then return msg, nil, false end
   if n < 0 then
     if is_end(self, e, flags) then return end
-    return sockets.not_received(self, e)
+    return answer.receive_failed(self, e)
   end
   if is_message(self, flags, namelen > 0) then return "", nil, false end
 end
 
--- An address is made before the call that fills it, and kept for the next when that gave none.
+-- The address must be made before the call that fills it.  If the call gave none, the next call uses it.
 local spare
 
 --- Receives a message and tells its sender; see recvfrom(2).  Blocks on a blocking socket, for as long as
@@ -139,12 +129,12 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then
     if is_end(self, e, flags) then return end
-    return nil, sockets.not_received(self, e)
+    return nil, answer.receive_failed(self, e)
   end
   if is_message(self, flags, namelen > 0) then return "", ai, nil, false end
 end
 
--- Whether a send of `msg` makes sense: nothing, on a stream, is no message.
+-- A stream has no empty messages.
 local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
 
 --- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
@@ -163,8 +153,8 @@ function Socket:send(msg, flag, ...)
   local flags = send_flags(2, "send", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
-  if n < 0 then return sockets.not_sent(self, e) end
-  return sockets.sent(self, n, n < #msg)
+  if n < 0 then return answer.send_failed(self, e) end
+  return answer.sent(self, n, n < #msg)
 end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
@@ -184,15 +174,15 @@ function Socket:sendto(msg, ai, flag, ...)
   local flags = send_flags(3, "sendto", flag, ...)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
-  if n < 0 then return sockets.not_sent(self, e) end
-  return sockets.sent(self, n, n < #msg)
+  if n < 0 then return answer.send_failed(self, e) end
+  return answer.sent(self, n, n < #msg)
 end
 
--- The descriptor of a file; nil and the errno where there is none.
+-- The descriptor of a file, or nil and the errno.
 local function descriptor(file)
   if type(file) == "number" then
     local fd = check.fd(file, 1, "sendfile")
-    if fd and fd < 0 then return nil, EBADF end -- there may be no sendfile(2) to say so
+    if fd and fd < 0 then return nil, EBADF end -- here, because a system without sendfile(2) would answer ENOSYS
     return fd, EINVAL
   end
   local state = io_type(file)
@@ -220,14 +210,13 @@ function Socket:sendfile(fd, bytes, offset)
   if type(offset) == "nil" then offset = 0 end
   check.number(offset, 3, "sendfile")
   if not (is_count(bytes, 1) and is_count(offset, 0)) then return not_sent(EINVAL) end
-  if self.sd < 0 then return not_sent(EBADF) end -- the kernel looks at the file first, and may like it less
+  if self.sd < 0 then return not_sent(EBADF) end -- the kernel checks the file first and may answer another error
   if not file then return not_sent(why) end
   local n = shim.llsocket2_sendfile(self.sd, file, offset, bytes)
-  if n < 0 then return sockets.not_sent(self, -n) end
-  return sockets.sent(self, n, n > 0 and n < bytes)
+  if n < 0 then return answer.send_failed(self, -n) end
+  return answer.sent(self, n, n > 0 and n < bytes)
 end
 
 return {
-  methods = Socket, send = c_send, sendto = c_sendto, quiet = quiet,
-  is_blind = is_blind, receive = receive, somebody = somebody, MAX_LENGTH = MAX_LENGTH,
+  methods = Socket, receive = receive, somebody = somebody,
 }

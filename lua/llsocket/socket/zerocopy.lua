@@ -15,18 +15,18 @@ local layout = require "llsocket.core.layout"
 local addrinfo = require "llsocket.addrinfo"
 local check = require "llsocket.core.check"
 local control = require "llsocket.message.control"
-local report = require "llsocket.errno"
+local failure = require "llsocket.core.failure"
+local answer = require "llsocket.socket.answer"
 local sockets = require "llsocket.socket.object"
 local region = require "llsocket.message.region"
 local optionkind = require "llsocket.socket.optionkind"
-local transfer = require "llsocket.socket.transfer"
 local pairs, tonumber, type, insert = pairs, tonumber, type, table.insert
 
 local errno, floor, min, bor, band = ffi.errno, math.floor, math.min, bit.bor, bit.band
-local is_self, has_empty, not_sent = sockets.self, sockets.has_empty, report.not_sent
-local c_send, MAX_LENGTH = transfer.send, transfer.MAX_LENGTH
+local is_self, has_empty, not_sent = sockets.self, answer.has_empty, answer.not_sent
+local c_send, MAX_LENGTH = answer.send, answer.MAX_LENGTH
 local EINVAL, EBADF, EAGAIN, EBUSY, ENOBUFS = const.EINVAL, const.EBADF, const.EAGAIN, const.EBUSY, const.ENOBUFS
-local MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0
+local MSG_NOSIGNAL = answer.MSG_NOSIGNAL
 local SOL_SOCKET, SO_ZEROCOPY, MSG_ZEROCOPY = const.SOL_SOCKET, const.SO_ZEROCOPY, const.MSG_ZEROCOPY
 local ORIGIN, COPIED = const.SO_EE_ORIGIN_ZEROCOPY, const.SO_EE_CODE_ZEROCOPY_COPIED
 local KIND = optionkind.KIND
@@ -296,11 +296,11 @@ function Socket:sendzerocopy(buf, size, offset, flag, ...)
   else
     n, e = send(self, state, buf, start, len, flags)
   end
-  if n < 0 then return sockets.not_sent(self, e) end
-  return sockets.sent(self, n, n < len)
+  if n < 0 then return answer.send_failed(self, e) end
+  return answer.sent(self, n, n < len)
 end
 
-local function not_told(e) return nil, report.text(e), false, nil, e end
+local function not_told(e) return nil, failure.texts[e], false, nil, e end
 
 --- Reads from the error queue which sends of sendzerocopy are done, and releases their memory; see MSG_ZEROCOPY.  Never
 --- blocks; recvable tells when there is something to read.  Also answers the other messages of the queue.
@@ -332,7 +332,7 @@ local function zerocopykept(bytes)
   if type(bytes) == "nil" then return held end
   if bytes ~= false then
     check.number(bytes, 1, "zerocopykept")
-    if not (bytes >= 0 and bytes <= 2^53 and floor(bytes) == bytes) then return report.failed(EINVAL) end
+    if not (bytes >= 0 and bytes <= 2^53 and floor(bytes) == bytes) then return failure.failed(EINVAL) end
   end
   limit = bytes
   return held

@@ -5,7 +5,7 @@ setfenv(1, require "llsocket.core.lazy")
 local ngx = require "ngx"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
-local failed = require("llsocket.errno").failed
+local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
 
