@@ -53,6 +53,7 @@ build = {
     ["llsocket.poll.epoll"] = "lua/llsocket/poll/epoll.lua",
     ["llsocket.poll.kqueue"] = "lua/llsocket/poll/kqueue.lua",
     ["llsocket.poll.poll"] = "lua/llsocket/poll/poll.lua",
+    ["llsocket.poll.waker"] = "lua/llsocket/poll/waker.lua",
     ["llsocket.socket"] = "lua/llsocket/socket.lua",
     ["llsocket.socket.activated"] = "lua/llsocket/socket/activated.lua",
     ["llsocket.socket.answer"] = "lua/llsocket/socket/answer.lua",

@@ -11,6 +11,7 @@ local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
 local descriptor = require "llsocket.descriptor"
 local event = require "llsocket.poll.event"
+local wakers = require "llsocket.poll.waker"
 local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local lazy = require "llsocket.core.lazy"
@@ -159,11 +160,11 @@ function M.new(backend)
   if not module.available then return failed(const.ENOSYS) end
   local state, e = module.new()
   if not state then return failed(e) end
-  local wake, why = event.waker()
+  local wake, why = wakers.new()
   local p = wake and blank(module, state, wake)
   e = why or register(p, module.add, wake:fd(), wake, READ)
   if e then
-    if wake then event.close_waker(wake) end
+    if wake then wakers.close(wake) end
     if state.owner then state.owner:close() end
     return failed(e)
   end
@@ -234,7 +235,7 @@ local function keep(p, i, k)
   local fd, generation, bits = p.backend.get(p.backend_state, i)
   generation = bit.tobit(generation)
   if fd == p.waker.sd then
-    event.drain(p.waker)
+    wakers.drain(p.waker)
     return k
   end
   if p.generations[fd] ~= generation then return k end
@@ -316,7 +317,7 @@ end
 ---@return integer? errno  EBADF once closed
 function Poller:wake()
   is_self(self, "wake")
-  return event.wake(self.waker)
+  return wakers.wake(self.waker)
 end
 
 --- Tells the descriptor that wakes the poller.  A C signal handler writes a uint64_t of value 1 (8 bytes) to it; see
@@ -324,7 +325,7 @@ end
 ---@return integer fd  -1 once closed
 function Poller:wakefd()
   is_self(self, "wakefd")
-  return event.wakefd(self.waker)
+  return wakers.fd(self.waker)
 end
 
 --- Tells the poller's own descriptor.  It is readable when something is ready, so that another poller can wait for it.
@@ -342,7 +343,7 @@ function Poller:close()
   is_self(self, "close")
   strike(self)
   self.objects, self.values, self.generations, self.ready = {}, {}, {}, 0
-  event.close_waker(self.waker)
+  wakers.close(self.waker)
   local owner = self.backend_state.owner
   if not owner or owner.sd < 0 then return end
   local _, err = sockets.closing(self, false)

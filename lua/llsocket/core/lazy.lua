@@ -20,8 +20,8 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of ano
 local NAMES = {
   "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "cmsghdr", "descriptor", "device",
   "message.control", "message.iovec", "message.region", "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event",
-  "poll.kqueue", "poll.poll", "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer", "socket.ended",
-  "socket.foreign", "socket.message", "socket.onclose", "socket.splice", "socket.steer", "socket.wrap",
+  "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer",
+  "socket.ended", "socket.foreign", "socket.message", "socket.onclose", "socket.splice", "socket.steer", "socket.wrap",
   "socket.zerocopy",
 }
 

@@ -1,4 +1,4 @@
--- event.lua -- timers, signals, child exits and wake-ups as descriptors to wait for.
+-- event.lua -- timers, signals and child exits as descriptors to wait for.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
@@ -7,7 +7,6 @@ local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
-local descriptor = require "llsocket.descriptor"
 local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
 local layout = require "llsocket.core.layout"
@@ -24,7 +23,7 @@ local finalize = shim.llsocket2_finalize
 ---@class llsocket.event
 local Event = {}
 
-local WAKER, TIMER, SIGNAL, CHILD = 0, 1, 2, 3
+local TIMER, SIGNAL, CHILD = 1, 2, 3
 
 local event_t = ffi.metatype("struct { int sd, kind; }", {
   __index = function(_, name) return Event[name] end,
@@ -33,7 +32,9 @@ local event_t = ffi.metatype("struct { int sd, kind; }", {
 
 local is_self = check.class(event_t, "llsocket.event")
 
--- Allocated before it owns anything; see socket/object.lua.
+--- Makes an object that owns nothing yet; see socket/object.lua for the order.
+---@param kind integer  TIMER, SIGNAL, CHILD; 0 for what is never read by read()
+---@return llsocket.event event
 local function new(kind)
   local event = event_t()
   event.sd, event.kind = -1, kind
@@ -44,7 +45,7 @@ local count_cell = ffi.new "uint64_t[1]"
 local status_cell = ffi.new "int32_t[1]"
 local info_cell = layout.signalfd_siginfo and layout.signalfd_siginfo()
 
--- The cells are read in the statement of the call: after a branch a finaliser may have read another timer.
+-- Read each cell in the statement of the call: after a branch a finaliser may have read another timer.
 local READ = {}
 
 READ[TIMER] = function(event)
@@ -59,7 +60,8 @@ READ[SIGNAL] = function(event)
   return signal
 end
 
--- The status as subprocess libraries tell it: what the child exited with, or the signal that ended it, negative.
+-- The status has the form that subprocess libraries use: the exit status, or the negative number of the signal that ended
+-- the child.
 READ[CHILD] = function(event)
   local done, e, status = shim.llsocket2_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
   if done < 0 then return nil, e end
@@ -67,12 +69,12 @@ READ[CHILD] = function(event)
   return status
 end
 
---- Takes what has happened: of a timer how often it has run out since, of a signal its number, of a child its exit
---- status, or the number of the signal that ended it, negative.  Never blocks.
+--- Takes what has happened.  A timer answers how often it has run out since the last read, signals answer the number of
+--- one, a child answers its exit status, or the negative number of the signal that ended it.  Never blocks.
 ---@return integer? what
 ---@return string? err
 ---@return boolean? again  true: nothing has happened
----@return integer? errno  EAGAIN, ECHILD: somebody else has collected the child; EBADF once closed
+---@return integer? errno  EAGAIN; ECHILD: somebody else has collected the child; EBADF once closed
 function Event:read()
   is_self(self, "read")
   if self.sd < 0 then return not_received(EBADF) end
@@ -90,20 +92,26 @@ end
 
 --- Closes the descriptor; closing twice is harmless.  A signal stays blocked.
 ---@return string? err
----@return integer? errno  EINTR: the descriptor is gone all the same
+---@return integer? errno  EINTR: the descriptor is closed all the same
 function Event:close()
   is_self(self, "close")
   if self.sd < 0 then return end
   local _, err = sockets.closing(self, false)
-  local fd = self.sd -- not before: it may have been closed meanwhile, and be a stranger's number
+  local fd = self.sd -- read it only now: a function called above may have closed it, and its number may be in use again
   self.sd = -1
   local e = fd >= 0 and fcntl.close(fd)
   if err then return err end
   if e then return failure.refused(e) end
 end
 
--- Makes an object with the descriptor that a call answers; nil and the errno.  The object has it in the statement of the
--- call: a debug hook that raises any later would leave a descriptor that nobody owns.
+--- Makes an object that owns the descriptor that `call` returns.  The descriptor must go into the object in the statement of
+--- the call: if a debug hook raised between the two, nobody would own it.
+---@param kind integer
+---@param call function
+---@param first any
+---@param second any
+---@return llsocket.event? event
+---@return integer? errno
 local function born(kind, call, first, second)
   local event = new(kind)
   local e
@@ -116,7 +124,7 @@ local function born(kind, call, first, second)
   return event
 end
 
--- Each call has its own: a finaliser that makes a timer may run between two steps of this one.
+-- Each call makes its own: a finaliser may run between two steps of this call and make a timer, too.
 local times_t = layout.itimerspec
 
 local function set_time(spec, sec)
@@ -128,14 +136,14 @@ end
 
 local function is_time(sec) return sec >= 0 and sec < 2^31 end
 
-local M = { type = event_t, methods = Event }
+local M = { type = event_t, methods = Event, new = new, born = born }
 
 --- Makes a timer; see timerfd_create(2).
----@param seconds number  until it runs out first, below 2^31; 0 is at once
----@param interval? number  seconds between further times; the default is once only
+---@param seconds number  until it first runs out, below 2^31; 0 is at once
+---@param interval? number  seconds between further times; by default it runs out once
 ---@return llsocket.event? timer
 ---@return string? err
----@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
+---@return integer? errno  EMFILE, EINVAL; ENOSYS on a system without it
 function M.timer(seconds, interval)
   check.number(seconds, 1, "timer")
   if type(interval) == "nil" then interval = 0 end
@@ -154,16 +162,16 @@ function M.timer(seconds, interval)
   return failed(why)
 end
 
--- Each call has its own: a finaliser may make signals readable while the object of this call is made.
+-- Each call makes its own: a finaliser may make signals readable while the object of this call is made.
 local signals_t = ffi.typeof "int32_t[64]"
 
---- Makes signals readable instead of deadly; see signalfd(2).  It blocks them in this thread, for good: the kernel
---- gives no signal to both.
+--- Makes signals readable instead of deadly; see signalfd(2).  It blocks them in this thread and never unblocks them: the
+--- kernel does not give a signal to both a handler and a descriptor.
 ---@param signal integer  SIG*
 ---@param ... integer  more of them, at most 64 in all
 ---@return llsocket.event? signals
 ---@return string? err
----@return integer? errno  EMFILE, EINVAL; ENOSYS where the system has none
+---@return integer? errno  EMFILE, EINVAL; ENOSYS on a system without it
 function M.signal(signal, ...)
   local list = { signal, ... }
   local n, signals = max(1, select("#", signal, ...)), signals_t()
@@ -179,79 +187,15 @@ end
 local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
 
 --- Makes a child's end something to wait for; see pidfd_open(2).
----@param pid integer  of a child that nobody can have collected yet
+---@param pid integer  a child that nobody can have collected yet
 ---@return llsocket.event? child
 ---@return string? err
----@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS where the system has none
+---@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS on a system without it
 function M.child(pid)
   if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
   local event, e = born(CHILD, pidfd, pid)
   if not event then return failed(e) end
   return event
-end
-
--- Where there is no eventfd a pipe wakes: its other end belongs to the first.
-local others = setmetatable({}, { __mode = "k" })
-local pipe_cell = ffi.new "int[2]"
-
-local function pipe_waker()
-  local event, other = new(WAKER), descriptor.new()
-  local rc, e, read_end, write_end = C.llsocket2_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
-  if rc < 0 then
-    if shortage.collected(e) then return pipe_waker() end
-    return nil, e
-  end
-  event.sd, other.sd = read_end, write_end
-  shortage.made, others[event] = shortage.made + 2, other
-  e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)
-    or fcntl.set_cloexec(write_end, true) or fcntl.set_nonblock(write_end, true)
-  if e then return nil, e end
-  return event
-end
-
---- Makes what wakes a poller.
----@return llsocket.event? waker
----@return integer? errno  EMFILE
-function M.waker()
-  if not const.EFD_CLOEXEC then return pipe_waker() end
-  return born(WAKER, C.llsocket2_eventfd, 0, bit.bor(const.EFD_CLOEXEC, const.EFD_NONBLOCK))
-end
-
---- Tells the descriptor to write to.
----@param waker llsocket.event
----@return integer fd  -1 once closed
-function M.wakefd(waker)
-  local other = others[waker]
-  return other and other.sd or waker.sd
-end
-
---- Closes both ends.
----@param waker llsocket.event
-function M.close_waker(waker)
-  local other = others[waker]
-  if other then other:close() end
-  waker:close()
-end
-
-local one_cell = ffi.new("uint64_t[1]", 1)
-
---- Wakes; a full pipe or counter has woken already.
----@param waker llsocket.event
----@return boolean? woken
----@return string? err
----@return integer? errno  EBADF once closed
-function M.wake(waker)
-  local n, e = C.llsocket2_write(M.wakefd(waker), one_cell, 8), errno()
-  if n < 0 and e ~= EAGAIN then return failed(e) end
-  return true
-end
-
-local drain_cell = ffi.new "uint8_t[512]"
-
---- Takes all wake-ups, of which a pipe may be full.
----@param waker llsocket.event
-function M.drain(waker)
-  repeat local n = C.llsocket2_read(waker.sd, drain_cell, 512) until n < 512
 end
 
 return M
