@@ -1,7 +1,7 @@
 -- control.lua -- the buffers that ancillary data is sent from and received into.
 --
--- A buffer to receive into owns the descriptors that arrive in it, in C, until Lua takes them: no failure on the
--- way can leak one.
+-- A receive buffer owns the descriptors that arrive in it, in C, until Lua takes them: so no failure in between can leak
+-- one.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -17,7 +17,7 @@ local cell = ffi.new "int32_t[5]"
 
 local M = {}
 
--- The data of each header, and the room that all take; nil and the errno.
+-- Returns the data of each header and the bytes that all headers need, or nil and the errno.
 local function measure(cmsgs)
   local data, size = {}, 0
   for i, cmsg in ipairs(cmsgs) do
@@ -26,21 +26,22 @@ local function measure(cmsgs)
     data[i] = bytes
     size = size + shim.llsocket2_cmsg_space(#bytes)
   end
-  if size >= 2^31 then return nil, ENOBUFS end -- as Linux has it; offsets are 32 bits
+  if size >= 2^31 then return nil, ENOBUFS end -- ENOBUFS as on Linux; offsets are 32 bits
   return data, size
 end
 
---- Writes headers to send into `out.block`, `out.size` bytes.
----@param out { block?: ffi.cdata*, room?: integer, size?: integer }  the block is kept for the next
+--- Writes headers to send into `out.block` and sets `out.size`, the bytes used.
+---@param out { block?: ffi.cdata*, capacity?: integer, size?: integer }  keeps the block for the next call;
+---`capacity` is its size
 ---@param cmsgs llsocket.cmsghdr[]
 ---@return integer? errno  EBADF, ENOBUFS, ENOMEM; nil when done
 function M.put(out, cmsgs)
   local data, size = measure(cmsgs)
   if not data then return size end
   local block = out.block
-  if size > (out.room or 0) then block = iovec.memory(size) end
+  if size > (out.capacity or 0) then block = iovec.memory(size) end
   if size > 0 and not block then return ENOMEM end
-  if block ~= out.block then out.block, out.room = block, size end
+  if block ~= out.block then out.block, out.capacity = block, size end
   local at = 0
   for i, cmsg in ipairs(cmsgs) do
     at = shim.llsocket2_cmsg_put(block, at, cmsg.cmsg_level, cmsg.cmsg_type, data[i], #data[i])
@@ -48,8 +49,8 @@ function M.put(out, cmsgs)
   out.size = size
 end
 
---- Makes a buffer to receive into: `bytes` is for the kernel, `head.len` what it wrote.
----@param size integer  bytes of room
+--- Makes a buffer to receive into.  Pass `bytes` to the kernel; `head.len` tells how many bytes it wrote.
+---@param size integer  capacity in bytes
 ---@return { block: ffi.cdata*, head: ffi.cdata*, bytes: ffi.cdata* }? into  nil when there is no memory
 function M.receiver(size)
   local block = shim.llsocket2_control_new(size)
@@ -58,17 +59,17 @@ function M.receiver(size)
   return { block = block, head = ffi.cast(head_ptr, block), bytes = shim.llsocket2_control_bytes(block) }
 end
 
---- Tells the buffer's block what a receive wrote, and what that answered.  In C: msg_controllen may be 64 bits, and
---- boxing it could fail for want of memory before the descriptors have their owner.
+--- Tells the buffer's block what a receive wrote, and the result of the receive.  Done in C, because msg_controllen may have
+--- 64 bits: Lua would box it, and that may run out of memory before the descriptors have an owner.
 ---@type fun(block: ffi.cdata*, header: ffi.cdata*, n: integer)
 M.received = shim.llsocket2_control_received
 
---- Closes the descriptors that nobody took, and empties the buffer.
+--- Closes the descriptors that Lua has not taken, and empties the buffer.
 ---@param into { block: ffi.cdata* }
 function M.close(into) shim.llsocket2_control_close(into.block) end
 
--- The header at `at`, and where the next is.  The cell is read in the same statement, as errno is: after a branch a
--- finaliser may run that walks another message.
+-- Returns the offset of the next header, then level, type, offset and length of the header at `at`; nothing at the end.
+-- Read the cell in the statement of the call, like errno: after a branch a finaliser may run that walks another message.
 local function get(into, at)
   local got, level, type, offset, length, after =
     shim.llsocket2_cmsg_get(into.bytes, into.head.len, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
@@ -76,7 +77,7 @@ local function get(into, at)
 end
 
 --- Finds one kind of ancillary data.
----@param bytes ffi.cdata*  where the headers lie
+---@param bytes ffi.cdata*  the headers
 ---@param size integer  bytes of them
 ---@param wanted_level integer  SOL_SOCKET, IPPROTO_UDP, ...
 ---@param wanted_type integer  SCM_*, UDP_*, ...
@@ -94,18 +95,18 @@ end
 
 local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_t *"
 
---- Reads the int of the first header of a kind, without making an object.
+--- Reads the int in the first header of one kind, without making an object.
 ---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
 ---@param wanted_level integer
 ---@param wanted_type integer
----@return integer? n  nil where there is none
+---@return integer? n  nil when there is none
 function M.integer(into, wanted_level, wanted_type)
   local offset, length = M.find(into.bytes, into.head.len, wanted_level, wanted_type)
   if offset and length == 4 then return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0] end
   return nil
 end
 
---- Makes objects of the headers that arrived; they own the descriptors from here on.
+--- Makes an object of each header that arrived.  The objects own the descriptors from here on.
 ---@param into { head: ffi.cdata*, bytes: ffi.cdata* }
 ---@return llsocket.cmsghdr[] cmsgs
 function M.take(into)
