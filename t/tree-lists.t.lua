@@ -1,10 +1,10 @@
--- tree: no test is forgotten, no excuse outlives its test, and the limit of columns is one.
+-- tree: no test is forgotten, no excuse outlives its test, CONTRIBUTING.md names what is there, and the limit of columns is one.
 local leak = require "leak"
 local proc = require "proc"
 local shell = require "shell"
 local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
-local T = require("tap").plan(8)
+local T = require("tap").plan(11)
 
 local function read(path)
   local file = assert(io.open(source .. "/" .. path))
@@ -118,6 +118,40 @@ for row in read "t/abi/skips":gmatch "[^\n]+" do
   end
 end
 T.is(rows > 50 and table.concat(old, "\n"), "", "every row of t/abi/skips excuses a test that is there: else change or remove it")
+
+-- CONTRIBUTING.md: what looks like a file stands in the tree, or in the folder of which the sentence speaks.
+local guide = read "CONTRIBUTING.md"
+local FOLDERS = { "", "csrc/", "lua/llsocket/", "lua/llsocket/socket/" }
+local function is_there(path)
+  for _, folder in ipairs(FOLDERS) do
+    local file = io.open(("%s/%s%s"):format(source, folder, path:gsub("%*.*$", "")))
+    if file then return file:close() end
+  end
+end
+
+local ENDINGS, TOP = set { "c", "def", "h", "lua", "md" }, set { "csrc", "doc", "examples", "bench", "debian", "lua", "t", ".ci" }
+local named_paths, lost = 0, {}
+for text in guide:gmatch "`([%w_./*-]+)" do
+  local is_path = ENDINGS[text:match "%.(%l+)$"] or TOP[text:match "^([^/]+)/"]
+  if is_path and not text:find "%u%u.*[/.]" or text == "CHANGELOG.md" then
+    named_paths = named_paths + 1
+    if not is_there(text) then lost[#lost + 1] = text end
+  end
+end
+T.is(named_paths > 30 and table.concat(lost, " "), "", "every file that CONTRIBUTING.md names is there")
+
+local commands, unknown = 0, {}
+for command in guide:gmatch "meson test %-C build ([^\n`]+)" do
+  commands = commands + 1
+  for suite in command:gmatch "%-%-suite (%l+)" do
+    if not build:find("'" .. suite .. "'", 1, true) then unknown[#unknown + 1] = suite end
+  end
+  for name in command:gsub("%-%-suite %l+", ""):gsub('"[^"]*"', ""):gmatch "%f[%w-]%l[%l-]+" do
+    if not tests[name] then unknown[#unknown + 1] = name end
+  end
+end
+T.is(commands > 10 and table.concat(unknown, " "), "", "every test and suite that it names is there")
+T.ok(#lines "cat CONTRIBUTING.md" <= 170, "it is short enough to be read")
 
 local limit = tonumber(read ".clang-format":match "\nColumnLimit: (%d+)")
 local editor = tonumber(read ".editorconfig":match "%[%*%.{c,h}%][^%[]-max_line_length = (%d+)")
