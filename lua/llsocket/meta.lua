@@ -130,11 +130,6 @@
 ---@field package sleeper function
 
 ---@class llsocket.errno.module
----@field package failed function
----@field package not_accepted function
----@field package not_received function
----@field package not_sent function
----@field package refused function
 
 ---@class llsocket.gai.module
 ---@field package failed function
