@@ -182,13 +182,9 @@ local function unannotated(text, fn)
   return table.concat(out, ", ")
 end
 
--- The type that an option's kind gives its field line.
-local TYPE = {
-  boolean = "boolean", byteflag = "boolean", int = "integer", count = "integer", byte = "integer",
-  seconds = "number", linger = "integer|false", hops = "integer", word = "integer", ifname = "string",
-  string = "string", queue = "integer", ucred = "{ pid: integer, uid: integer, gid: integer }",
-  tcpinfo = "table<string, integer>",
-}
+-- The type that an option's kind gives its field line; t/option-rows holds it against what is read.
+local TYPE = {}
+for kind, row in pairs(require("generated").KIND) do TYPE[kind] = row[2] end
 
 -- The same for a row of cmsghdr, whose constructors all have one signature.
 local function number_faults(text, name, what)

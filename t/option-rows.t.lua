@@ -1,6 +1,7 @@
 -- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
 local ffi = require "ffi"
 local L = require "llsocket"
+local generated = require "generated"
 local layout = require "llsocket.core.layout"
 local options = require("methods").options
 local multicast = require "llsocket.socket.multicast"
@@ -110,11 +111,11 @@ local EXPECT = {
     { { 0, 0, 0 }, { 1, 1, 1 }, { 255, 255, 255 } } },
 }
 
-local methods, seen, without = {}, {}, {}
+local methods, seen, without, kinds = {}, {}, {}, {}
 for _, rows in ipairs { options, multicast.OPTIONS } do
   for _, row in ipairs(rows) do
     if not seen[row[1]] then methods[#methods + 1] = row[1] end
-    seen[row[1]] = true
+    seen[row[1]], kinds[row[1]] = true, rows == options and row[4] or row[5]
     if not EXPECT[row[1]] then without[#without + 1] = row end
   end
 end
@@ -171,6 +172,14 @@ local function raw(sock, family, expect)
   return tonumber(ffi.cast(#bytes == ffi.sizeof(layout.timeval) and "long *" or "int *", bytes)[0])
 end
 
+-- Whether a value is of the type that annotations give its kind.
+local function is_of(value, kind)
+  local promised = generated.KIND[kind][2]
+  if type(value) == "number" then return promised == "number" or promised:find "^integer" and value % 1 == 0 end
+  if type(value) == "table" then return promised:find "^table" or promised:find "^{" end
+  return promised == type(value) or value == false and promised:find "false"
+end
+
 -- Answers what is wrong with a method on a family that has the option.
 local function wrong(sock, family, name, expect)
   local out = {}
@@ -182,6 +191,7 @@ local function wrong(sock, family, name, expect)
     local value, reads, int = case[1], case[2], case[3]
     if value ~= nil then same(line(pack(sock[name](sock, value))), line { n = 1, value }, "set " .. tostring(value)) end
     local got = pack(sock[name](sock))
+    if not is_of(got[1], kinds[name]) then out[#out + 1] = "its annotation tells another type" end
     if type(reads) == "function" then same(got[1], reads, "read") else
       same(line(got), line { n = 1, reads }, "read after " .. tostring(value))
     end

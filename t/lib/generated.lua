@@ -29,6 +29,8 @@ local KIND = {
   tcpinfo = { "table of integers", "table<string, integer>", "info" },
 }
 
+local function kind_of(kind) return KIND[kind] or error(("add the kind %q to KIND in t/lib/generated.lua"):format(kind), 0) end
+
 -- Appends what is not there yet.
 local function add_once(list, value)
   for _, other in ipairs(list) do if other == value then return end end
@@ -42,7 +44,7 @@ local function merged(rows)
     local name, level, opt, kind, access, what = unpack(row, 1, 6)
     local m = by_name[name]
     if not m then
-      m = { name = name, kind = assert(KIND[kind], kind), read_only = access == "ro", opts = {}, what = {} }
+      m = { name = name, kind = kind_of(kind), read_only = access == "ro", opts = {}, what = {} }
       by_name[name], out[#out + 1] = m, m
     end
     m.opts[#m.opts + 1] = (level ~= m.level and "`" .. level .. "` " or "") .. "`" .. opt .. "`"
@@ -102,7 +104,7 @@ local function add_socket(out, source)
   add_all(out, merged(option_rows(source)), option_field)
   local groups = table_rows(source, "socket/multicast.lua", "OPTIONS")
   for _, row in ipairs(groups) do
-    out[#out + 1] = option_field { name = row[1], kind = assert(KIND[row[5]]), what = { row[6] } }
+    out[#out + 1] = option_field { name = row[1], kind = kind_of(row[5]), what = { row[6] } }
   end
   add_all(out, table_rows(source, "socket/multicast.lua", "MEMBERSHIPS"), membership_field)
 end
@@ -234,6 +236,6 @@ function M.files(source)
   }
 end
 
-M.read = read
+M.read, M.KIND = read, KIND
 
 return M
