@@ -295,7 +295,7 @@ end
 local function segment_of(batch, i)
   local bytes = batch.controls + i * batch.controlstride
   local offset, length = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
-  return offset and length == 4 and cast(int_ptr, bytes + offset)[0] or 0 -- MSG_CTRUNC may have cut it
+  return offset and length == 4 and cast(int_ptr, bytes + offset)[0] or 0 -- a shorter length means that MSG_CTRUNC has cut it
 end
 
 -- Keeps the lengths of the received ancillary data, and gives the kernel the whole capacity for the next receive.
@@ -326,7 +326,7 @@ function M.after_receive(batch, sock, n)
     local name, namelen = names[i], into[i].msg_hdr.msg_namelen
     if namelen == NAME_SIZE then namelen = 0 end
     received(name, namelen, socktype, proto)
-    gathered[i].iov_len = min(tonumber(into[i].msg_len), size) -- MSG_TRUNC counts what it cut
+    gathered[i].iov_len = min(tonumber(into[i].msg_len), size) -- with MSG_TRUNC, msg_len also counts the bytes cut off
     into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, name.namelen
   end
   batch.filled = n

@@ -86,7 +86,7 @@ local function refusal(object)
   return fd < 0 and EBADF or nil
 end
 
--- NUMBERS makes more constructors, whose @field lines are in meta.lua: 0 to 255; EINVAL for any other number.
+-- NUMBERS makes more constructors, whose @field lines are in meta.lua.  They take 0 to 255 and answer EINVAL for other numbers.
 ---@class llsocket.cmsghdr.module
 local M = {}
 
@@ -348,10 +348,10 @@ end
 ---@field errno integer  ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...
 ---@field origin integer  SO_EE_ORIGIN_*
 ---@field type integer  of the ICMP message
----@field code integer  likewise
+---@field code integer  of the ICMP message
 ---@field info integer  with EMSGSIZE the path MTU, bytes
 ---@field data integer
----@field offender? llsocket.addrinfo  who said so; nil for this machine
+---@field offender? llsocket.addrinfo  the node that reported the error; nil for this machine
 
 --- Tells an error from the error queue; see IP_RECVERR in ip(7) and the option recverr.
 ---@return llsocket.exterr? exterr  nil where it is of another kind

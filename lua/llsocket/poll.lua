@@ -1,4 +1,4 @@
--- poll.lua -- waiting for many descriptors at once.
+-- poll.lua -- pollers, which wait for many descriptors at once.
 --
 -- Each registration has a generation number that the kernel returns with the event.  If a descriptor was closed and its
 -- number reused, the stale event has an old generation and is dropped.
@@ -152,7 +152,7 @@ local M = {}
 ---@param backend? "epoll"|"kqueue"|"poll"  the default is the best that the system has
 ---@return llsocket.poller? p
 ---@return string? err
----@return integer? errno  EMFILE, ENFILE; ENOSYS: the system has no such thing; EINVAL for an unknown word
+---@return integer? errno  EMFILE, ENFILE; ENOSYS: the system lacks the back-end; EINVAL for an unknown word
 function M.new(backend)
   check.optional_string(backend, 1, "new")
   local module, why_not = backend_of(backend or PREFERRED)
@@ -181,7 +181,7 @@ end
 ---@return boolean? added
 ---@return string? err
 ---@return integer? errno  EEXIST, EBADF, ENOSPC, ENOMEM, EPERM: a regular file; EOPNOTSUPP: edge-triggered with poll(2), urgent
----data with kqueue where it has no NOTE_OOB; EINVAL for an unknown word, for "x" without epoll, with "o" or "p" or of a poller
+---data where kqueue has no NOTE_OOB; EINVAL for an unknown word, for "x" without epoll, for "x" with "o", with "p" or of a poller
 function Poller:add(object, events, value)
   is_self(self, "add")
   local fd, want = asked(self, object, events, "add")

@@ -153,7 +153,7 @@ end
 ---@param ctype ffi.ctype*
 ---@param class string  the name for messages
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
----@return fun(value: any, position: integer, method: string) arg  likewise
+---@return fun(value: any, position: integer, method: string) arg  raises unless `value` is of the class
 function M.class(ctype, class)
   local is_object = M.is(ctype)
   local function self(value, method)
@@ -178,7 +178,7 @@ end
 ---@param meta table  their metatable
 ---@param class string  the name for messages
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
----@return fun(value: any, position: integer, method: string) arg  likewise
+---@return fun(value: any, position: integer, method: string) arg  raises unless `value` is of the class
 function M.object(meta, class)
   local function self(value, method)
     if getmetatable(value) ~= meta then bad_self(method, class, value) end

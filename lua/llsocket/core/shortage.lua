@@ -8,8 +8,8 @@ local collectgarbage, pcall, os_time = collectgarbage, pcall, os.time
 local EMFILE, ENFILE = const.EMFILE, const.ENFILE
 local ENOUGH = 16 -- new descriptors: so many may be garbage by now that a full collection is worth its time
 
--- `made` counts the descriptors made since the last collection of this module: code that makes one adds 1.  It is a field
--- because in the interpreter a call would cost accept more than the addition does.
+-- `made` counts the descriptors made since the last collection by this module: code that makes one adds 1.  It is a field,
+-- because a function call would cost accept more in the interpreter than the addition does.
 local M = { made = 0 }
 
 local last = 0 -- when that collection ended, in whole seconds

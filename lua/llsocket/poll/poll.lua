@@ -130,7 +130,7 @@ local function take(state, slot)
 end
 
 -- Removes a descriptor that was closed without a call of remove, and notes it in state.dropped.  That list is made only when
--- needed, because a wait rarely finds such a descriptor.
+-- a wait finds such a descriptor, which is rare.
 local function drop(state, fd)
   M.remove(state, fd)
   state.dropped = state.dropped or {}

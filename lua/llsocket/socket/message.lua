@@ -79,7 +79,7 @@ local function recvmsg(sock, mh, flags)
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local into, block = mh.into, mh.receiving.block
-  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse it
+  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse the flag
   local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
   received(block, into, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
   if n < 0 then
@@ -218,8 +218,8 @@ end
 ---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
----@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had none; EMFILE: it had, but this process
----no number left for it, and it is lost: garbage is collected for the next; else as for recv
+---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had no descriptor; EMFILE: the process had no
+---number left for the descriptor, which is lost, and garbage was collected to help the next call; else as for recv
 function Socket:recvfd(flag, ...)
   is_self(self, "recvfd")
   local flags = check.flags(1, "recvfd", flag, ...)

@@ -18,7 +18,7 @@ local floor, max, min = math.floor, math.max, math.min
 local resume, yield = coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINTR, ENOENT = const.EBADF, const.EBUSY, const.EINTR, const.ENOENT
 
-local poller -- from the first wait until nobody waits
+local poller -- made by the first wait, and closed when no coroutine waits any more
 local is_running, waiters = false, 0
 
 -- One slot for each descriptor and direction, kept for the next wait.  co: the coroutine that waits; at: until when.
