@@ -104,7 +104,7 @@ local function release(state, first, last)
   return done
 end
 
-local ROOM, MOST = 512, 65536 -- capacity in bytes for the ancillary data, and for the data that was sent: a whole datagram
+local CAPACITY, MOST = 512, 65536 -- capacity in bytes for the ancillary data, and for the data that was sent: a whole datagram
 local reader_t = is_there and ffi.typeof([[
   struct {
     $ header; $ part; $ err; int32_t cell[5]; $ name;
@@ -178,7 +178,7 @@ end
 local function receive(sock, r)
   local header = r.header
   header.msg_name, header.msg_namelen = r.name, ffi.sizeof(layout.sockaddr_storage)
-  header.msg_control, header.msg_controllen = r.control, ROOM
+  header.msg_control, header.msg_controllen = r.control, CAPACITY
   local n, e = C.llsocket2_recvmsg(sock.sd, header, QUEUE), errno()
   if n < 0 then return nil, e end
   return tonumber(header.msg_controllen), n
