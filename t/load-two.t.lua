@@ -30,6 +30,9 @@ local function next_release(name)
   return sh(("cd %s && cc -shared -fPIC -Icsrc csrc/*.c -o llsocket/shim.so"):format(name))
 end
 
+local HINT = "set LUA_CPATH (nginx: lua_package_cpath), or build it in the source folder: "
+  .. "cc -O2 -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so"
+
 -- load(NAME [, CPATH]) loads a copy beside those that are there; shims() tells which shims are mapped.
 local PRELUDE = ([[
 local DIR = "%s"
@@ -115,12 +118,12 @@ print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "one\t1\tx\n",
 print(select(2, pcall(load, "alone", "DIR/later/?.so")))
 local L = load("alone", "DIR/later/?.so;DIR/two/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], ([[
-llsocket: no usable shim; set LUA_CPATH (nginx: lua_package_cpath), or build it in the source folder: cc -O2 -shared -fPIC -Icsrc csrc/*.c -o lua/llsocket/shim.so
+llsocket: no usable shim; HINT
 	DIR/later/llsocket/shim.so: no shim of ABI NUMBER
 	no file 'DIR/alone/llsocket/shim.so'
 	no file 'DIR/alone/llsocket/shim.so'
 alone	1	x
-]]):gsub("DIR", dir):gsub("NUMBER", ABI),
+]]):gsub("DIR", dir):gsub("NUMBER", ABI):gsub("HINT", HINT),
     "where it is the only one, its path and the reason are told, and the next require finds another")
   prints([[
 local L = load("later", "DIR/one/?.so")
