@@ -15,7 +15,6 @@ local LATER = {
 ---@return llsocket
 local function load()
   local lazy = require "llsocket.core.lazy"
-  ---@class llsocket  its constants and modules are fields in llsocket/meta.lua
   local modules = {
     _VERSION = "0.2.0-dev",
     inet = require "llsocket.inet",
@@ -37,4 +36,6 @@ local was_running = collectgarbage "isrunning"
 collectgarbage "stop"
 local is_loaded, result = pcall(load)
 if was_running then collectgarbage "restart" end
-return is_loaded and result or error(result, 0)
+if not is_loaded then error(result, 0) end
+---@cast result llsocket
+return result

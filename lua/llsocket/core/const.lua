@@ -7,7 +7,8 @@ local shim = require "llsocket.shim"
 local row = ffi.cast(ffi.typeof "struct { const char *name; int64_t value; } *", shim.llsocket2_consts)
 local text, number = ffi.string, tonumber
 
----@type table<string, integer>
+-- The public table is this one; an editor has its fields from meta.lua.
+---@class llsocket
 local const = {}
 local name = row.name
 while name ~= nil do
