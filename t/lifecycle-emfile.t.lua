@@ -5,7 +5,7 @@ local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
 local leak = require "leak"
-local T = require("tap").plan(32)
+local T = require("tap").plan(34)
 local before = leak.count()
 local socket, pipe, poll = L.socket, L.pipe, L.poll
 assert(poll.new "poll"):close() -- its module is read
@@ -158,6 +158,24 @@ starved("descriptors that arrive: the one for which there is no number is lost, 
   end
   is(lost < 500 / 16, true, lost .. " of 500 lost")
 end)
+
+-- Without a descriptor glibc cannot read /etc/hosts, and knows no name.
+local function resolves(ask)
+  local kept = fill()
+  local got, err, code, e = ask()
+  is(got, nil, "nothing is known")
+  is(type(err) == "string" and code == L.EAI_SYSTEM and e, L.EMFILE, "the reason")
+  for i = 1, #kept do kept[i] = kept[i]:close() end
+  fill_with_garbage()
+  is(ask() ~= nil, true, "with garbage to collect")
+end
+
+local function localhost() return L.inet.getaddrinfo("localhost", "80") end
+local function service() return L.inet.getaddrinfo("127.0.0.1", "discard") end
+for _, row in ipairs { { "a host's name", localhost }, { "a service's name", service } } do
+  local name = row[1] .. " that cannot be looked up is EMFILE, and is looked up again when garbage was collected"
+  if row[2]() then starved(name, resolves, row[2]) else T.skip(1, "this machine has no such name") end
+end
 
 starved("with fewer made since, at most once a second, and again later", function()
   local quiet, peer = net.pair()

@@ -8,6 +8,7 @@ local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
 local gai = require "llsocket.gai"
 local interface = require "llsocket.address.interface"
+local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
 local pairs, tonumber, type, typeof, min = pairs, tonumber, type, ffi.typeof, math.min
 
@@ -200,7 +201,7 @@ local host_t, serv_t = ffi.typeof "char[1025]", ffi.typeof "char[256]"
 ---@return { host: string, serv: string }? ni  new strings
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_FAMILY, EAI_SYSTEM
----@return integer? errno  after EAI_SYSTEM only; EINVAL for a flag that is no 32-bit integer
+---@return integer? errno  after EAI_SYSTEM only; EMFILE, ENFILE; EINVAL for a flag that is no 32-bit integer
 function Addrinfo:nameinfo(flag, ...)
   is_self(self, "nameinfo")
   local flags = check.flags(1, "nameinfo", flag, ...)
@@ -208,6 +209,7 @@ function Addrinfo:nameinfo(flag, ...)
   local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
   local name = for_libc(self)
   local code, e = C.llsocket2_getnameinfo(name, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
+  if code == EAI_SYSTEM and shortage.collected(e) then return self:nameinfo(flag, ...) end
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end

@@ -10,6 +10,7 @@ local gai = require "llsocket.gai"
 local addrinfo = require "llsocket.addrinfo"
 local interface = require "llsocket.address.interface"
 local numeric = require "llsocket.address.numeric"
+local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, tonumber, type = ipairs, tonumber, type
 
@@ -45,10 +46,15 @@ local function to_array(list, named)
   return arr
 end
 
+-- Without a free descriptor glibc cannot read its files and says that it knows no such host; errno alone tells the reason.
+local SHORT = { [const.EMFILE] = true, [const.ENFILE] = true }
+
 local function resolve(host, port, socktype, protocol, flags, family)
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
+  errno(0)
   local code, e, head = C.llsocket2_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
-  if code ~= 0 then return gai.failed(code, e) end
+  if code ~= 0 and shortage.collected(e) then return resolve(host, port, socktype, protocol, flags, family) end
+  if code ~= 0 then return gai.failed(SHORT[e] and EAI_SYSTEM or code, e) end
   local list = ffi.gc(head, C.llsocket2_freeaddrinfo) -- should memory run out on the way
   local arr = to_array(list, band(flags, const.AI_CANONNAME) ~= 0)
   C.llsocket2_freeaddrinfo(ffi.gc(list, nil))
