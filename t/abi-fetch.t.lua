@@ -1,5 +1,5 @@
--- abi: t/abi/fetch brings a cross compiler that is installed on this machine, too, and stamps nothing that it did not get.
--- The apt here is a stand-in: it leaves out what is installed, as the real one does, and downloads by name whatever it is asked.
+-- abi: t/abi/fetch also fetches a cross compiler that is installed here, and stamps only what it has fetched.
+-- A stand-in for apt leaves out installed packages, as the real one does, and downloads every package that is named.
 local example = require "example"
 local leak = require "leak"
 local net = require "net"
@@ -53,11 +53,11 @@ if not example.has "sh" then T.skip(5, "no shell") else
   local ok, there = run("new", "", "")
   T.ok(ok and there:find "gcc%-one%-linux%-gnu_1" and there:find "%.fetched", "what is not installed is fetched, and stamped")
   ok, there = run("installed", "gcc-one-linux-gnu cpp-one-linux-gnu libc6 libc6-one-cross", "")
-  T.ok(ok and there:find "gcc%-one%-linux%-gnu_1", "a cross compiler that is installed is fetched all the same")
+  T.ok(ok and there:find "gcc%-one%-linux%-gnu_1", "a cross compiler is fetched even if it is installed")
   T.ok(there:find "cpp%-one%-linux%-gnu_1" and there:find "libc6%-one%-cross_1", "with what it needs of the other machine")
-  T.ok(not there:find "libc6_1", "but not what this machine has of its own")
+  T.ok(not there:find "libc6_1", "but not the packages that this machine provides")
   ok, there = run("lost", "gcc-one-linux-gnu", "gcc-one-linux-gnu")
-  T.ok(not ok and not there:find "%.fetched", "without what was asked for it fails, and there is no stamp")
+  T.ok(not ok and not there:find "%.fetched", "if a package cannot be fetched it fails, and leaves no stamp")
 end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")

@@ -1,4 +1,4 @@
--- activated-environment: what LISTEN_FDS and its kin announce is taken over; what they say wrong does no harm.
+-- activated-environment: the descriptors that LISTEN_FDS announces are taken over; wrong variables do no harm.
 local L = require "llsocket"
 local net = require "net"
 local passing = require "passing"
@@ -95,7 +95,7 @@ T.is(run([[io.write(tostring(package.loaded["llsocket.socket.activated"]), " ")
   for name in pairs(package.loaded) do if name:find "^llsocket" then package.loaded[name] = nil end end
   local new = require "llsocket"
   io.write(#old.socket.activated(), #new.socket.activated())]], three), "nil 30",
-  "the room is loaded by its first use, also when the library was loaded anew")
+  "the module is loaded by its first use, also after the library was loaded again")
 
 -- what is no socket
 local r, w = rights.pipe()
@@ -103,7 +103,7 @@ local file = assert(io.open "/dev/null")
 local null = require("llsocket.core.libc").llsocket2_fileno(file)
 T.is(run(LINE, { r, udp:fd(), null, w }, { LISTEN_FDNAMES = "fifo:log:null:" }),
   "fifo: descriptor 3 cloexec, log: socket 4 cloexec, null: descriptor 5 cloexec, : descriptor 6 cloexec",
-  "what is no socket comes as a descriptor, close-on-exec, in its place")
+  "a descriptor that is not a socket comes as llsocket.descriptor, close-on-exec, in its place")
 T.is(run([[
   local none = leak.count()
   local socks = L.socket.activated()
@@ -115,11 +115,11 @@ file:close()
 -- wrong announcements
 local function tells(env, want, name) T.is(run(LINE, { udp:fd(), far:fd() }, env), want, name) end
 local BOTH = "unknown: socket 3 cloexec, unknown: socket 4 cloexec"
-tells({ LISTEN_PID = "1" }, "", "what is meant for another process is left alone")
+tells({ LISTEN_PID = "1" }, "", "descriptors for another process are not taken")
 T.is(run([[
   L.socket.activated()
   io.write(tostring(sys.is_open(3) and not sys.is_cloexec(3)), " ", tostring(os.getenv "LISTEN_FDS"))]],
-  { udp:fd() }, { LISTEN_PID = "1" }), "true nil", "its descriptors stay as they are, the environment is cleared all the same")
+  { udp:fd() }, { LISTEN_PID = "1" }), "true nil", "its descriptors do not change, but the environment is cleared")
 for _, pid in ipairs { false, "", "0", "-1", "x", ("9"):rep(400), "1 1" } do
   tells({ LISTEN_PID = pid }, "", ("a LISTEN_PID of %s names nobody"):format(tostring(pid):sub(1, 10)))
 end
@@ -127,18 +127,18 @@ for _, count in ipairs { false, "", "0", "-1", "-2147483648", "x", "2x", " 2", "
   tells({ LISTEN_FDS = count }, "", ("a LISTEN_FDS of %q is nothing"):format(tostring(count)))
 end
 for _, count in ipairs { "3", "2147483647", "4294967298", ("9"):rep(400) } do
-  tells({ LISTEN_FDS = count }, BOTH, ("a LISTEN_FDS of %s ends with what is open"):format(count:sub(1, 10)))
+  tells({ LISTEN_FDS = count }, BOTH, ("a LISTEN_FDS of %s ends with the last open descriptor"):format(count:sub(1, 10)))
 end
 tells({ LISTEN_FDS = "1" }, "unknown: socket 3 cloexec", "more than LISTEN_FDS are not taken")
 T.is(run("io.write(line(L.socket.activated()), ' ', tostring(sys.is_cloexec(5)))", { udp:fd(), false, far:fd() }),
-  "unknown: socket 3 cloexec false", "behind a hole nothing is taken")
+  "unknown: socket 3 cloexec false", "after a closed number nothing is taken")
 T.is(run([[
   local own = L.socket.pair(L.SOCK_STREAM)
   local got = line(L.socket.activated())
   collectgarbage() collectgarbage()
   own[1]:send "mine"
   io.write(got, "; ", own[1]:fd(), " ", (own[2]:recv()))]], { udp:fd() }, { LISTEN_FDS = "3" }),
-  "unknown: socket 3 cloexec; 4 mine", "what the program has opened itself is not taken")
+  "unknown: socket 3 cloexec; 4 mine", "a descriptor that the program has opened itself is not taken")
 T.is(run(LINE, { udp:fd() }, { LISTEN_FDNAMES = (":"):rep(100000) }), "unknown: socket 3 cloexec",
   "a hundred thousand names are too many")
 

@@ -91,7 +91,7 @@ T.is(told(child), line("web", tcp, "true"), "a TCP listener comes, close-on-exec
 T.is(told(child), line("control", path, "true"), "and a unix listener with its own")
 T.is(told(child), "2 nil 0", "these are all, the environment is cleared, a second call answers none")
 client:send "a stream"
-T.is(client:recv(), "got a stream", "the client whose coming started the program is served")
+T.is(client:recv(), "got a stream", "the client that started the program is served")
 client:close()
 example.stop(child)
 

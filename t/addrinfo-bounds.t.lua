@@ -1,5 +1,5 @@
--- addrinfo: nothing is told beyond an address's own bytes: paths that fill them, objects that held longer ones; and the names
--- of families.
+-- addrinfo: nothing is read beyond an address's own bytes: paths that fill them, objects that held longer paths.  And the
+-- names of families.
 local L = require "llsocket"
 local ffi = require "ffi"
 local leak = require "leak"
@@ -25,7 +25,7 @@ for n = 0, 126 do
   if ai:addr() ~= path or tostring(ai) ~= "unix:" .. path or ai:bytes() ~= HEAD .. path then wrong[#wrong + 1] = n end
   if not sys.musl and serv(ai) ~= path then wrong[#wrong + 1] = "serv " .. n end
 end
-T.is(table.concat(wrong, " "), "", "a path of any length is told as it is")
+T.is(table.concat(wrong, " "), "", "a path of any length is returned unchanged")
 T.is(show(L.addrinfo.new(HEAD .. ("p"):rep(127)) or nil), "nil", "more bytes than 128 are no address")
 T.ok(unix(("p"):rep(125)) ~= unix(("p"):rep(126)) and unix(("p"):rep(126)) == unix(("p"):rep(126)), "the last byte counts")
 
@@ -41,7 +41,7 @@ local function bound(path)
 end
 local a, b, c = bound(full), bound(long), bound(short)
 local name = a:getsockname()
-T.is(name:addr(), full, "the longest path is told by getsockname")
+T.is(name:addr(), full, "getsockname returns the longest path")
 T.is(#name:bytes(), PATH_AT + MOST, "in so many bytes")
 T.is(tostring(name), "unix:" .. full, "and as text")
 T.is(sys.musl or serv(name), sys.musl or full, "and as a service")
@@ -75,7 +75,7 @@ if HEAD == ffi.string(ffi.new("uint16_t[1]", L.AF_UNIX), 2) then
       if key ~= "AF_MAX" and L[named or ""] ~= value then bad[#bad + 1] = key .. ": " .. family(value) end
     end
   end
-  T.is(table.concat(bad, "; "), "", "every family is told by its name")
+  T.is(table.concat(bad, "; "), "", "tostring has the name of every family")
   T.is(family(L.AF_NETLINK), "llsocket.addrinfo: AF_NETLINK, 2 bytes", "of two names it is the usual one")
   T.is(family(250), "llsocket.addrinfo: family 250, 2 bytes", "an unknown one by its number")
 else

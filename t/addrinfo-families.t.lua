@@ -57,7 +57,7 @@ end
 local function test_netlink()
   local kernel = netlink(0)
   T.is(show(kernel:family(), kernel:socktype(), kernel:protocol(), kernel:addr(), kernel:port(), #kernel:bytes()),
-    show(L.AF_NETLINK, L.SOCK_RAW, 0, nil, nil, 12), "netlink: an address tells what it can")
+    show(L.AF_NETLINK, L.SOCK_RAW, 0, nil, nil, 12), "netlink: an address returns what it has, and nil for the rest")
   T.is(tostring(kernel), "llsocket.addrinfo: AF_NETLINK, 12 bytes", "netlink: and has a text")
   T.is(select(3, kernel:nameinfo()), L.EAI_FAMILY, "netlink: nameinfo does not know the family")
   local sock = assert(L.socket.new(kernel))
@@ -137,7 +137,7 @@ local function test_packet()
   for _, entry in ipairs(L.device.getifaddrs()) do if entry.name == "lo" then index = entry.index end end
   local lo = packet(index)
   T.is(show(lo:family(), lo:protocol(), #lo:bytes()), show(L.AF_PACKET, htons(EXPERIMENT), 20),
-    "packet: an address tells what it can")
+    "packet: an address returns what it has")
   local sock = assert(L.socket.new(lo, true))
   T.is(show(sock:bind()), "no values", "packet: a socket is bound to lo")
   local frame = ("\0"):rep(12) .. "\136\181" .. "a frame of our own"

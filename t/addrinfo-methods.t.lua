@@ -1,4 +1,4 @@
--- addrinfo: what its methods and tostring tell, for every family, and that it holds what it was given.
+-- addrinfo: what its methods and tostring return, for every family, and that it holds the values that it was made with.
 local L = require "llsocket"
 local ffi = require "ffi"
 local leak = require "leak"

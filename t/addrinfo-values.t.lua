@@ -1,4 +1,4 @@
--- addrinfo: addresses as values: compared, as keys of a table, made of bytes.
+-- addrinfo: addresses are values: they can be compared, used as keys of a table, and made from bytes.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -76,7 +76,7 @@ for i = 1, 100 do seen[host("127.0.0." .. i):bytes()] = i end
 collectgarbage(); collectgarbage()
 local wrong = 0
 for i = 1, 100 do if seen[host("127.0.0." .. i):bytes()] ~= i then wrong = wrong + 1 end end
-T.is(wrong, 0, "the bytes of an address find what was stored under them")
+T.is(wrong, 0, "equal bytes find the value that was stored under them")
 T.is(seen[host("127.0.0.101"):bytes()], nil, "and those of another do not")
 T.is(seen[host "127.0.0.1"], nil, "the object itself is no such key")
 

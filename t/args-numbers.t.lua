@@ -1,4 +1,4 @@
--- args: a number that no call can mean answers EINVAL in the call's own shape, and changes nothing.
+-- args: an impossible number returns EINVAL in the call's own shape, and changes nothing.
 local L = require "llsocket"
 local options = require("methods").options
 local leak = require "leak"

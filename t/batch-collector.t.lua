@@ -1,5 +1,5 @@
--- batch-collector: finalisers and coroutines that use batches in the middle of a loop that checks every answer; batches
--- that only the call holds; no memory.
+-- batch-collector: finalisers and coroutines use batches while a loop checks every answer; a batch to which only the
+-- call refers; no memory.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
@@ -149,7 +149,7 @@ do
 end
 collectgarbage(); collectgarbage()
 keep[1] = batch { count = 64, size = 100 }
-T.is(show(data, name and name:addr()), '"kept", "127.0.0.1"', "what a batch told outlives it")
+T.is(show(data, name and name:addr()), '"kept", "127.0.0.1"', "strings and addresses of a batch outlive it")
 
 -- Without memory; in a process whose address space is limited.
 local function without_memory()

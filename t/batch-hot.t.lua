@@ -73,7 +73,7 @@ local function many()
   end
   return sys.memory() - start
 end
-if sys.linux and sys.has_proc then T.ok(many() < 2^31, "batches that nobody holds give their memory back")
+if sys.linux and sys.has_proc then T.ok(many() < 2^31, "collected batches free their memory")
 else T.skip(1, "memory is counted on Linux with /proc only") end
 for _, sock in ipairs { server, client, a, b } do sock:close() end
 T.is(leak.count(), before, "no descriptor is left")

@@ -1,4 +1,4 @@
--- batch-shapes: what batches answer, on datagrams, streams and seqpackets; what comes back, and what cannot be.
+-- batch-shapes: the exact values of batches, on datagrams, streams and seqpackets, and what they refuse.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -32,7 +32,7 @@ T.is(b:data(2), "0123456789", "and leaves it as it was")
 T.is(show(b:data(5)), failed(L.EINVAL), "there is no fifth of four")
 T.is(show(b:data(0, "x")), failed(L.EINVAL), "nor one before the first")
 T.is(show(b:length(2, 4), b:data(2)), '4, "0123"', "a shorter length cuts")
-T.is(show(b:length(2, 11)), failed(L.EINVAL), "a length beyond the room is EINVAL")
+T.is(show(b:length(2, 11)), failed(L.EINVAL), "a length above the capacity is EINVAL")
 local at, length = b:pointer(2)
 T.is(ffi.string(at, length), "0123", "pointer tells where the bytes are, and how many")
 ffi.copy(b:pointer(3), "written", 7)
@@ -40,7 +40,7 @@ T.is(show(b:length(3, 7), b:data(3)), '7, "written"', "what is written there is 
 T.is(show(b:name(1)), "nil", "a message begins without an address")
 T.is(b:name(2, here), here, "one is set")
 T.is(show(b:name(2) == here, b:name(2):socktype(), rawequal(b:name(2), here)), show(true, L.SOCK_DGRAM, false),
-  "what is told equals it, and is another object")
+  "the returned address is equal, and another object")
 T.is(show(b:to(here)) .. show(b:name(4) == here), "no valuestrue", "to sets all")
 T.is(show(b:to()) .. show(b:name(4)), "no valuesnil", "and takes all back")
 T.is(batch({ name = here }):name(64), here, "new sets all, too")
@@ -97,14 +97,14 @@ many:to(names[2])
 many:data(1, "fits"); many:data(2, ("x"):rep(70000)); many:data(3, "too")
 T.is(show(server:sendbatch(many)), "1, nil, true", "a message that cannot go stops a batch")
 T.is(show(server:sendbatch(many, 2, 2)), values.failed(L.EMSGSIZE), "and the next call tells why")
-T.is(show(server:sendbatch(many, 1, 3)), "1, nil, false", "what is behind it can still go")
+T.is(show(server:sendbatch(many, 1, 3)), "1, nil, false", "the messages after it can still be sent")
 local x, y = net.pair(L.SOCK_DGRAM, true)
 local full = batch { count = 1024, size = 1 }
 for i = 1, 1024 do full:data(i, "x") end
 local n, err, again = x:sendbatch(full)
 T.ok(n > 0 and n < 1024 and err == nil and again == true, "a full queue takes some, and again is true")
 T.is(show(x:sendbatch(full, 1024 - n, n + 1)), values.sent_again(L.EAGAIN), "then none")
-T.is(show(y:recvbatch(full)), n .. ", nil, false", "what was counted arrives")
+T.is(show(y:recvbatch(full)), n .. ", nil, false", "the counted messages arrive")
 T.is(show(full:name(1)), "nil", "from a socket without a name")
 
 -- An error after the first message.
@@ -119,7 +119,7 @@ T.is(show(lonely:recvbatch(r)) .. show(r:data(1)), '1, nil, false"last words"', 
 -- Blocking.
 x:nonblock(false); y:nonblock(false)
 x:send "one"; x:send "two"
-T.is(show(y:recvbatch(r)), "2, nil, false", "a blocking receive takes what is there, and waits for no more")
+T.is(show(y:recvbatch(r)), "2, nil, false", "a blocking receive takes the waiting messages, and does not wait for more")
 y:rcvtimeo(0.02)
 T.is(show(y:recvbatch(r)), values.again(L.EAGAIN), "where nothing is, it waits")
 local pid = proc.fork(function()
@@ -140,7 +140,7 @@ parts:data(1, "abcd"); parts:data(2, "e"); parts:data(3, "fgh")
 T.is(show(s:sendbatch(parts)), "3, nil, false", "a stream takes a batch")
 T.is(show(t:recvbatch(r)) .. show(r:data(1), r:name(1)), '1, nil, false"abcdefgh", nil', "and gives it in other parts")
 parts:length(2, 0)
-T.is(show(s:sendbatch(parts)), values.failed(L.EINVAL), "an empty message is none on a stream: EINVAL")
+T.is(show(s:sendbatch(parts)), values.failed(L.EINVAL), "an empty message is EINVAL on a stream")
 T.is(show(t:recvbatch(r, L.MSG_TRUNC)), values.failed(L.EINVAL), "nor is there MSG_TRUNC")
 local large = batch { count = 4, size = 2^20 }
 for i = 1, 4 do large:data(i, tostring(i):rep(2^20)) end
@@ -154,7 +154,7 @@ for msg in function() return t:recv(2^17) end do got[#got + 1] = msg end
 T.ok(table.concat(got) == ("1"):rep(2^20) .. ("2"):rep(2^20) .. ("3"):rep(2^20) .. ("4"):rep(2^20),
   "what a stream took a part of keeps the rest, and goes on from there")
 s:send "last"; s:close()
-T.is(show(t:recvbatch(r)) .. show(r:data(1)), '1, nil, false"last"', "what came before the end is told")
+T.is(show(t:recvbatch(r)) .. show(r:data(1)), '1, nil, false"last"', "messages before the end are received")
 T.is(show(t:recvbatch(r)), "no values", "then the end")
 T.is(show(t:sendbatch(parts, 1)), "no values", "to which nothing is sent")
 t:close()
@@ -172,24 +172,25 @@ local u = assert(L.socket.new(assert(L.unix.getaddrinfo(longest, L.SOCK_DGRAM))[
 local v = assert(L.socket.new(assert(L.unix.getaddrinfo(dir .. "/v", L.SOCK_DGRAM))[1], true))
 assert(not u:bind()); assert(not v:bind())
 u:sendto("to v", v:getsockname())
-T.is(show(v:recvbatch(r)) .. show(r:name(1):addr() == longest), "1, nil, falsetrue", "the longest path is told")
+T.is(show(v:recvbatch(r)) .. show(r:name(1):addr() == longest), "1, nil, falsetrue", "the longest path is returned")
 T.is(show(v:sendbatch(r)) .. show((u:recv())), '1, nil, false"to v"', "and answered")
 local controlled = batch { count = 2, size = 10, controlsize = 64 }
-T.is(show(v:recvbatch(controlled)), values.failed(L.EOPNOTSUPP), "room for ancillary data is refused on unix sockets")
+T.is(show(v:recvbatch(controlled)), values.failed(L.EOPNOTSUPP), "a controlsize is refused on unix sockets")
 local was = leak.count()
 x:sendmsg(assert(L.msghdr.new { data = "with fd", control = { assert(L.cmsghdr.rights(u)) } }))
-T.is(show(y:recvbatch(r)) .. show(r:data(1), r:flags(1) ~= 0), '1, nil, false"with fd", true', "a descriptor finds no room")
+T.is(show(y:recvbatch(r)) .. show(r:data(1), r:flags(1) ~= 0), '1, nil, false"with fd", true',
+  "a batch has no capacity for a descriptor")
 T.is(leak.count(), was, "and none is left open")
 
 -- Ancillary data.
 server:recvttl(true)
 clients[3]:sendto("with ttl", server_name)
 T.is(show(server:recvbatch(controlled)) .. show(controlled:control(1)[1]:integer(), #controlled:control(2)),
-  "1, nil, false64, 0", "ancillary data is told")
+  "1, nil, false64, 0", "control returns ancillary data")
 T.is(show(server:sendbatch(controlled)) .. show((clients[3]:recv())), '1, nil, false"with ttl"', "and not sent back")
 server:recvttl(false)
 clients[3]:sendto("without", server_name)
-T.is(show(server:recvbatch(controlled)) .. show(#controlled:control(1)), "1, nil, false0", "nor told twice")
+T.is(show(server:recvbatch(controlled)) .. show(#controlled:control(1)), "1, nil, false0", "nor returned twice")
 
 local function segments()
   local fine = clients[3]:setsockopt(L.IPPROTO_UDP, L.UDP_GRO, "int", 1)
@@ -204,12 +205,13 @@ local function segments()
   T.is(show(server:recvbatch(r)), "3, nil, false", "which arrive each for itself")
   local cut = batch { count = 1, size = 5000, controlsize = require("rights").cmsg_len(1) }
   server:sendbatch(out, 1); clients[3]:recvbatch(cut)
-  T.is(show(cut:segment(1), cut:flags(1)), show(0, L.MSG_CTRUNC), "a size of which a part came is none")
+  T.is(show(cut:segment(1), cut:flags(1)), show(0, L.MSG_CTRUNC), "a size that arrived only in part is not a size")
   out:segment(2, 7)
   clients[1]:close(); clients[1] = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
   clients[1]:sendto("plain", server_name)
   server:recvbatch(out)
-  T.is(show(out:segment(1), out:segment(2)), "0, 7", "what arrives alone is cut no more, what did not arrive as before")
+  T.is(show(out:segment(1), out:segment(2)), "0, 7",
+    "a message that arrives alone is no longer cut, the others keep their size")
   clients[1]:sendto("plain", server_name); clients[1]:sendto("plain", server_name)
   server:recvbatch(out)
   T.is(show(out:segment(1), out:segment(2)), "0, 0", "until something arrives in its place")

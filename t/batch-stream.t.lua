@@ -1,5 +1,5 @@
--- batch-stream: batches on streams: the bytes first and then the error, as every receive has it; and a batch whose fields have
--- other sizes, as the BSDs' msg_len of 8 bytes.
+-- batch-stream: batches on streams: first the bytes and then the error, as in every receive; and a batch whose fields have
+-- other sizes, such as the BSDs' msg_len of 8 bytes.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -32,11 +32,11 @@ end
 if ffi.os ~= "Linux" then T.skip(11, "the state is asked with Linux's TCP_INFO") else
   local b = reset "0123456789abc"
   T.is(show(b:recvbatch(small)), "3, nil, false", "of a stream that was reset the bytes come first")
-  T.is(contents(small), "01 23 45", "as many as there is room for")
+  T.is(contents(small), "01 23 45", "as many as the batch has capacity for")
   T.is(b:recv(2), "67", "other receives go on with them")
   T.is(show(b:recvbatch(small)), "3, nil, false", "and batches after those")
   T.is(contents(small), "89 ab c", "with the rest")
-  T.is(show(b:recvbatch(small)), values.failed(L.ECONNRESET), "then the reset is told")
+  T.is(show(b:recvbatch(small)), values.failed(L.ECONNRESET), "then the reset is reported")
   T.is(show(b:recvbatch(small)), "no values", "and then the end")
   b:close()
   b = reset "012345"
@@ -69,7 +69,7 @@ for _, kind in ipairs { { "TCP", net.tcp, L.AF_INET }, { "a unix stream", net.pa
   proc.wait(pid)
   a:send "xyz"; a:shutdown(L.SHUT_WR); b:recvable(5)
   T.is(show(b:recvbatch(small, L.MSG_WAITALL)) .. " " .. contents(small), "2, nil, false xy z", name .. "or until the end")
-  T.is(show(b:recvbatch(small)), "no values", name .. "which is told next")
+  T.is(show(b:recvbatch(small)), "no values", name .. "which is reported next")
   b:send "back"
   T.is(show(a:recvbatch(small)) .. " " .. contents(small), "2, nil, false ba ck", name .. "and the batch is whole")
   a:close(); b:close()
@@ -83,7 +83,7 @@ a:send "abcdef"; b:recvable(5)
 T.is(show(b:recvbatch(stamped)), "3, nil, false", "a stream with ancillary data fills a batch")
 T.ok(#stamped:control(1) <= 1 and #stamped:control(2) == 0 and #stamped:control(3) == 0, "which the first message has, if any")
 a:send "gh"; b:recvable(5)
-T.is(show(b:recvbatch(stamped)) .. " " .. contents(stamped), "1, nil, false gh", "and the next receive has its room again")
+T.is(show(b:recvbatch(stamped)) .. " " .. contents(stamped), "1, nil, false gh", "and the next receive has its whole capacity")
 a:close(); b:close()
 
 -- A row whose size is another: msg_len has 8 bytes on FreeBSD.  On a 64-bit little-endian machine the kernel's 4 are its lower

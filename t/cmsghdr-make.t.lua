@@ -1,4 +1,4 @@
--- cmsghdr: what the constructors make, what each decoder tells of its own kind, and nil of every other.
+-- cmsghdr: the constructors; each decoder reads its own kind, and returns nil for every other.
 local ffi = require "ffi"
 local L = require "llsocket"
 local layout = require "llsocket.core.layout"
@@ -89,7 +89,7 @@ for _, row in ipairs(KINDS) do
   local level, type, data, want = unpack(row)
   local cmsg = assert(new(level, type, data))
   T.is(show(cmsg:level(), cmsg:type(), cmsg:data()), show(level, type, data), want .. ": reads what it was made of")
-  T.is(decoded(cmsg), want, want .. ": is told by its decoder, and by no other")
+  T.is(decoded(cmsg), want, want .. ": is read by its decoder, and by no other")
   T.is(shortened(level, type, data), "", want .. ": too short it is nothing")
   T.is(decoded(new(level + 1000, type, data)) .. decoded(new(level, type + 1000, data)), "",
     want .. ": another level or type is nothing")

@@ -180,7 +180,7 @@ b:passcred(true)
 local own = L.cmsghdr.credentials()
 local cred = own:credentials()
 local mine = ("from %d %d %d"):format(proc.getpid(), cred.uid, cred.gid)
-T.is(exchange(a, b), mine, "passcred tells who sent, though nothing was said")
+T.is(exchange(a, b), mine, "passcred tells who sent, although the sender sent no credentials")
 T.is(exchange(a, b, nil, { own }), mine, "credentials that are true are taken")
 local child = proc.fork(function() return a:send "x" == 1 end)
 local into = assert(L.msghdr.new())
@@ -195,7 +195,7 @@ else
   T.is(show(a:sendmsg(lie)), show(nil, text(L.EPERM), false, L.EPERM), "credentials that are a lie are EPERM")
 end
 b:passcred(false)
-T.is(exchange(a, b, nil, { own }), "", "without passcred none are told")
+T.is(exchange(a, b, nil, { own }), "", "without passcred there are no credentials")
 a:close(); b:close()
 
 -- Too little room.
@@ -208,7 +208,7 @@ for _, room in ipairs(emulator.room and {} or { 0, 8, 15, 16, 20 }) do
   local answer = show(b:recvmsg(small))
   local cut = bit.band(small:flags(), L.MSG_CTRUNC) ~= 0
   T.is(show(answer, cut, (decoded(small):gsub("nil", ""))), show("1, nil, false", true, ""),
-    ("with %d bytes of room there is no packet info, and MSG_CTRUNC"):format(room))
+    ("with a capacity of %d bytes there is no packet info, and MSG_CTRUNC"):format(room))
 end
 b:close()
 T.is(leak.count(), before, "no descriptor is left")

@@ -1,4 +1,4 @@
--- cmsghdr: the walk over ancillary data never reads beyond it: the buffer ends where a page begins that nobody may read.
+-- cmsghdr: the walk over ancillary data never reads beyond it: an unreadable page follows the buffer.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local leak = require "leak"

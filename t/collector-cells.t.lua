@@ -1,4 +1,4 @@
--- collector-cells: finalisers that make the same call, between a call and the reading of what it wrote.
+-- collector-cells: a finaliser makes the same call between a call and the reading of its result.
 --
 -- Compiled code may branch where a call failed, and a branch begins with a collector step: so calls that fail and
 -- calls that do not are mixed at one place.  Interpreted code allocates as it goes.

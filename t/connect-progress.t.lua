@@ -128,7 +128,7 @@ if full then
   s:nonblock(true)
   refused(L.EALREADY, true, "so that a second connect is EALREADY", s:connect())
   for i = 1, 2 do clients[#clients + 1] = assert(hole:accept(), i) end
-  T.is(s:sendable(10), true, "it goes on by itself, and ends when there is room")
+  T.is(s:sendable(10), true, "it continues by itself, and ends when the backlog has a free slot")
   T.is(s:error(), 0, "well")
   T.is(tostring(s:getpeername()), tostring(there), "connected")
   s:close()

@@ -1,4 +1,4 @@
--- connect-unix: names of unix sockets as the kernel tells them; files in use, missing, forbidden.
+-- connect-unix: names of unix sockets as the kernel returns them; files in use, missing, forbidden.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
@@ -66,7 +66,7 @@ for i, tail in ipairs { "plain", "a\0b", "a", "a\0", "\255\1\n", ("z"):rep(108 -
   c:close()
   c = assert(socket.new(at(name .. (#name < 108 and "\0" or ""))))
   local want = #name < 108 and L.ECONNREFUSED or nil
-  T.is(select(3, c:connect()), want, ("abstract name %d with a NUL more is another, where there is room"):format(i))
+  T.is(select(3, c:connect()), want, ("abstract name %d with one more NUL is another name, if it fits"):format(i))
   c:close(); l:close()
 end
 
@@ -98,7 +98,7 @@ local s = assert(socket.new(at(dir .. "/used")))
 refused(L.EADDRINUSE, "a path in use: EADDRINUSE", s:bind())
 l:close()
 refused(L.EADDRINUSE, "a path left behind: EADDRINUSE", s:bind())
-T.is(select(3, s:connect()), L.ECONNREFUSED, "connecting to what was left behind: ECONNREFUSED")
+T.is(select(3, s:connect()), L.ECONNREFUSED, "connecting to a path left behind: ECONNREFUSED")
 os.remove(dir .. "/used")
 T.is(s:bind(), nil, "removed, it binds")
 s:close()

@@ -18,12 +18,12 @@ end
 local a, b = net.pair()
 T.is(a:recvable(0), false, "nothing to receive: false")
 T.is(select("#", a:recvable(0)), 1, "and nothing more")
-T.is(a:sendable(0), true, "room to send: true")
+T.is(a:sendable(0), true, "capacity to send: true")
 T.is(a:sendable(), true, "without a time it answers as soon as it can")
 b:send "x"
 T.is(a:recvable(0), true, "something to receive: true")
 T.is(a:recvable(), true, "without a time too")
-T.is(a:recvable(5), true, "it does not take what it found")
+T.is(a:recvable(5), true, "it does not consume the data")
 a:recv()
 T.is(a:recvable(0), false, "taken: false")
 a:nonblock(true)
@@ -85,7 +85,7 @@ signals.alarm(0)
 
 -- no descriptor
 sys.close(a:fd())
-refused(L.EBADF, "a descriptor that was closed behind its back: EBADF", a:recvable(0))
+refused(L.EBADF, "a descriptor closed by close(2) itself: EBADF", a:recvable(0))
 a:unwrap()
 refused(L.EBADF, "a closed socket: EBADF", a:recvable(0))
 refused(L.EBADF, "a closed socket, sendable: EBADF", a:sendable())

@@ -1,4 +1,4 @@
--- const: a name in consts.def that no system has, or a struct that its guard drops, would be nil everywhere without a word.
+-- const: a name in consts.def that no system has, or a struct that its guard drops, would be nil everywhere without an error.
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local leak = require "leak"

@@ -1,5 +1,5 @@
 -- cost-operations: what each operation costs in user-space instructions, system calls and bytes of garbage, its loop
--- included.  The collector stands still meanwhile.
+-- included.  The collector is stopped meanwhile.
 --
 -- A libc's own instructions differ (for a send and a recv 33 with glibc 2.36, 69 with 2.41), so a hot loop is held against
 -- a loop of bare FFI calls that do the same work, counted in the same process, and that one against t/cost.c.  From a

@@ -67,10 +67,10 @@ local other = standin.load({ RTM_GETLINK = false, SIOCGIFNAME = false }, {
 local told = {}
 for i, e in ipairs(assert(other.device.getifaddrs())) do told[i] = show(e.family, e.addr, e.netmask, e.broadaddr) end
 T.is(told[1], show(V4, "192.0.2.5", "255.255.255.0", "192.0.2.255"), "a netmask without family and last byte is read")
-T.is(told[2], show(V4, "192.0.2.6", "255.0.0.0", "192.255.255.255"), "what lies behind its length is not")
+T.is(told[2], show(V4, "192.0.2.6", "255.0.0.0", "192.255.255.255"), "bytes after its length are not read")
 T.is(told[3], show(V4, "10.0.0.1", "255.255.255.255", nil), "its family is never looked at")
 T.is(told[4], show(V4, "10.0.0.2", "0.0.0.0", "255.255.255.255"), "one of no bytes is 0.0.0.0")
-T.is(told[5], show(V4, "10.0.0.3", nil, nil), "where there is none, none is told")
+T.is(told[5], show(V4, "10.0.0.3", nil, nil), "an interface without a netmask has none")
 T.is(told[6], show(V6, "fd00::1", "ffff:ffff:ffff:ffff::", nil), "an IPv6 netmask may be cut, too")
 T.is(told[7], show(V6, "fd00::2", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", nil), "or be whole, without a family")
 T.is(told[8], show(V6, "fd00::3", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", nil), "or with one")

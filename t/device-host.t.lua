@@ -1,4 +1,4 @@
--- device: the interfaces of this machine, as ip(8) and /sys tell them; and what a call leaves behind.
+-- device: the interfaces of this machine, compared with ip(8) and /sys; a call leaves no descriptor behind.
 local L = require "llsocket"
 local bit = require "bit"
 local ifaces = require "ifaces"

@@ -1,4 +1,4 @@
--- device: labels, peers, broadcast addresses and many interfaces, in a network namespace of this process's own.
+-- device: labels, peers, broadcast addresses and many interfaces, in a new network namespace.
 local L = require "llsocket"
 local ifaces = require "ifaces"
 local leak = require "leak"
@@ -63,14 +63,14 @@ T.is(p0 "10.3.2.1", "255.255.255.255, 10.3.2.255", "a host address keeps its bro
 T.is(p0 "10.3.3.1", "255.255.255.254, nil", "a network of two has none")
 T.is(p0 "10.3.4.1", "0.0.0.0, nil", "a netmask may be empty")
 T.is(p0 "fd00:3::1", "ffff:ffff:ffff:ffff::, nil", "an IPv6 address with a peer is this side's")
-T.is(p0 "10.3.0.2" or p0 "fd00:3::2", nil, "no peer's address is told as one of this machine")
+T.is(p0 "10.3.0.2" or p0 "fd00:3::2", nil, "a peer's address is not listed as one of this machine")
 T.is(ifaces.difference(), "", "all of them are as ip(8) lists them")
 
 -- A message longer than any buffer, and many interfaces.
 local lines = {}
 for i = 1, 300 do lines[i] = ("link property add dev p0 altname a%03d%s"):format(i, ("x"):rep(120)) end
 if pcall(netns.batch, lines) then
-  T.is(#ifaces.of "p0", 6, "an interface with 300 more names is told")
+  T.is(#ifaces.of "p0", 6, "an interface with 300 more names is listed")
 else
   T.skip(1, "interfaces have one name here")
 end
@@ -85,7 +85,7 @@ local names, count = {}, 0
 for _, e in ipairs(device.getifaddrs()) do
   if e.name:find "^[mn]%d+$" then names[e.name], count = e, count + 1 end
 end
-T.is(count, 300, "of three hundred interfaces each is told once")
+T.is(count, 300, "each of three hundred interfaces is listed once")
 T.is(show(names.m77.addr, names.m77.broadaddr, names.n77.addr), "10.7.77.1, 10.7.77.255, fd00:7::77", "with its own address")
 T.is(ifaces.difference(), "", "all of the many are as ip(8) lists them")
 

@@ -1,4 +1,4 @@
--- device: every kind of interface and address, made in a network namespace of this process's own.
+-- device: every kind of interface and address, made in a new network namespace.
 local L = require "llsocket"
 local bit = require "bit"
 local ifaces = require "ifaces"
@@ -35,7 +35,7 @@ T.is(of("lo")[1].broadaddr, nil, "but no broadcast address")
 -- A pair: one without, one with many addresses.
 ip(("link add index 1234567 ve0 address %s type veth peer name ve1 address %s"):format(MAC[0], MAC[1]))
 T.is(text(of("ve0")[1]), show("ve0", 1234567, nil, nil, nil, nil, MAC[0]), "an index above 1000 is told")
-T.is(device.macaddrs().ve0, MAC[0], "its hardware address is told under its name")
+T.is(device.macaddrs().ve0, MAC[0], "its hardware address is listed under its name")
 T.is(device.macaddrs().ve1, MAC[1], "so is its peer's")
 netns.batch {
   "addr add 10.9.0.1/24 brd + dev ve0",

@@ -1,5 +1,5 @@
--- device: what netlink answers and how it is read: dumps of many datagrams, messages that are too long, tables that change
--- meanwhile, senders that are not the kernel, refusals, and lengths that lie.
+-- device: answers of netlink and how they are read: dumps of many datagrams, messages that are too long, tables that change
+-- during the call, senders that are not the kernel, refusals, and false lengths.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -95,7 +95,7 @@ local BARE = "eth7 7 nil/nil nil 02:00:5e:00:53:01"
 T.is(play { ETH, DONE, OWN, DONE }, WANT, "a dump of several datagrams is read to its end")
 T.is(play { ETH .. DONE, OWN .. DONE }, WANT, "so is one in a single datagram")
 T.is(play { L.EINTR, ETH, L.EINTR, DONE, L.EINTR, OWN .. DONE }, WANT, "a signal ends nothing")
-T.is(play { ETH .. ETH .. DONE, DONE }, BARE, "an interface that is told twice is one")
+T.is(play { ETH .. ETH .. DONE, DONE }, BARE, "an interface that the kernel lists twice is listed once")
 T.is(play { link(7, attr(L.IFLA_ADDRESS, "x")) .. ETH .. DONE, DONE }, BARE, "the first with a name counts")
 
 -- Any process may send to a netlink socket.
@@ -109,12 +109,12 @@ end), WANT, "what another process sends is not read")
 -- Beginning again.
 local INTR = message(L.RTM_NEWLINK, "", bit.bor(2, L.NLM_F_DUMP_INTR))
 T.is(play(function(socket, n) return ({ ETH .. (socket < 3 and INTR or "") .. DONE, OWN .. DONE })[n] end), WANT,
-  "a table that changed meanwhile is read again")
+  "a table that changes during the call is read again")
 T.is(sockets, 3, "until it did not change")
-T.is(play { ETH .. INTR .. DONE, OWN .. DONE }, WANT, "one that changes all the time is told as it was seen last")
+T.is(play { ETH .. INTR .. DONE, OWN .. DONE }, WANT, "a table that changes all the time is returned as last read")
 T.is(sockets, 8, "after eight times")
 T.is(play(function(socket, n) return ({ (socket == 1 and "" or ETH) .. DONE, OWN .. DONE })[n] end), WANT,
-  "an address of an interface that came meanwhile makes it begin again")
+  "an address of an interface that appears during the call makes it begin again")
 T.is(play(function(socket, n)
   if socket == 1 then return L.ENOBUFS end
   return ({ ETH .. DONE, OWN .. DONE })[n]
@@ -125,7 +125,7 @@ T.is(play { link(7, attr(L.IFLA_IFNAME, "eth7\0"), attr(99, ("x"):rep(60000))) .
 T.is(sockets, 2, "of its length")
 
 -- Refusals.
-T.is(play { message(L.NLMSG_ERROR, int(-L.EPERM)) }, show(nil, text(L.EPERM), L.EPERM), "an error that is answered is told")
+T.is(play { message(L.NLMSG_ERROR, int(-L.EPERM)) }, show(nil, text(L.EPERM), L.EPERM), "an error from the kernel is returned")
 T.is(play { message(L.NLMSG_DONE, int(-L.ENOMEM)) }, show(nil, text(L.ENOMEM), L.ENOMEM), "so is one at the end")
 T.is(play { L.ECONNREFUSED }, show(nil, text(L.ECONNREFUSED), L.ECONNREFUSED), "and one of the socket")
 
@@ -135,11 +135,11 @@ T.is(play { message(L.RTM_NEWLINK, "", 2, 17) }, BAD, "a message that claims mor
 T.is(play { message(L.RTM_NEWLINK, "", 2, 15) }, BAD, "one that is shorter than its header, too")
 T.is(play { message(L.RTM_NEWLINK, "", 2, 2 ^ 32 - 1) }, BAD, "one of 4 GiB, too")
 T.is(play { link(7, attr(L.IFLA_IFNAME, "eth7\0"), attr(L.IFLA_ADDRESS, "", 0)) .. message(L.RTM_NEWLINK, "abc") .. DONE, DONE },
-  "eth7 7 nil/nil nil nil", "an attribute of no length ends the attributes; a link without its header is none")
+  "eth7 7 nil/nil nil nil", "an attribute without a length ends the attributes; a link without its header is ignored")
 T.is(play { ETH .. DONE, addr(7, L.AF_INET, 255, attr(L.IFA_LOCAL, "\10\0\0\1\0"))
   .. addr(7, L.AF_INET, 255, attr(L.IFA_LOCAL, "\10\0\0\1"))
   .. addr(7, 77, 0, attr(L.IFA_LOCAL, "\1\2")) .. addr(7, L.AF_INET, 0) .. DONE },
-  "eth7 7 10.0.0.1/255.255.255.255 nil 02:00:5e:00:53:01", "an address of another length or family is none")
+  "eth7 7 10.0.0.1/255.255.255.255 nil 02:00:5e:00:53:01", "an address of another length or family is ignored")
 
 -- What the kernel itself answers, with bytes changed at random: any answer will do, but no crash and no end that never comes.
 local kept = {}

@@ -1,5 +1,5 @@
--- digest-paths: bytes are right through every way in and out, with full collections in between: what one process gives
--- is, to the digest, what another takes.  LLSOCKET_DIGEST_MIB says how much goes each way.
+-- digest-paths: bytes stay right through every way in and out, with full collections in between: the digest of what one
+-- process sends equals the digest of what another receives.  LLSOCKET_DIGEST_MIB sets the amount for each way.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"

@@ -1,4 +1,4 @@
--- doc-coverage: doc/ has every public function and no other, as the code has it; the sources annotate each.
+-- doc-coverage: doc/ describes every public function, with its arguments, and no other; the sources annotate each.
 local multicast = require "llsocket.socket.multicast"
 local owners = require "owners"
 local shell = require "shell"

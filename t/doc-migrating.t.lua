@@ -1,4 +1,4 @@
--- doc/migrating.md: each table is one program in two columns; both run, and what both set is the same.
+-- doc/migrating.md: each table is one program in two columns; both run, and variables that both set are equal.
 local install = require "install"
 local leak = require "leak"
 local net = require "net"

@@ -75,9 +75,9 @@ T.is(faults(errnos, function(n, name) return errno.name(n) == name or errnos[ALI
   "of two names with one number the same is always answered: a new pair wants a row in core/failure.lua")
 local function is_told(n, name) return errnos[ALIASES[name]] ~= n or errno.name(n) == ALIASES[name] end
 T.is(faults(errnos, is_told), "", "which is the one that people know")
-T.is(show(errno.name(0), errno.name(99999)), "nil, nil", "what is no errno has no name")
+T.is(show(errno.name(0), errno.name(99999)), "nil, nil", "a number that is not an errno has no name")
 
-T.is(show(errno.text(0 / 0), errno.text(1.5), gai.text(2^40)), "nil, nil, nil", "what is no integer has no text")
+T.is(show(errno.text(0 / 0), errno.text(1.5), gai.text(2^40)), "nil, nil, nil", "a number that is not an integer has no text")
 for _, fn in ipairs { errno.text, errno.name, gai.text } do
   local raised, why = pcall(function() local _ = fn "1" end)
   T.ok(not raised and why:find("errno%-texts.-bad argument #1 to '%w+' %(number expected, got string%)"),

@@ -1,4 +1,4 @@
--- examples/: each has a test of its own, is short where it should be, and tells what it is.
+-- examples/: each has its own test, keeps its limit of lines, and begins with its purpose.
 local proc = require "proc"
 local shell = require "shell"
 

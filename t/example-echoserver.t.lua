@@ -55,13 +55,13 @@ T.ok(port, "it says where it listens: " .. tostring(port))
 local ai = net.addr(L.AF_INET, L.SOCK_STREAM, port)
 local sock = dial(ai)
 sock:send "hello"
-T.is(sock:recv(), "hello", "it sends back what it gets")
+T.is(sock:recv(), "hello", "it sends every message back")
 local long = ("0123456789abcdef"):rep(65536)
 local pid = proc.fork(function()
   local rest = long
   while rest ~= "" do rest = rest:sub(assert(sock:send(rest)) + 1) end
 end)
-T.ok(receive(sock, #long) == long, "also what is longer than every buffer")
+T.ok(receive(sock, #long) == long, "also a message longer than every buffer")
 proc.wait(pid)
 sock:shutdown(L.SHUT_WR)
 T.is(select("#", sock:recv()), 0, "and ends when its client does")
@@ -141,7 +141,7 @@ T.is(clients[30]:recvable(0.2), false, "the last must wait")
 for i = 2, 29 do clients[i]:close() end
 T.is(clients[30]:recv(), "client 30", "until others leave")
 clients[1]:send "again"
-T.is(clients[1]:recv(), "again", "and nobody else notices")
+T.is(clients[1]:recv(), "again", "and other clients do not notice")
 clients[1]:close(); clients[30]:close()
 example.stop(child)
 sys.limit_descriptors(old or usual)

@@ -1,4 +1,4 @@
--- errqueue: a closed port says so; routers and interfaces tell how long a packet may be.
+-- errqueue: it reports a closed port, and the longest packet that routers and interfaces allow.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"
@@ -91,7 +91,7 @@ local function paths()
   T.is(told("198.51.100.9 33434 0.5"), "65535 bytes: too long, this machine takes 1400\n"
     .. "1400 bytes: nothing was said against it\n", "the kernel remembers it")
   T.is(told "192.0.2.2 33434 5", "65535 bytes: too long, this machine takes 1500\n"
-    .. "1500 bytes: Connection refused, says 192.0.2.2\n", "the router's closed port refuses what is short enough")
+    .. "1500 bytes: Connection refused, says 192.0.2.2\n", "the router's closed port refuses a datagram that is short enough")
   T.is(told("fd00:2::9 33434 0.5"), "65535 bytes: too long, this machine takes 1500\n"
     .. "1500 bytes: too long, fd00:1::2 takes 1400\n1400 bytes: nothing was said against it\n", "so it goes with IPv6")
 end

@@ -1,4 +1,4 @@
--- fileserver: what curl and plain sockets get of it: whole files, ranges, refusals, many clients, slow and rude ones.
+-- fileserver: what curl and plain sockets get from it: whole files, ranges, refusals; many, slow and hostile clients.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"
@@ -100,7 +100,7 @@ T.ok(get "/empty.bin":find "^HTTP/1.1 200 .*application/octet%-stream.*Content%-
 T.ok(get "/sub":find "^HTTP/1.1 301 .*\r\nLocation: /sub/\r\n", "a folder without its slash is sent there")
 T.ok(get "//sub":find "\r\nLocation: /sub/\r\n", "and never to another host")
 T.is(body(get "http://x/digits.txt"), digits, "a target may be a whole URL")
-starts(get "/nothing", 404, "what is not there is 404")
+starts(get "/nothing", 404, "a missing file is 404")
 T.is(body(get "/nothing"), "404 Not Found\n", "and says so in its body")
 starts(get "/digits.txt/", 404, "a file is no folder")
 for _, target in ipairs { "/../secret.txt", "/sub/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt",
@@ -139,9 +139,9 @@ range("bytes=8-99999999999999999999", 206, "bytes 8-9/10 89")
 range("bytes=10-", 416, "bytes */10 416 Range Not Satisfiable\n")
 range("bytes=-0", 416, "bytes */10 416 Range Not Satisfiable\n")
 range("bytes=0-1,3-4", 200, "- 0123456789", "several ranges are the whole file")
-range("bytes=4-2", 200, "- 0123456789", "a range backwards is none")
-range("lines=1-2", 200, "- 0123456789", "an unknown unit is none")
-range("bytes=0-1", 200, "- 0123456789", "If-Range: what cannot be compared has changed", "If-Range: \"x\"")
+range("bytes=4-2", 200, "- 0123456789", "a range that ends before it begins is ignored")
+range("lines=1-2", 200, "- 0123456789", "a range with an unknown unit is ignored")
+range("bytes=0-1", 200, "- 0123456789", "If-Range: a value that cannot be compared counts as changed", "If-Range: \"x\"")
 
 ------------------------------------------------- slow and rude clients, and curl
 

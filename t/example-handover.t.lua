@@ -1,4 +1,4 @@
--- handover: while clients keep coming, the server is replaced, twice; none is refused, reset or answered wrongly.
+-- handover: the server is replaced twice while clients connect; no client is refused, reset or answered wrongly.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"

@@ -1,4 +1,4 @@
--- mcastchat: what is typed goes to the group, what the group says is shown, and the end of the input ends it.
+-- mcastchat: typed lines go to the group, messages of the group are shown, and the end of the input ends it.
 local L = require "llsocket"
 local emulator = require "emulator"
 local example = require "example"
@@ -51,18 +51,19 @@ T.ok(shows(dir .. "/ben", ("ben joined %s:%d on lo"):format(group, ai:port())), 
 
 mouth:sendto("test: hello all", ai)
 T.is(hear(ear), "test: hello all", "the group hears the test")
-T.ok(shows(dir .. "/ann", "test: hello all"), "what the group says is shown")
+T.ok(shows(dir .. "/ann", "test: hello all"), "messages of the group are shown")
 mouth:sendto("test: \27[2J", ai)
 hear(ear)
 T.ok(shows(dir .. "/ann", "test: ?[2J"), "but no control character")
 ann:write "hello from ann\n"
 ann:flush()
-T.is(hear(ear), "ann: hello from ann", "what is typed goes to the group")
+T.is(hear(ear), "ann: hello from ann", "typed lines go to the group")
 T.ok(shows(dir .. "/ben", "ann: hello from ann"), "and to the other's screen")
 ann:close()
 ben:close()
 local file = io.open(dir .. "/ann")
-T.ok(not file:read "*a":find("ann: hello", 1, true), "nobody sees his own lines twice; the end of the input ends the chat")
+T.ok(not file:read "*a":find("ann: hello", 1, true),
+  "a member does not see its own lines twice; the end of the input ends the chat")
 file:close()
 
 local text, ok = example.run("mcastchat", group .. " nosuchif0 ann < /dev/null")

@@ -166,13 +166,13 @@ local function test_health()
   T.ok(answers.one == 10 and answers.two == 10, "they are asked by turns")
   kill(two)
   T.ok(shows(second .. "Connection refused"), "a peer that ended is down")
-  T.is(requests(20).one, 20, "and is asked no more")
+  T.is(requests(20).one, 20, "and gets no more requests")
   two = peer("two", 8082, 1)
   T.ok(shows(second .. "up"), "when it is there again it is up")
   T.ok(requests(20).two, "and is asked again")
   proc.kill(two, L.SIGSTOP) -- its queue of connections fills
   T.ok(shows(second .. "no answer"), "one that does not answer in time is down")
-  T.is(requests(20).one, 20, "and nobody waits for it")
+  T.is(requests(20).one, 20, "and no client waits for it")
   proc.kill(two, L.SIGCONT)
   T.ok(shows(second .. "up"), "until it answers")
 end
@@ -226,7 +226,7 @@ local function test_clients()
   local n, forged = settled(), "/#012unix: GET /forged HTTP/1.0 200 1 0.000"
   get(forged)
   get("/" .. ("a"):rep(3000))
-  T.is(settled(), n + 2, "who writes a line break as rsyslog does forges no line")
+  T.is(settled(), n + 2, "a client that writes rsyslog's form of a line break cannot forge a line")
   T.ok(largest "access" > 1000 and largest "access" <= 1400, "and the longest request does not make a datagram too long")
 end
 
@@ -370,7 +370,7 @@ local function test_link_local()
   local lines = {}
   for line in nginx.read(own_dir .. "/answers"):gmatch "[^\n]+" do lines[#lines + 1] = line end
   T.is(lines[1], "true", "a connection from a link-local address is found, and found again")
-  T.is(lines[2], "none none", "of two that differ in the interface alone none is taken for the other")
+  T.is(lines[2], "none none", "two connections that differ only in the interface are not confused")
   T.is(lines[3], "true", "and the one that is left is found")
 end
 
@@ -392,7 +392,7 @@ local function test_drops()
   local dropped = counted "slow dropped"
   T.ok(dropped > 0, "what its socket did not take is dropped: " .. dropped)
   proc.kill(rsyslog.pid, L.SIGCONT)
-  T.ok(accounted "slow", "when it goes on, what was sent arrives and the rest was counted")
+  T.ok(accounted "slow", "when it continues, the sent messages arrive and the rest was counted")
 end
 
 local function test_restart()
@@ -402,7 +402,7 @@ local function test_restart()
   net.await(function() return requests(1) and counted "slow dropped" > slow + 5 end)
   T.ok(true, "when rsyslog is gone lines for its unix socket are dropped and counted")
   net.await(function() return requests(1) and counted "access dropped" > access + 5 end)
-  T.ok(true, "and so are those for UDP, as soon as the network tells")
+  T.ok(true, "and so are those for UDP, as soon as the network reports it")
   rsyslog = collector.rsyslog(logs, host, 5514)
   requests(5)
   local function comes(id) return net.await(function() return requests(1) and collector.count(rsyslog, id) > 0 end) end

@@ -1,4 +1,4 @@
--- pktinfo: whichever address of the machine a client asks at, the answer comes from there; connected clients see it.
+-- pktinfo: the answer comes from the address that the client asked; connected clients get it.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"
@@ -51,7 +51,8 @@ local bytes = ("0123456789abcdef"):rep(4096):sub(1, 65507)
 T.ok(ask("127.0.0.2", port, bytes, "127.0.0.1") == bytes, "the longest datagram comes back whole")
 local log = {}
 for i = 1, 6 do log[i] = child.pipe:read "*l" end -- before it is stopped: it tells after it has answered
-T.ok(log[3]:find "^127%.0%.0%.1:%d+ asked at 127%.77%.88%.99 on lo: 18 bytes sent back$", "it tells who asked where, and on what")
+T.ok(log[3]:find "^127%.0%.0%.1:%d+ asked at 127%.77%.88%.99 on lo: 18 bytes sent back$",
+  "it prints the client, the asked address, and the interface")
 T.is(example.stop(child), "", "once for each datagram")
 
 -- Without pktinfo the kernel chooses: that is what the example is for.

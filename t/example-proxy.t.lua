@@ -35,7 +35,7 @@ end
 
 local client, server = through()
 client:send "there"
-T.is(server:recv(), "there", "what the client sends arrives")
+T.is(server:recv(), "there", "the client's bytes arrive")
 server:send "and back"
 T.is(client:recv(), "and back", "and the other way")
 client:shutdown(L.SHUT_WR)
@@ -83,7 +83,7 @@ client, server = through()
 local there, back = feed(client, LONG), feed(server, LONG:reverse())
 local other, its_server = through()
 other:send "meanwhile"
-T.is(its_server:recv(), "meanwhile", "a reader that is slow stops nobody else")
+T.is(its_server:recv(), "meanwhile", "a slow reader does not stop the others")
 T.ok(receive(server, #LONG) == LONG, "4 MiB arrive whole")
 T.ok(receive(client, #LONG) == LONG:reverse(), "and 4 MiB in the other direction")
 T.ok(proc.wait(there) == 0 and proc.wait(back) == 0, "both were sent to the end")

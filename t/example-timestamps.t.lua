@@ -1,4 +1,4 @@
--- timestamps: they tell when the kernel got a datagram, not when a program that was stopped meanwhile read it.
+-- timestamps: they are the times when the kernel got a datagram, not when a stopped program later read it.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"
@@ -58,12 +58,12 @@ end
 
 if not is_stopped() and io.open "/proc/self/stat" then
   local told = patient_gap()
-  T.ok(told >= 0.059 and told < 5, ("what waited is told apart as it arrived: %.3f s"):format(told))
+  T.ok(told >= 0.059 and told < 5, ("waiting datagrams keep their times of arrival: %.3f s"):format(told))
 else
   T.skip(1, "this system has no /proc to see that a process is stopped")
 end
 proc.kill(child.pid, L.SIGCONT)
-T.is(example.stop(child), "", "nothing more is told")
+T.is(example.stop(child), "", "nothing more is printed")
 
 local text, ok = example.run("timestamps", "70000")
 T.ok(not ok and text:find "^timestamps: ", "a port that cannot be is refused")

@@ -1,4 +1,4 @@
--- udpecho: each datagram comes back, the empty and the longest too; a sender that is gone stops nobody.
+-- udpecho: each datagram comes back, the empty and the longest too; a sender that has closed does not stop it.
 local L = require "llsocket"
 local example = require "example"
 local leak = require "leak"
@@ -35,7 +35,7 @@ gone:sendto("nobody waits for this", ai)
 gone:close()
 T.is(ask(sock, "still there?", ai), "still there?", "a sender that has closed does no harm")
 local log = example.stop(child)
-T.ok(log:find("5 bytes from " .. tostring(name) .. " sent back\n", 1, true), "it tells what came from whom")
+T.ok(log:find("5 bytes from " .. tostring(name) .. " sent back\n", 1, true), "it prints the size and the sender")
 sock:close()
 
 local _, ok = example.run("udpecho", "70000")

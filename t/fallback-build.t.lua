@@ -1,5 +1,5 @@
--- fallback-build: a build with the option fallbacks has none of what the option takes away, and what arrives or is
--- accepted is as it is elsewhere.
+-- fallback-build: a build with the option fallbacks has nothing that the option removes; what arrives or is
+-- accepted is the same as in other builds.
 local L = require "llsocket"
 local net = require "net"
 local missing = require "missing"

@@ -1,4 +1,4 @@
--- foreign-loops: luasocket's select, cqueues and luv watch the sockets themselves, through the methods that they ask for.
+-- foreign-loops: luasocket's select, cqueues and luv watch the sockets themselves, through the methods that they call.
 local L = require "llsocket"
 local leak = require "leak"
 local loops = require "loops"
@@ -146,7 +146,7 @@ local function close_watched(name, spawn, run, pause, tell)
   run()
   T.is(out.err, nil, name .. ": a watched socket is closed")
   T.ok(out.number, name .. ": its hook still knows the number")
-  T.ok(out.woken, name .. ": who waits for it goes on")
+  T.ok(out.woken, name .. ": the waiting coroutine continues")
   T.is(out.errno, L.EBADF, name .. ": and learns that it is closed")
   T.ok(out.same, name .. ": the next socket has the number")
   T.is(out.msg, "for the new one", name .. ": and is watched in its turn")
@@ -281,7 +281,7 @@ if luasocket then
   y:send "x"
   readable, writable = luasocket.select({ y, x }, { x, y }, 1)
   T.ok(#readable == 1 and readable[1] == x and readable[x], "select answers the socket that has data")
-  T.ok(#writable == 2 and writable[1] == x and writable[2] == y, "and those that have room")
+  T.ok(#writable == 2 and writable[1] == x and writable[2] == y, "and those that have capacity")
   x:close()
   readable = luasocket.select({ x, y }, nil, 1)
   T.ok(#readable == 1 and readable[1] == y, "a closed one is passed over")

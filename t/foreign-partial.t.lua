@@ -1,4 +1,4 @@
--- foreign-partial: a send that was taken in part waits to write; a loop that waited to read would wait for ever.
+-- foreign-partial: after a partial send a loop must wait to write; if it waited to read, it would wait for ever.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

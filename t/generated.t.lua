@@ -1,4 +1,4 @@
--- generated: the files that t/generate writes are those that the rows make.
+-- generated: the checked-in files equal the output of t/generate.
 local generated = require "generated"
 local inner = require "inner"
 local leak = require "leak"

@@ -1,4 +1,4 @@
--- harness-shell: what the tests' own tools promise on every machine: odd paths, few descriptors, a long TMPDIR, structs of libc.
+-- harness-shell: the tests' own tools work on every machine: odd paths, few descriptors, a long TMPDIR, structs of libc.
 local ffi = require "ffi"
 local example = require "example"
 local leak = require "leak"
@@ -56,6 +56,6 @@ local function written(call)
 end
 T.ok(written(function(room) ffi.C.llsocket_t_getrlimit(7, room) end) <= ffi.sizeof(sys.rlimit)
   and written(function(room) ffi.C.llsocket_t_clock_gettime(1, room) end) <= ffi.sizeof(sys.now),
-  "the room for a limit and for a time is as large as what libc writes")
+  "the memory for a limit and for a time is as large as libc's struct")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

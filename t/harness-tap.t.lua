@@ -1,5 +1,5 @@
--- harness-tap: a test file that does not come to its end, by whatever way, ends with a failure's status, which Meson and
--- prove heed.  Its output alone does not do: what was planned, printed and skipped by then may look right.
+-- harness-tap: a test file that does not reach its end, for any reason, exits with the status of a failure, which Meson and
+-- prove check.  Its output alone is not enough: the plan, results and skips printed by then may look right.
 local leak = require "leak"
 local proc = require "proc"
 local before = leak.count()

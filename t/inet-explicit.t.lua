@@ -1,5 +1,5 @@
--- inet.getaddrinfo: numeric hosts with an explicit type and protocol, which the resolver may have no services of; ports that
--- are numbers; zones.
+-- inet.getaddrinfo: numeric hosts with an explicit type and protocol, which the resolver may refuse; ports that are numbers;
+-- zones.
 local L = require "llsocket"
 local leak = require "leak"
 local proc = require "proc"
@@ -101,7 +101,7 @@ ask()
 ]]
   local want = show(text(L.EMFILE), L.EMFILE)
   T.is(starved:match "\n([^\n]*fe80::1%%1[^\n]*)\n$", "fe80::1%1\tff01::1%1",
-    "without a descriptor a zone that is a number is read, and told as one")
+    "without a free descriptor a numeric zone is read, and returned as a number")
   T.is(starved:match "fe80::1%%lo\tff01::1%%1\n(.*)\nfe80", show(nil, text(L.EMFILE), L.EAI_SYSTEM, L.EMFILE) .. "\n"
     .. ("nil, %s\n"):format(want):rep(2) .. want, "one that is a name is EMFILE; so are index, name and pktinfo")
 else

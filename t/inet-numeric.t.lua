@@ -82,7 +82,7 @@ for _, name in ipairs { "getaddrinfo", "getaddrinfo4", "getaddrinfo6" } do
     end
   end
 end
-T.is(table.concat(differences, "; "), "", "what is read without the resolver is what the resolver answers")
+T.is(table.concat(differences, "; "), "", "an address read without the resolver equals the resolver's answer")
 
 -- 255.255.255.255 is -1 to inet_addr(3).
 local ai = inet.getaddrinfo("255.255.255.255", "80")[1]

@@ -1,4 +1,4 @@
--- meson install: require "llsocket" works from where it was installed, by hand and beside, and from meson devenv.
+-- meson install: require "llsocket" works after an installation, with and without LUA_CPATH, and in meson devenv.
 local example = require "example"
 local leak = require "leak"
 local net = require "net"

@@ -1,4 +1,4 @@
--- What names the same thing in several files agrees: the release, the Lua files, the C files.
+-- Several files name the release, the Lua files and the C files: they agree.
 local install = require "install"
 local leak = require "leak"
 local proc = require "proc"

@@ -1,4 +1,4 @@
--- interface: names and indexes where sockets are refused or descriptors run out, and what a datagram's pktinfo costs.
+-- interface: names and indexes when sockets are refused or descriptors run out, and the cost of a datagram's pktinfo.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -36,7 +36,7 @@ end
 for _, e in ipairs { L.EACCES, L.EPERM, L.EAFNOSUPPORT, L.ENOMEM } do
   refused = e
   T.is(pktinfo("127.0.0.1", "lo") .. pktinfo "fe80::1%lo" .. show(other.device.index "lo") .. show(other.device.name(1)),
-    failure(e):rep(4), "a refused socket's errno is told as it is: " .. text(e))
+    failure(e):rep(4), "the errno of a refused socket is returned: " .. text(e))
 end
 refused = { [L.AF_UNIX] = L.EAFNOSUPPORT, [L.AF_INET] = L.EACCES }
 T.is(show(other.device.index "lo", other.device.name(1), pktinfo("::", "lo").index), "1, lo, 1",

@@ -1,4 +1,4 @@
--- interface: names and indexes, and the zones of IPv6 addresses, in a network namespace of this process's own.
+-- interface: names and indexes, and the zones of IPv6 addresses, in a new network namespace.
 local L = require "llsocket"
 local leak = require "leak"
 local netns = require "netns"
@@ -32,7 +32,7 @@ T.is(show(device.name(0)) .. show(device.name(2 ^ 31 - 1)), ENXIO .. ENXIO, "an 
 for _, n in ipairs { -1, 1.5, 2 ^ 31, 2 ^ 32 + 7, 0 / 0, 1 / 0 } do
   if show(device.name(n)) ~= EINVAL then bad[#bad + 1] = n end
 end
-T.is(table.concat(bad, " "), "", "a number that could be none is EINVAL")
+T.is(table.concat(bad, " "), "", "an impossible index is EINVAL")
 
 -- Zones: a name, or else a number.  Interface 700007 is eth7, and another is called "700007".
 local function zone(host, ...) return tostring(assert(L.inet.getaddrinfo(host, ...))[1].name.in6.sin6_scope_id) end
@@ -62,7 +62,7 @@ end
 T.is(show(pktinfo "fe80::1%eth7", pktinfo "fe80::1%700007", pktinfo "fe80::1%1", pktinfo("::", "700007"), pktinfo("::", "1")),
   "700007, 701234, 1, 701234, 1", "pktinfo reads zone and interface so, too")
 T.is(pktinfo "fe80::1%nosuch" .. pktinfo "fe80::1%4294967296" .. pktinfo "fe80::1%4294967295", ENODEV:rep(3),
-  "a zone that is none is ENODEV")
+  "a zone that is not an interface is ENODEV")
 local six = assert(L.socket.new(assert(L.inet.getaddrinfo6("::", "0", L.SOCK_DGRAM))[1]))
 ip "link set eth7 up"
 ip "link set 700007 up"
@@ -79,7 +79,8 @@ T.is(show(six:mcastjoin "ff02::1234%700007", six:mcastjoin "ff02::1234%1"), "nil
 T.is(groups(), "1 lo, 701234 700007", "that is an interface's name before it is a number")
 T.is(show(six:mcastleave "ff02::1234%700007", six:mcastleave "ff02::1234%lo") .. groups(), "nil",
   "the group is left as it was joined")
-T.is(show(six:mcastjoin "ff02::1234%nosuch"), show(text(L.ENODEV), L.ENODEV), "a zone that is none is ENODEV here, too")
+T.is(show(six:mcastjoin "ff02::1234%nosuch"), show(text(L.ENODEV), L.ENODEV),
+  "a zone that is not an interface is ENODEV here, too")
 six:close()
 
 collectgarbage()

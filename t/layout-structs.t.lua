@@ -1,4 +1,4 @@
--- layout: size, alignment, and each field's place, size and sign, against what a C program printed.
+-- layout: size, alignment, and each field's offset, size and sign equal the output of a C program.
 local ffi = require "ffi"
 local layout = require "llsocket.core.layout"
 local shim = require "llsocket.shim"

@@ -1,4 +1,4 @@
--- libc: each function that libc.lua binds is the one that a C program gets by this name.  Headers may rename a function
+-- libc: each function that libc.lua binds is the same that a C program gets by this name.  Headers may rename a function
 -- whose struct has grown; then the FFI, which goes by the name, would hand the old function the new struct.
 local C = require "llsocket.core.libc"
 local ffi = require "ffi"

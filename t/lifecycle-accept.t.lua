@@ -1,7 +1,7 @@
 -- lifecycle-accept: the new socket's flags, type and addresses; nothing waiting; a connection that died in the queue.
 --
--- ECONNABORTED is not provoked: Linux hands a connection that was reset in the queue out, and the reset shows on
--- its first receive.  The shape is shared with EAGAIN, and told here for the kernels that do it otherwise.
+-- ECONNABORTED is not provoked: Linux hands out a connection that was reset in the queue, and the reset shows on
+-- its first receive.  Other kernels return ECONNABORTED, in the same shape as EAGAIN.
 local L = require "llsocket"
 local net = require "net"
 local signals = require "signals"
@@ -132,7 +132,7 @@ T.is(select("#", listener:accept(nil, peer)), 4, "where nothing waits, an addres
 T.is(peer:addr(), "/to/be/overwritten", "and stays as it is")
 clients[#clients + 1] = dial(ai)
 s = assert(listener:accept(false, peer))
-T.is(s:nonblock(), false, "beside an address the first argument means what it meant")
+T.is(s:nonblock(), false, "the first argument keeps its meaning beside an address")
 T.is(tostring(peer), tostring(s:getpeername()), "the address is the peer's")
 T.is(peer, s:getpeername(), "in all that it is: family, type and bytes")
 T.is(peer:protocol(), L.IPPROTO_TCP, "and protocol")

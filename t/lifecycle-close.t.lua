@@ -1,4 +1,5 @@
--- lifecycle-close: once, in any order, without touching the number's next owner; shutdown first where asked.
+-- lifecycle-close: each descriptor is closed once, in any order; a new descriptor of the same number stays open; shutdown
+-- comes first if asked for.
 local L = require "llsocket"
 local net = require "net"
 local sys = require "sys"
@@ -60,7 +61,7 @@ local a, b = net.pair()
 local copy = assert(a:dup())
 a:send "last"
 T.is(select("#", a:close(L.SHUT_WR)), 0, "close(SHUT_WR) answers no values")
-T.is(b:recv(), "last", "what was sent before arrives")
+T.is(b:recv(), "last", "bytes sent before the close arrive")
 T.is(select("#", b:recv()), 0, "it ends the connection although a copy is open")
 b:send "back"
 T.is(copy:recv(), "back", "SHUT_WR leaves the other direction")
@@ -77,7 +78,7 @@ s = assert(socket.new(net.addr()))
 fd = s:fd()
 err, e = s:close(L.SHUT_RDWR)
 T.ok(type(err) == "string" and e == L.ENOTCONN, "a shutdown that fails is told: ENOTCONN")
-T.ok(not sys.is_open(fd), "and the descriptor is closed all the same")
+T.ok(not sys.is_open(fd), "and the descriptor is closed in any case")
 s = assert(socket.new(net.addr()))
 for _, flag in ipairs { -1, 3, 0.5, 0/0, 2^32 } do
   T.is(select(2, s:close(flag)), L.EINVAL, ("close(%s): EINVAL"):format(flag))
@@ -112,7 +113,7 @@ local function reentrant(flag)
 end
 local was = jit.status()
 local alive, reused = reentrant()
-T.ok(alive, "a close during close hits nobody else")
+T.ok(alive, "a close during close does not close another descriptor")
 T.ok(reused, "the number was in use again before the outer close ended")
 T.ok((reentrant(L.SHUT_RDWR)), "nor does one during close(flag)")
 if not was then jit.off() end

@@ -1,4 +1,5 @@
--- lifecycle-collect: what the collector closes, once, and what it leaves alone: copies of the object, forked parents.
+-- lifecycle-collect: the collector closes each descriptor once, and does not close those of copies of the object and of forked
+-- parents.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"

@@ -1,4 +1,4 @@
--- lifecycle-denied: the kernel tells a socket's family but not its type or protocol, as a filter of system calls may have it.
+-- lifecycle-denied: the kernel returns a socket's family but not its type or protocol, as with a filter of system calls.
 -- strace(1) makes one call in a row fail.
 local L = require "llsocket"
 local net = require "net"

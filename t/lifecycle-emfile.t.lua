@@ -236,7 +236,7 @@ local child = proc.fork(function()
   local server = assert(listener:accept())
   is(server:recv(), "patient", "its bytes")
 end)
-T.is(proc.wait(child), 0, "a connection that could not be accepted is there once there is room")
+T.is(proc.wait(child), 0, "a connection that could not be accepted is accepted once a descriptor is free")
 client:close()
 
 -- wrap needs no descriptor

@@ -1,4 +1,4 @@
--- lifecycle-flags: what new, pair, dup, accept and wrap make: flags, family, type, protocol, the answers of failure.
+-- lifecycle-flags: new, pair, dup, accept and wrap: flags, family, type and protocol of their sockets; how they fail.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"

@@ -1,5 +1,5 @@
 -- lifecycle-hook: a debug hook raises an error (a time limit, Ctrl-C) at each instruction of each call that makes a descriptor:
--- nothing stays open, but in the few instructions between the system call and the owner's field.
+-- nothing stays open, except in the few instructions between the system call and the owner's field.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"

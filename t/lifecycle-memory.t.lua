@@ -81,7 +81,7 @@ fresh("new leaks nothing", function() return socket.new(ai) end)
 fresh("pair leaks nothing", function() return socket.pair(L.SOCK_STREAM) end)
 fresh("dup leaks nothing", function() return client:dup() end)
 sys.close(-1) -- a function that is looked up for the first time wants memory
-fresh("wrap closes what it took over, or leaves it", function()
+fresh("wrap closes the descriptor that it took over, or leaves it open", function()
   local fd = sys.copy(listener:fd())
   local ok, s = pcall(socket.wrap, fd)
   if ok then return s end

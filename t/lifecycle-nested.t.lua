@@ -1,4 +1,4 @@
--- lifecycle-nested: who is told of a close may close the same object itself; its number may be another's by then.
+-- lifecycle-nested: a close hook may close the same object; then its number may belong to another descriptor.
 local L = require "llsocket"
 local sockets = require "llsocket.socket.object"
 local net = require "net"

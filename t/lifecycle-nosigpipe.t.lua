@@ -1,5 +1,5 @@
--- lifecycle-nosigpipe: where sends have no MSG_NOSIGNAL but sockets SO_NOSIGPIPE, every birth of a socket sets that.  Linux
--- has no such option; SO_OOBINLINE, which every socket takes and remembers, stands in for it.
+-- lifecycle-nosigpipe: on systems with SO_NOSIGPIPE and without MSG_NOSIGNAL, every new socket gets that option.  Linux
+-- does not have it; SO_OOBINLINE, which every socket takes and remembers, stands in for it.
 local plain = require "llsocket"
 local net = require "net"
 local standin = require "standin"
@@ -54,7 +54,7 @@ local file = assert(io.open "/dev/null")
 assert(pair[1]:sendfd(file) == 1)
 file:close()
 got = assert(pair[2]:recvfd())
-T.is(tostring(got):match "^[%w.]+", "llsocket.descriptor", "what is received and no socket needs none")
+T.is(tostring(got):match "^[%w.]+", "llsocket.descriptor", "a received descriptor that is not a socket needs no option")
 got:close()
 
 -- The option does it alone: no guard is put around a send.

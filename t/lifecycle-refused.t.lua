@@ -1,5 +1,5 @@
--- lifecycle-refused: a socket is made, but what has to follow is refused: it is closed, once, and nothing else is.  The
--- refusals are the kernel's, to numbers that mean nothing to a socket.
+-- lifecycle-refused: a socket is made, but a following call fails: only this socket is closed, and only once.  The
+-- kernel refuses these calls, because their numbers mean nothing to a socket.
 local plain = require "llsocket"
 local net = require "net"
 local standin = require "standin"
@@ -101,7 +101,7 @@ local function judge(case, birth, L)
   T.is(answer(call()), case[birth], name .. case[birth])
   T.is(open(), count, name .. "nothing stays open")
   if tidy then tidy() end
-  T.ok(strangers_live(), name .. "no stranger's descriptor is closed")
+  T.ok(strangers_live(), name .. "no other descriptor is closed")
 end
 
 -- A descriptor that arrives is there already: it is handed over as what it can be.

@@ -1,4 +1,4 @@
--- load: a second time, beside other FFI libraries, in a second VM, and to the end of the process.
+-- load: loading a second time, beside other FFI libraries, in a second VM, and the end of the process.
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -32,7 +32,7 @@ local p = M.socket.pair(M.SOCK_STREAM)
 print(a:writev { "o", "ld" }, b:recv(), p[1]:writev { "new" }, (p[2]:recv()))
 print(a:sendmsg(L.msghdr.new { data = "old" }), b:recv(), p[1]:sendmsg(M.msghdr.new { data = "new" }), (p[2]:recv()))
 print(L.msghdr ~= M.msghdr)]], "3\told\t3\tnew\n3\told\t3\tnew\ntrue\n",
-  "what is loaded by its first use belongs to the load of the socket")
+  "a module made on first use belongs to the load of the socket")
 prints(PRELUDE .. [[
 local batch, mh, pipe = require "llsocket.batch", require "llsocket.msghdr", require "llsocket.pipe"
 local a, b = pair()
@@ -40,7 +40,7 @@ local one, message, tube = batch.new(), mh.new { data = "old" }, pipe.new()
 clear()
 local M = require "llsocket"
 print(a:sendmsg(message), b:recvbatch(one), one:data(1), pcall(a.splice, a, b, tube, 0), M.batch ~= batch)]],
-  "3\t1\told\ttrue\ttrue\n", "so does what was required by itself")
+  "3\t1\told\ttrue\ttrue\n", "so does a module that was required by itself")
 prints(PRELUDE .. [[
 for _ = 1, 20 do clear(); L = require "llsocket"; pair(); collect() end
 local a, b = pair()

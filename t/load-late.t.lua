@@ -1,5 +1,5 @@
--- load-late: what is made by its first use needs no file: after chroot, when the files are gone or package.path leads
--- nowhere, and after a second load.
+-- load-late: modules that are made on first use need no file: after chroot, when the files are deleted or package.path is
+-- wrong, and after a second load.
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -200,7 +200,7 @@ use(L, S)
 local lazy = require "llsocket.core.lazy"
 lazy.require "llsocket.address.ifaddrs" -- of systems without netlink(7), where nothing can make the other two
 if not L.RTM_GETLINK then lazy.texts["llsocket.address.links"], lazy.texts["llsocket.address.netlink"] = nil, nil end
-for name in pairs(lazy.texts) do io.write(name, " ") end]]), "", "a text is let go when its module is made")
+for name in pairs(lazy.texts) do io.write(name, " ") end]]), "", "a text is freed when its module is made")
 
 -- Which modules.bundle is read.
 local MARKED = "package.loaded[...] = nil return { marked = true }"
@@ -216,7 +216,8 @@ io.write(tostring(L.unix.marked), " ", type(L.poll.new "poll"))]]
 local release = run(lua, [[io.write(require("llsocket")._VERSION)]])
 local _, folder = put(FORMS[1])
 mark(folder, release)
-T.is(run(folder, MARK), "true table", "a modules.bundle beside the files is read, and what it lacks is read from the files")
+T.is(run(folder, MARK), "true table",
+  "a modules.bundle beside the files is read, and missing modules are read from their files")
 mark(folder, "0.1.9")
 T.is(run(folder, MARK), "nil table", "but not one of another release")
 local other = net.tmpdir()
@@ -227,7 +228,7 @@ T.is(run(other, ("package.path = %q\n"):format(lua .. "/?.lua;" .. other .. "/?.
   "one that comes after them on the path may be another copy's, and is left alone")
 _, folder = put(FORMS[3])
 sh(shell.format("head -c 100000 %q > %q/llsocket/modules.bundle", bundle, folder))
-T.is(run(folder, ALL .. "io.write(use(L, S))"), WANT, "of one that is cut short what is whole is used")
+T.is(run(folder, ALL .. "io.write(use(L, S))"), WANT, "the whole modules of a modules.bundle that is cut short are used")
 T.is(run(lua, ALL .. [[io.write(tostring(require("llsocket.core.lazy").release == L._VERSION))]]), "true",
   "lazy.lua is of the release that _VERSION tells")
 

@@ -1,4 +1,4 @@
--- load: one table from require, modules also by themselves, and nothing else in the process changes.
+-- load: require returns one table, modules can be required by themselves, and nothing else in the process changes.
 local leak = require "leak"
 local proc = require "proc"
 local shell = require "shell"
@@ -42,7 +42,7 @@ io.write(sock:getsockname():addr())]], "127.0.0.1", "two modules work without th
 prints([[
 require "llsocket.socket"
 io.write(tostring(package.loaded["llsocket"]), " ", tostring(package.loaded["llsocket.inet"]))]], "nil nil",
-  "a module does not load the public table, nor what it does not need")
+  "a module loads neither the public table nor modules that it does not need")
 
 local file = assert(io.open(source .. "/meson.build"))
 local version = file:read("*a"):match "version: '([%d.]+)'"
@@ -125,7 +125,7 @@ prints([[
 local L = require "llsocket"
 io.write(type(L.socket.new), " ", type(L.socket.pair), " ", type(L.socket.wrap), " ", type(L.inet.getaddrinfo), " ",
   type(L.unix.getaddrinfo), " ", type(L.device.macaddrs))]], "function function function function function function",
-  "what the first documentation names is loaded at once")
+  "modules of the first documentation are loaded at once")
 prints([[io.write(tostring(package.loaded["llsocket.shim"]), " ", type(require "llsocket.shim"))]], "nil userdata",
   "nothing is loaded before it is asked for")
 prints([[

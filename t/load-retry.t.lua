@@ -1,4 +1,4 @@
--- load-retry: a require that fails half-way, wherever that is, tells the cause, and can be made again.
+-- load-retry: a require that fails half-way, at any point, reports the cause, and can be repeated.
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
@@ -151,7 +151,7 @@ for _, name in ipairs { "llsocket.poll", "llsocket.msghdr", "llsocket" } do
   sys.limit_descriptors(old)
   io.write(tostring(ok), " ", tostring(why:find("not found", 1, true) ~= nil), " ", marks())
   io.write(type(require(name)), "; ")
-end]], "false true table; false true table; false true table; ", "where no file can be read for want of a descriptor, too")
+end]], "false true table; false true table; false true table; ", "also if no file can be read because no descriptor is free")
 -- Later than that: while the texts are read.
 prints(FILES .. PRELUDE .. [[
 local open, reader, opened = io.open, package.loaders[2], 0

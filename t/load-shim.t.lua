@@ -1,4 +1,4 @@
--- load: the shim is found in every place that is promised, and a missing or foreign one is told with the reason.
+-- load: the shim is found in every documented place; a missing or foreign one is reported with the reason.
 local ABI = require "abi"
 local ffi = require "ffi"
 local leak = require "leak"

@@ -1,5 +1,4 @@
--- load-shortage: what is made by its first use is made without a descriptor, and when that fails half-way it can be tried
--- again.
+-- load-shortage: modules that are made on first use need no free descriptor; if that fails half-way, it can be repeated.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

@@ -97,7 +97,7 @@ local ai = A.inet.getaddrinfo("127.0.0.1", "0")[1]
 local ok, why = pcall(B.socket.new, ai)
 print(ok and B.socket.new(ai):bind() or tostring(why):match "bad argument #1 to 'new'.*")]],
     "bad argument #1 to 'new' (llsocket.addrinfo expected, got cdata)\n",
-    "an object of one is none of the other's, which says so")
+    "a load refuses an object of the other load, and says so")
   assert(sh "mkdir old && echo nonsense > old/llsocket.so")
   prints([[
 local L = load("one", "DIR/old/?.so;DIR/two/?.so")
@@ -124,7 +124,7 @@ llsocket: no usable shim; HINT
 	no file 'DIR/alone/llsocket/shim.so'
 alone	1	x
 ]]):gsub("DIR", dir):gsub("NUMBER", ABI):gsub("HINT", HINT),
-    "where it is the only one, its path and the reason are told, and the next require finds another")
+    "if it is the only one, the error has its path and the reason, and the next require finds another")
   prints([[
 local L = load("later", "DIR/one/?.so")
 print(L.from, trip(unpack(L.socket.pair(L.SOCK_STREAM))))]], "later\t1\tx\n", "and this release's shim by the other")

@@ -1,5 +1,5 @@
--- message-copied: a caller's table is read once, so what was checked is what is used; and memory that is a part of another
--- object, which does not keep that alive, is not taken where it would be kept.
+-- message-copied: a caller's table is read once, so the checked values are the used ones; and memory inside another object,
+-- which does not keep that object alive, is refused by calls that would keep the memory.
 local ffi = require "ffi"
 local L = require "llsocket"
 local addrinfo = require "llsocket.addrinfo"

@@ -43,16 +43,17 @@ for _, case in ipairs(CASES) do
     local mh = assert(L.msghdr.new { size = 100 })
     T.is(show(sock:recvmsg(mh, L.MSG_ERRQUEUE)), again(L.EAGAIN), title .. ": an empty queue says try again")
     T.is(sock:recverr(true), true, title .. ": recverr is set")
-    T.is(show(sock:sendto("is there anybody", nobody)), "16, nil, false", title .. ": a datagram goes to a port where nobody is")
+    T.is(show(sock:sendto("is there anybody", nobody)), "16, nil, false", title .. ": a datagram is sent to a closed port")
     T.ok(net.await(function() return sock:recvmsg(mh, L.MSG_ERRQUEUE) end), title .. ": the queue has something")
-    T.is(show(mh:data(), bit.band(mh:flags(), L.MSG_ERRQUEUE) ~= 0), '"is there anybody", true', title .. ": what was sent")
+    T.is(show(mh:data(), bit.band(mh:flags(), L.MSG_ERRQUEUE) ~= 0), '"is there anybody", true', title ..
+      ": the data is what was sent")
     T.ok(mh:name() == nobody, title .. ": and where to")
     local err = assert(exterr(mh))
-    T.is(told(err), want, title .. ": the port is unreachable, who was asked says")
+    T.is(told(err), want, title .. ": the port is unreachable, as the receiver's host reports")
     T.is(show(err.offender:family(), err.offender:port(), err.data), show(family, 0, 0), title .. ": an address without port")
-    T.is(show(sock:recvmsg(mh, L.MSG_ERRQUEUE)), again(L.EAGAIN), title .. ": each error is told once")
+    T.is(show(sock:recvmsg(mh, L.MSG_ERRQUEUE)), again(L.EAGAIN), title .. ": each error is reported once")
     local ok = pcall(function() return tostring(err.offender), err.offender:bytes(), err.offender == nobody end)
-    T.ok(ok, title .. ": who reported is an address like any other")
+    T.ok(ok, title .. ": the reporter is an address like any other")
 
     -- Without the queue the error is the next call's; with it too, until read.
     sock:sendto("again", nobody)
@@ -87,7 +88,7 @@ for _, case in ipairs(CASES) do
     sock:error()
     sock:sendto("tight", nobody)
     net.await(function() return sock:recvmsg(small, L.MSG_ERRQUEUE) end)
-    T.ok(bit.band(small:flags(), L.MSG_CTRUNC) ~= 0, title .. ": too little room is MSG_CTRUNC")
+    T.ok(bit.band(small:flags(), L.MSG_CTRUNC) ~= 0, title .. ": too little capacity is MSG_CTRUNC")
     T.is(exterr(small), nil, title .. ": and no half an error")
     sock:close(); keeper:close()
   end
@@ -137,7 +138,7 @@ local function too_long(family, host, mtu_name)
   local err = assert(exterr(mh))
   T.is(show(err.errno, err.origin, err.info), show(L.EMSGSIZE, LOCAL, 1400),
     mtu_name .. ": with the path's MTU, from this machine")
-  T.is(show(family, err.offender and err.offender:addr()), show(family, nil), mtu_name .. ": and nobody else reported it")
+  T.is(show(family, err.offender and err.offender:addr()), show(family, nil), mtu_name .. ": and no other machine reported it")
   sock:close()
 end
 local ok, why = nil, not LOCAL and "this system has no error queue"

@@ -60,7 +60,7 @@ case("a receive that finds nothing", true, function()
   b:nonblock(true)
   return function() b:recvmsg(into) end, a, b
 end)
-case("data set anew each time", false, function()
+case("data set each time", false, function()
   local a, b, mh, into = pair(L.SOCK_DGRAM, {}, { size = 100 })
   local texts, i = { "one", "two", X64 }, 0
   return function()
@@ -70,12 +70,12 @@ case("data set anew each time", false, function()
     if into:data() ~= texts[i] then error "wrong" end
   end, a, b
 end)
-case("parts set anew each time", false, function()
+case("parts set each time", false, function()
   local a, b, mh, into = pair(L.SOCK_DGRAM, {}, { size = 100 })
   local parts = { "one", "two", X64 }
   return function() mh:data(parts); a:sendmsg(mh); b:recvmsg(into) end, a, b
 end)
-case("the address set anew each time", false, function()
+case("the address set each time", false, function()
   local a, name = net.bound(L.AF_INET, L.SOCK_DGRAM)
   local mh, into = assert(L.msghdr.new { data = "x" }), assert(L.msghdr.new { size = 100 })
   return function() mh:name(name); a:sendmsg(mh); a:recvmsg(into) end, a

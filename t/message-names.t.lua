@@ -1,4 +1,4 @@
--- message: where a message comes from and goes to, of every family; addresses hold whatever is collected or received.
+-- message: source and destination of messages, for every family; addresses stay valid after collections and receives.
 local ffi = require "ffi"
 local L = require "llsocket"
 local layout = require "llsocket.core.layout"

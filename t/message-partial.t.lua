@@ -1,4 +1,4 @@
--- message: partial sends that are resumed, full queues and signals: nothing is lost, nothing goes twice.
+-- message: partial sends that are resumed, full queues and signals: nothing is lost, nothing is sent twice.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -97,7 +97,7 @@ T.is(show(n > 0 and n < #text, err, again), "true, nil, true", "writev says how 
 T.is(show(a:writev { "x" }), values.sent_again(L.EAGAIN), "and that the socket is full")
 local got = {}
 repeat got[#got + 1] = b:recv(MIB) until not b:recvable(0)
-T.ok(table.concat(got) == text:sub(1, n), "what it took arrives")
+T.ok(table.concat(got) == text:sub(1, n), "the bytes that it took arrive")
 a:writev { "next" }
 T.is(b:recv(), "next", "and nothing of the rest comes after")
 a:close(); b:close()
@@ -118,7 +118,7 @@ local function drain()
 end
 drain()
 T.is(whole, count, "every datagram that was taken arrives, with its credentials")
-T.is(show(a:sendmsg(mh)), "8, nil, false", "then there is room again")
+T.is(show(a:sendmsg(mh)), "8, nil, false", "then there is capacity again")
 drain()
 T.is(whole, count + 1, "and the message arrives, once")
 a:close(); b:close()

@@ -103,11 +103,11 @@ mh = assert(L.msghdr.new { size = { 5, 5 }, controlsize = 64 })
 for i = 1, 3 do
   from:sendto(("x"):rep(10), name)
   udp:recvmsg(mh)
-  T.is(told(mh) .. #mh:control() .. flags_of(mh), '{"xxxxx", "xxxxx"}1', ("receive %d has all of its room"):format(i))
+  T.is(told(mh) .. #mh:control() .. flags_of(mh), '{"xxxxx", "xxxxx"}1', ("receive %d has its whole capacity"):format(i))
   from:sendto("y", name)
   udp:recvmsg(mh)
   T.is(told(mh) .. #mh:control() .. flags_of(mh), '{"y", ""}1', "a shorter one shows nothing of the one before")
-  T.ok(mh:name() == from_name, "its name has all of its room too")
+  T.ok(mh:name() == from_name, "its name has its whole capacity too")
 end
 udp:recvttl(false)
 from:sendto("w", name)

@@ -201,7 +201,7 @@ local function test()
   says(("b'too' [] [MSG_TRUNC] %s/lua"):format(dir), "Python sees a datagram that is cut")
   says("9 b'sc' b'att' b'ered\\x00\\x00\\x00\\x00\\x00\\x00'", "Python scatters what came")
   local mine = ("credentials %d %d %d"):format(proc.getpid(), uid, gid)
-  says(("b'who' [%s] [] %s/lua"):format(mine, dir), "Python is told this process's credentials")
+  says(("b'who' [%s] [] %s/lua"):format(mine, dir), "Python gets this process's credentials")
   says(("b'me' [%s] [] %s/lua"):format(mine, dir), "Python gets those that were sent")
   says(("MSG_CTRUNC] %s/lua"):format(dir), "Python sees ancillary data that is cut")
   says(("b'udp' [pktinfo 1 127 0 0 1 127 0 0 1, tos 16, ttl 33] [] ('127.0.0.1', %d)"):format(name4:port()),
@@ -218,10 +218,10 @@ local function test()
   T.is(told(lua, { size = { 2, 1, 4 } }), ("01|2|3456 [] [MSG_TRUNC] unix:%s/plain"):format(dir),
     "a datagram is scattered and cut")
   T.is(told(lua), "unnamed [] [] nil", "an unnamed socket has no name")
-  T.is(told(luacred), ("who [%d %d %d] [] unix:%s/cred"):format(pid, uid, gid, dir), "Python's credentials are told")
+  T.is(told(luacred), ("who [%d %d %d] [] unix:%s/cred"):format(pid, uid, gid, dir), "Python's credentials are received")
   T.is(told(luacred), ("me [%d %d %d] [] unix:%s/cred"):format(pid, uid, gid, dir), "those that Python sent come")
   if emulator.room then T.skip(1, emulator.room) else
-    T.ok(told(luacred, { controlsize = 16 }):find("[MSG_CTRUNC] unix:", 1, true), "ancillary data without room is cut")
+    T.ok(told(luacred, { controlsize = 16 }):find("[MSG_CTRUNC] unix:", 1, true), "ancillary data without capacity is cut")
   end
   T.is(told(udp), ("udp [32 44] [] 127.0.0.1:%s"):format(port4), "TTL and TOS that Python set come")
   T.ok(told(udp):find "^from 8 %[0 64%] %[%] 127%.0%.0%.8:", "the source that Python chose by packet info is the sender")

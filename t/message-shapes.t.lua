@@ -1,4 +1,4 @@
--- message: the exact values that sendmsg, recvmsg, writev and readv answer, by case, and no more.
+-- message: the exact values that sendmsg, recvmsg, writev and readv return in each case, and no further values.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

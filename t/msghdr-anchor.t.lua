@@ -1,4 +1,4 @@
--- msghdr: what is sent is kept for as long as the kernel may look, and what cannot be set changes nothing.
+-- msghdr: data to send is kept alive for as long as the kernel may read it, and refused values change nothing.
 local L = require "llsocket"
 local leak = require "leak"
 local litter = require "litter"
@@ -81,7 +81,7 @@ T.is(writes(1500), 0, "and those of writev and readv")
 local weak = setmetatable({}, { __mode = "k" })
 for i = 1, 20 do weak[message(i)] = true end
 churn()
-T.is(next(weak), nil, "messages that nobody holds are collected")
+T.is(next(weak), nil, "messages without a reference are collected")
 
 -- What data() and control() answered outlives the message.
 local into = assert(L.msghdr.new { size = { 4, 100 } })
@@ -93,7 +93,7 @@ udp:recvmsg(into)
 into = nil
 churn()
 T.is(show(parts[1], parts[2], cmsgs[1]:integer(), name == udp_name, into), '"kept", " for later", 64, true, nil',
-  "what a message told outlives it and the next receive")
+  "strings and addresses of a message outlive it and the next receive")
 
 -- What cannot be set: the message stays as it was.
 local closed = net.bound()
@@ -104,7 +104,7 @@ T.is(select(3, mh:control { rights }), L.EBADF, "control with a closed descripto
 T.is(#mh:control() .. " " .. mh:control()[1]:integer(), "1 9", "and leaves the control as it was")
 into = assert(L.msghdr.new())
 T.is(udp:sendmsg(mh) and udp:recvmsg(into) and show(into:data(), into:control()[1]:integer()), '"still", 9',
-  "which is what is sent")
+  "which is the data that is sent")
 local many = {}
 for i = 1, 1025 do many[i] = fresh(i, 1) end
 T.is(select(3, mh:data(many)), L.EMSGSIZE, "data of 1,025 parts is EMSGSIZE")

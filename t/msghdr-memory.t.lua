@@ -1,4 +1,4 @@
--- msghdr: where there is no memory for what is set or received, the message stays as it was.
+-- msghdr: if there is no memory for new values, the message does not change.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"

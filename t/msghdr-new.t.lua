@@ -1,4 +1,4 @@
--- msghdr: what new takes, what its methods read and set, and what it refuses.
+-- msghdr: the fields that new takes, the methods that read and set them, and the values that are refused.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -66,8 +66,8 @@ T.is(told(new({ data = { "" } }):data()), '{""}', "one empty part reads as one")
 
 -- Set, and read back.
 local other = net.addr(L.AF_INET, L.SOCK_DGRAM, 10)
-T.is(show(mh:name(other) == other, mh:name() == other), "true, true", "name sets, answers what it set, and reads it")
-T.is(show(mh:data "xyz", mh:data()), '"xyz", "xyz"', "data sets, answers what it set, and reads it")
+T.is(show(mh:name(other) == other, mh:name() == other), "true, true", "name sets an address, returns it, and reads it")
+T.is(show(mh:data "xyz", mh:data()), '"xyz", "xyz"', "data sets a string, returns it, and reads it")
 local parts = { "1", "22" }
 T.is(show(mh:data(parts) == parts, mh:data() == parts), "true, false", "data sets parts, and keeps a copy")
 parts[1], parts[3] = "9", "9"
@@ -78,11 +78,11 @@ mh:data "one"
 T.is(mh:data(), "one", "a string after parts is a string")
 local list = { tos }
 T.is(show(mh:control(list) == list, #mh:control(), mh:control()[1] == tos), "true, 1, true",
-  "control sets, and reads what it set")
+  "control sets objects, and reads them")
 list[1] = nil
 T.is(#mh:control(), 1, "control keeps a copy")
 T.is(#mh:control {} + #mh:control(), 0, "control sets to nothing")
-T.is(mh:flags(), 0, "flags of what was never received are 0")
+T.is(mh:flags(), 0, "flags are 0 before any receive")
 local many = {}
 for i = 1, 10000 do many[i] = ttl end
 T.is(#assert(new { control = many }):control(), 10000, "a long list of control is read whole")
@@ -144,7 +144,8 @@ raises(function() new { data = { "x", 1 } } end, bad("new", PARTS, "number"), "n
 raises(function() new { control = { ttl, "x" } } end, bad("new", "llsocket.cmsghdr", "string"),
   "new raises on control that is no cmsghdr")
 raises(function() mh:data { "x", {} } end, bad("data", PARTS, "table"), "data raises on a part that is no string")
-raises(function() mh:control { {} } end, bad("control", "llsocket.cmsghdr", "table"), "control raises on what is no cmsghdr")
+raises(function() mh:control { {} } end, bad("control", "llsocket.cmsghdr", "table"),
+  "control raises for an object that is not a cmsghdr")
 raises(function() mh:control { mh } end, bad("control", "llsocket.cmsghdr", "table"), "control raises on a msghdr")
 T.is(show(mh:data(), #mh:control()), '"one", 0', "what raised left the message as it was")
 T.is(leak.count(), before, "no descriptor is left")

@@ -1,4 +1,4 @@
--- multicast: what each method answers for sockets, families, addresses and interfaces that do not fit.
+-- multicast: the errors of each method for wrong sockets, families, addresses and interfaces.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -65,7 +65,7 @@ for _, row in ipairs(MEMBERSHIPS) do
   is(L.EAFNOSUPPORT, name .. " of an IPv4 group on an IPv6 socket too", call(sock6, G4, "nosuchdevice"))
   T.is(faults(NO_GROUP[sock4], L.EINVAL, function(group) return call(sock4, group) end)
     .. faults(NO_GROUP[sock6], L.EINVAL, function(group) return call(sock6, group) end), "",
-    name .. " of what is no numeric address is EINVAL")
+    name .. " of a text that is not a numeric address is EINVAL")
   T.is(faults(NO_DEVICE, L.ENODEV, function(ifname) return call(sock4, G4, ifname) end)
     .. faults(NO_DEVICE, L.ENODEV, function(ifname) return call(sock6, G6, ifname) end), "",
     name .. " on an interface that there is not is ENODEV")
@@ -77,7 +77,7 @@ for _, name in ipairs { "mcastjoinsrc", "mcastblocksrc" } do
   is(L.EAFNOSUPPORT, name .. " of an IPv4 source on an IPv6 socket is EAFNOSUPPORT", sock6[name](sock6, G6, S4))
   T.is(faults(NO_GROUP[sock4], L.EINVAL, function(source) return sock4[name](sock4, G4, source) end)
     .. faults(NO_GROUP[sock6], L.EINVAL, function(source) return sock6[name](sock6, G6, source) end), "",
-    name .. " of a source that is no numeric address is EINVAL: an interface's name is none")
+    name .. " of a source that is not a numeric address, such as an interface's name, is EINVAL")
 end
 
 -- What is no group, or not joined.
@@ -130,7 +130,7 @@ if not L.SIOCGIFNAME then T.skip(4, "interfaces are found by a socket of libc's"
   T.is(without_descriptors(function() return sock4:mcastif "lo", sock4:mcastif() end), "lo, lo", "and set and told")
   T.is(without_descriptors(function() return sock6:mcastif "lo", sock6:mcastif() end), "lo, lo", "so it is for IPv6")
   T.is(without_descriptors(function() return sock4:mcastif "nosuch" end), show(nil, text(L.ENODEV), L.ENODEV),
-    "one that there is not is told from none left to ask by")
+    "a missing interface is told apart from a missing descriptor")
 end
 T.is(without_descriptors(function() return pktinfo("127.0.0.1", "lo") end), show(nil, text(L.EMFILE), L.EMFILE),
   "without a socket to ask it is EMFILE")

@@ -60,13 +60,13 @@ local function options(name, family, level, loop, ttl)
   sock:setsockopt(level, ttl, "int", 33)
   is(show(sock:mcastttl()), "33", "what setsockopt set is read too")
   is(accepted(sock, { -1, 256, 2^31, 2^32, 2^32 + 1, 2^53, 2^63, -2^63, 1.5, 0 / 0, 1 / 0, -1 / 0 }), "",
-    "mcastttl of what is no byte is EINVAL and changes nothing")
+    "mcastttl of a number that is not a byte is EINVAL and changes nothing")
   raises("mcastttl takes no string", "bad argument #1 to 'mcastttl' (number expected, got string)", sock.mcastttl, "1")
 
   is(show(sock:mcastif()), "", "mcastif is empty unless set")
   raises("mcastif takes no number", "bad argument #1 to 'mcastif' (string expected, got number)", sock.mcastif, 1)
   if own then
-    is(show(sock:mcastif "lo", sock:mcastif()), "lo, lo", "mcastif answers what it set, and reads it back")
+    is(show(sock:mcastif "lo", sock:mcastif()), "lo, lo", "mcastif returns the name that it set, and reads it back")
     is(show(sock:mcastif "ve0", sock:mcastif()), "ve0, ve0", "so for an interface with addresses")
     is(show(sock:mcastif "ve1", sock:mcastif()), "ve1, ve1", "and for one without any")
     is(show(sock:mcastif "", sock:mcastif()), ", ", 'mcastif("") takes it back')
@@ -101,17 +101,17 @@ if own then
   netns.ip "addr add 10.6.0.1/24 dev ve0"
   by_addr(sock, "ve0")
   netns.ip "addr flush dev ve0"
-  T.is(show(sock:mcastif()), show(nil, "No such device", L.ENODEV), "an address that no interface has any more is ENODEV")
+  T.is(show(sock:mcastif()), show(nil, "No such device", L.ENODEV), "an address that no interface has now is ENODEV")
 
   -- Duplicates and wrapped descriptors.
   sock:mcastif "ve1"
   local copy = sock:dup()
-  T.is(copy:mcastif(), "ve1", "a duplicate reads what was set before")
+  T.is(copy:mcastif(), "ve1", "a duplicate reads the interface that was set before")
   T.is(show(copy:mcastif "lo", copy:mcastif()), "lo, lo", "a duplicate sets and reads")
   copy:close()
   by_addr(sock, "lo")
   local wrapped = assert(L.socket.wrap(sock:unwrap()))
-  T.is(wrapped:mcastif(), "lo", "a wrapped descriptor reads what was set by address")
+  T.is(wrapped:mcastif(), "lo", "a wrapped descriptor reads the interface that was set by address")
   T.is(show(wrapped:mcastif "ve1", wrapped:mcastif()), "ve1, ve1", "a wrapped descriptor sets and reads")
   T.is(show(wrapped:mcastif "", wrapped:mcastif()), ", ", "and takes back")
   wrapped:close()
@@ -120,12 +120,12 @@ if own then
   sock = udp(L.AF_INET6)
   sock:mcastif "ve1"
   copy = sock:dup()
-  T.is(copy:mcastif(), "ve1", "an IPv6 duplicate reads what was set before")
+  T.is(copy:mcastif(), "ve1", "an IPv6 duplicate reads the interface that was set before")
   copy:mcastif "lo"
   T.is(sock:mcastif(), "lo", "and sets for both")
   copy:close()
   wrapped = assert(L.socket.wrap(sock:unwrap()))
-  T.is(wrapped:mcastif(), "lo", "a wrapped IPv6 descriptor reads what was set")
+  T.is(wrapped:mcastif(), "lo", "a wrapped IPv6 descriptor reads the interface that was set")
   wrapped:setsockopt(L.IPPROTO_IPV6, L.IPV6_MULTICAST_IF, "int", 0)
   T.is(wrapped:mcastif(), "", "what another took back is empty")
   wrapped:close()

@@ -1,4 +1,4 @@
--- onclose-run: functions that run before a socket is closed: once, last added first, with the number still there.
+-- onclose-run: functions that run before a socket is closed: once, the last added first, while the number is still valid.
 local L = require "llsocket"
 local poll = L.poll -- loaded first: what a hook registers must be taken out again all the same
 local sockets = require "llsocket.socket.object"
@@ -108,10 +108,10 @@ T.is(table.concat(log, " "), "true added", "a hook may take back one that has no
 count, sock = 0, one()
 local first, second = sock:onclose(counting), sock:onclose(counting)
 T.is(first:remove(), true, "remove answers true")
-T.is(first:remove(), false, "and false for what is gone")
+T.is(first:remove(), false, "and false for a hook that was removed")
 sock:close()
-T.is(count, 1, "what is taken back does not run, the others do")
-T.is(second:remove(), false, "what has run cannot be taken back")
+T.is(count, 1, "a removed hook does not run, the others do")
+T.is(second:remove(), false, "a hook that has run cannot be removed")
 T.is(second.nosuchmethod, nil, "an unknown name is nil")
 
 -- giving the descriptor up is no closing
@@ -163,7 +163,7 @@ end
 local function closed() return show(sock:fd() == -1, sys.is_open(number)) end
 local closer = coroutine.wrap(function() return pack(yielding():close()) end)
 T.is(line(closer()), line { n = 1, YIELDS }, "a hook that yields is one that fails: close answers that")
-T.is(closed(), "true, false", "and closes at once, though nobody resumes the coroutine")
+T.is(closed(), "true, false", "and closes at once, although the coroutine is not resumed")
 T.is(table.concat(log, " "), "yields first", "the others run")
 T.is(select("#", sock:close()), 0, "closing once more does nothing")
 T.is(line(pack(yielding():close())), line { n = 1, YIELDS }, "so it is outside a coroutine")
@@ -187,7 +187,7 @@ sock:onclose(function()
   resumed = true
 end)
 sock:close()
-T.is(show(coroutine.resume(inner)), "true", "who has the hook's coroutine may resume it later")
+T.is(show(coroutine.resume(inner)), "true", "the hook's coroutine may be resumed later")
 T.is(show(resumed, coroutine.status(inner)), 'true, "dead"', "and it ends")
 
 -- Hooks in hooks, and what stays alive.
@@ -226,7 +226,7 @@ copy = assert(sock:dup())
 assert(p:add(sock, "w"))
 T.is(show(end_of(sock)), '"out of something 2", false',
   "where the library fails before an end close tells, and the descriptor is closed")
-T.is(p:wait(0), 0, "and taken out of its pollers all the same")
+T.is(p:wait(0), 0, "and removed from its pollers in any case")
 copy:close()
 if p:fd() < 0 then
   T.skip(1, "over poll(2) a poller has no descriptor")

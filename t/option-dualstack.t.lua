@@ -1,4 +1,4 @@
--- option-dualstack: an option that is one method for IPv4 and IPv6 holds for both on an IPv6 socket, which may carry either.
+-- option-dualstack: an option that is one method for IPv4 and IPv6 is set for both on an IPv6 socket, which may carry both.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -97,7 +97,7 @@ local mh, cmsgs = control(sock)
 T.is(tostring(mh:name()), ("[::ffff:127.0.0.1]:%d"):format(from:getsockname():port()), "its sender is a mapped address")
 local told = {}
 for _, cmsg in ipairs(cmsgs) do told[cmsg:level()] = cmsg:pktinfo() end
-T.is(told[L.IPPROTO_IP] and told[L.IPPROTO_IP].addr, "127.0.0.1", "pktinfo: where it was sent to is told for IPv4")
+T.is(told[L.IPPROTO_IP] and told[L.IPPROTO_IP].addr, "127.0.0.1", "pktinfo: the destination is reported for IPv4")
 T.is(told[L.IPPROTO_IPV6] and told[L.IPPROTO_IPV6].addr, "::ffff:127.0.0.1", "and for IPv6")
 local six = net.bound(L.AF_INET6, L.SOCK_DGRAM)
 six:hoplimit(9)
@@ -112,13 +112,14 @@ assert(not nobody:connect(nobody:getsockname()))
 sock = dual()
 sock:recverr(true)
 local there = mapped(nobody:getsockname():port())
-T.is(show(sock:sendto("is there anybody", there)), "16, nil, false", "a datagram goes to a mapped port where nobody is")
+T.is(show(sock:sendto("is there anybody", there)), "16, nil, false", "a datagram is sent to a closed mapped port")
 mh = assert(L.msghdr.new { size = 100 })
 T.ok(net.await(function() return sock:recvmsg(mh, L.MSG_ERRQUEUE) end), "recverr: the ICMP error is in the queue")
 local err
 for _, cmsg in ipairs(mh:control()) do err = err or cmsg:exterr() end
-T.is(show(err and err.errno, err and err.origin), show(L.ECONNREFUSED, L.SO_EE_ORIGIN_ICMP), "and says that nobody is there")
-T.is(show(mh:data(), tostring(mh:name())), show("is there anybody", tostring(there)), "to what was sent, and where to")
+T.is(show(err and err.errno, err and err.origin), show(L.ECONNREFUSED, L.SO_EE_ORIGIN_ICMP),
+  "and the error is that the port is closed")
+T.is(show(mh:data(), tostring(mh:name())), show("is there anybody", tostring(there)), "with the sent data and its destination")
 sock:recverr(false)
 sock:recv() -- the error itself
 sock:sendto("again", there)
@@ -183,7 +184,7 @@ copy:close(); sock:close()
 raw, _, why = L.socket.new(assert(L.inet.getaddrinfo6("::1", nil, L.SOCK_RAW, L.IPPROTO_ICMPV6))[1])
 if raw then
   T.is(show(raw:recverr(true), raw:recvttl(true), raw:recverr()), show(true, true, true),
-    "a raw IPv6 socket, which has no IPv4 half, is set all the same")
+    "the option is set on a raw IPv6 socket, which has no IPv4 half")
   raw:close()
 else
   T.skip(1, "no raw socket: " .. text(why))

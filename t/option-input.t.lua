@@ -1,4 +1,4 @@
--- option-input: getsockopt with what the kernel is to find in the buffer, numbers of 64 bits, and descriptors with an owner.
+-- option-input: getsockopt with input bytes for the kernel, 64-bit numbers, and descriptors with an owner.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -76,7 +76,7 @@ linux(7, not (PACING and ffi.abi "64bit" and tcp:setsockopt(SOL, PACING, "uint64
   for _, value in ipairs { -1, 1.5, 2^53 + 2, 0 / 0, 1 / 0, -1LL } do
     if show(tcp:setsockopt(SOL, PACING, "uint64", value)) ~= failed(L.EINVAL) then wrong[#wrong + 1] = tostring(value) end
   end
-  T.is(table.concat(wrong, " "), "", "a number that is none of 64 bits is EINVAL")
+  T.is(table.concat(wrong, " "), "", "a number that does not fit into 64 bits is EINVAL")
   T.is(tcp:getsockopt(SOL, PACING, "uint64"), 5ULL, "and changes nothing")
   local ok, why = pcall(tcp.setsockopt, tcp, SOL, PACING, "uint64", "1")
   T.is(not ok and why:match "bad argument.*", "bad argument #4 to 'setsockopt' (uint64_t or number expected, got string)",
@@ -134,7 +134,7 @@ linux(12, not a:getsockopt(SOL, PEERPIDFD, "descriptor") and "no SO_PEERPIDFD", 
   T.is(object:close(), nil, "that closes")
   local count = leak.count()
   for _ = 1, 20 do assert(a:getsockopt(SOL, PEERPIDFD, "descriptor")) end
-  T.is(leak.count(), count, "and is closed when nobody knows it any more")
+  T.is(leak.count(), count, "and is closed when it is collected")
   T.is(proc.wait(proc.fork(function()
     sys.limit_descriptors(64)
     for _ = 1, 2000 do assert(a:getsockopt(SOL, PEERPIDFD, "descriptor")) end
@@ -146,7 +146,7 @@ linux(12, not a:getsockopt(SOL, PEERPIDFD, "descriptor") and "no SO_PEERPIDFD", 
       kept[#kept + 1], err, e = a:getsockopt(SOL, PEERPIDFD, "descriptor")
     until err
     return e == L.EMFILE and type(err) == "string"
-  end)), 0, "where none is left it is EMFILE")
+  end)), 0, "if no descriptor is free it is EMFILE")
   local shut = assert(a:getsockopt(SOL, PEERPIDFD, "descriptor"))
   shut:close()
   local ATTACH = L.SO_ATTACH_BPF or 50
@@ -157,7 +157,7 @@ linux(12, not a:getsockopt(SOL, PEERPIDFD, "descriptor") and "no SO_PEERPIDFD", 
   T.is(show(b:setsockopt(SOL, ATTACH, "descriptor", a:fd())), failed(L.EINVAL), "nor by its number")
   local ok, why = pcall(b.setsockopt, b, SOL, ATTACH, "descriptor", io.stdout)
   T.is(not ok and why:match "bad argument.*",
-    "bad argument #4 to 'setsockopt' (number, socket or descriptor expected, got userdata)", "what is neither raises")
+    "bad argument #4 to 'setsockopt' (number, socket or descriptor expected, got userdata)", "another type raises")
 end)
 
 for _, sock in ipairs { tcp, udp, client, server, a, b } do sock:close() end

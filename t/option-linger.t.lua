@@ -1,4 +1,4 @@
--- option-linger: where SO_LINGER counts ticks and SO_LINGER_SEC seconds (macOS) linger takes the second.  The stand-in has
+-- option-linger: if SO_LINGER counts ticks and SO_LINGER_SEC seconds (macOS), linger uses the second.  The stand-in has
 -- another option under SO_LINGER's name, and Linux's own under SO_LINGER_SEC's.
 local plain = require "llsocket"
 local net = require "net"

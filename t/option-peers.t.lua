@@ -1,4 +1,4 @@
--- option: what tells about the other end: peercred, tcpinfo, unread and unsent, against known numbers and ss(8).
+-- option: options that describe the other end: peercred, tcpinfo, unread and unsent, against known numbers and ss(8).
 local ffi = require "ffi"
 local L = require "llsocket"
 local layout = require "llsocket.core.layout"
@@ -37,7 +37,7 @@ end)
 local accepted = assert(listener:accept())
 T.is(cred(accepted), ("%d %d %d"):format(child, uid, gid), "the peer of an accepted connection is who connected")
 accepted:close(); listener:close()
-T.is(show(proc.wait(child)), "0, 0", "and the peer of who connected is who listened")
+T.is(show(proc.wait(child)), "0, 0", "and the peer of the connecting socket is the listener")
 T.is(show(listener:peercred()), failed(L.EBADF), "peercred of a closed socket is EBADF")
 
 -- unread and unsent.
@@ -53,7 +53,7 @@ for _, family in ipairs { L.AF_INET, L.AF_INET6 } do
     local a, b = net.tcp(family, true)
     T.is(counts(a) .. " " .. counts(b), "0 0 0 0", title .. ": nothing waits at first")
     a:send(("x"):rep(1000))
-    T.ok(settled(a, b, 1000), title .. ": what is not read is unread, or unsent")
+    T.ok(settled(a, b, 1000), title .. ": bytes that are not read are unread, or unsent")
     T.ok(net.await(function() return b:unread() == 1000 end), title .. ": 1,000 bytes are unread")
     b:recv(300)
     T.is(b:unread(), 700, title .. ": 300 read leave 700")

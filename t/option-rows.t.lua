@@ -1,4 +1,4 @@
--- option: every row set and read back, held against a reading of another kind, on the right family and on wrong ones.
+-- option: every row is set and read back, and compared with another way of reading, on right and wrong families.
 local ffi = require "ffi"
 local L = require "llsocket"
 local generated = require "generated"
@@ -231,11 +231,11 @@ local function test(family, name)
   elseif not may(sock, name, expect) then
     T.skip(1, name .. " needs a privilege")
   elseif expect[1](title) == "either" then
-    T.skip(1, ("%s on %s is as the kernel likes"):format(name, title))
+    T.skip(1, ("%s on %s is the kernel's choice"):format(name, title))
   elseif name == "reuseport" and domain == L.AF_UNIX then
     T.is(sock:reuseport(), false, ("reuseport on %s reads false"):format(title))
   elseif expect[1](title) then
-    T.is(wrong(sock, domain, name, expect), "", ("%s on %s reads what was set"):format(name, title))
+    T.is(wrong(sock, domain, name, expect), "", ("%s on %s reads the value that was set"):format(name, title))
   else
     T.is(not_refused(sock, name, expect), "", ("%s on %s is refused"):format(name, title))
   end

@@ -105,7 +105,7 @@ T.is(get(tcp, SOL, L.SO_RCVTIMEO, "seconds"), "1.5", "and read")
 T.is(set(tcp, SOL, L.SO_RCVTIMEO, "seconds", 0 / 0), failure("object", L.EINVAL), "seconds that are no number are EINVAL")
 
 local linger = tcp:getsockopt(SOL, L.SO_LINGER, "bytes")
-T.is(#linger, 8, "bytes are as many as the kernel wrote")
+T.is(#linger, 8, "the string has as many bytes as the kernel wrote")
 tcp:linger(9)
 linger = tcp:getsockopt(SOL, L.SO_LINGER, "bytes")
 tcp:linger(false)

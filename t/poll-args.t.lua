@@ -1,4 +1,4 @@
--- poll-args: what a poller refuses, and how: unknown words, twice, never, closed, of a kind that cannot be waited for.
+-- poll-args: what a poller refuses, and how: unknown words, objects added twice or never, closed, or of a wrong kind.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -19,15 +19,15 @@ local function refuses(name)
   end
   fails(L.EBADF, name .. ": add of -1 is EBADF", p:add(-1, "r"))
   fails(L.EBADF, name .. ": add of a number that is not open is EBADF", p:add(3999, "r"))
-  fails(L.ENOENT, name .. ": modify of what is not registered is ENOENT", p:modify(a, "r"))
-  fails(L.ENOENT, name .. ": remove of what is not registered is ENOENT", p:remove(a))
+  fails(L.ENOENT, name .. ": modify of an object that is not registered is ENOENT", p:modify(a, "r"))
+  fails(L.ENOENT, name .. ": remove of an object that is not registered is ENOENT", p:remove(a))
   assert(p:add(a, "r"))
   fails(L.EEXIST, name .. ": adding twice is EEXIST", p:add(a, "w"))
   fails(L.EEXIST, name .. ": by its number as well", p:add(a:fd(), "w"))
   fails(L.EINVAL, name .. ": modify with no word is EINVAL", p:modify(a, "z"))
   fails(L.EINVAL, name .. ": modify to exclusive is EINVAL", p:modify(a, "rx"))
   fails(L.EINVAL, name .. ": an exclusive word with urgent data is EINVAL", p:add(b, "rpx"))
-  T.is(pollers.seen(p), "", name .. ": what was refused has changed nothing")
+  T.is(pollers.seen(p), "", name .. ": refused calls have changed nothing")
   assert(p:remove(a))
   fails(L.ENOENT, name .. ": removing twice is ENOENT", p:remove(a))
   for _, max in ipairs { 0, -1, 1.5, 2^31, 0 / 0 } do
@@ -91,7 +91,7 @@ local missing = poll.new "kqueue" and "epoll" or "kqueue"
 fails(L.ENOSYS, "one of another system is ENOSYS", poll.new(missing))
 local ok, why = pcall(p.add, p, {}, "r")
 T.is(ok or why:match "bad.*", "bad argument #1 to 'add' (number, socket, descriptor, event or poller expected, got table)",
-  "what has no descriptor raises, in a closed poller too")
+  "an object without a descriptor raises, in a closed poller too")
 T.is(p.nosuchmethod, nil, "an unknown name is nil")
 T.is(tostring(p), "llsocket.poller: fd -1", "a closed poller has a text")
 p = assert(poll.new())

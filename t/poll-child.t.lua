@@ -1,5 +1,5 @@
--- poll-child: a child is known by its descriptor: what others collect, and a number that the kernel gives away again, is
--- never taken for its end.
+-- poll-child: a child is identified by its descriptor, so a child that others collect, or a reused number, is never taken
+-- for this child's end.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -41,7 +41,7 @@ end
 -- Nobody collects it, because SIGCHLD is ignored.
 proc.signal(SIGCHLD, proc.SIG_IGN)
 local child = assert(poll.child(proc.fork(function() poll.new():wait(0.05) end)))
-T.is(await(child), 1, "where SIGCHLD is ignored a child's end is told")
+T.is(await(child), 1, "a child's end is reported even if SIGCHLD is ignored")
 T.is(told(child), GONE, "but not how it ended: ECHILD")
 child:close()
 proc.signal(SIGCHLD, proc.SIG_DFL)
@@ -49,7 +49,7 @@ proc.signal(SIGCHLD, proc.SIG_DFL)
 -- A process that ends by a signal, and one that leaves a core, have the signal alone.
 child = assert(poll.child(proc.fork(function() proc.kill(proc.getpid(), L.SIGABRT) end)))
 await(child)
-T.is(told(child), line { n = 3, -L.SIGABRT, nil, false }, "of one that aborts the signal is told, negative")
+T.is(told(child), line { n = 3, -L.SIGABRT, nil, false }, "if a child aborts, read returns the negative signal")
 child:close()
 
 -- The first process of a namespace of its own, where the numbers are nobody else's: child `gone` is collected, and its

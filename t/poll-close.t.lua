@@ -1,4 +1,4 @@
--- poll-close: closing takes a socket out of its pollers first; a number's next owner is never taken for the last one.
+-- poll-close: closing takes a socket out of its pollers first; a new socket of the same number is never taken for the old one.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -18,7 +18,7 @@ local function copied(name)
   assert(p:add(a, "r", "a"))
   local copy = assert(a:dup())
   b:send "x"
-  T.is(seen(p), "a:r", name .. ": a socket is told")
+  T.is(seen(p), "a:r", name .. ": a socket is reported")
   a:close()
   T.is(seen(p), "", name .. ": not once it is closed, although a copy holds the description")
   local start = sys.clock()
@@ -46,7 +46,7 @@ local function forked(name)
   assert(p:add(c, "r", "c"))
   T.is(seen(p, 0.01), "", name .. ": nor under the number's next owner")
   d:send "x"
-  T.is(seen(p, 1), "c:r", name .. ": which is told by itself")
+  T.is(seen(p, 1), "c:r", name .. ": which is reported by itself")
   go:send "end"
   T.is(proc.wait(child), 0, name .. ": the child ended well")
   for _, sock in ipairs { b, c, d, stay, go } do sock:close() end
@@ -90,7 +90,7 @@ end
 
 local function batches(name)
   local p, more, told, others = batch(name, function(_, second) second:close() end)
-  T.is(told, nil, name .. ": what was closed meanwhile is not told")
+  T.is(told, nil, name .. ": a socket closed after wait is not reported")
   T.is(others, "", name .. ": the iterator passes it over")
   done(p, more)
   p, more, told = batch(name, function(q, second)
@@ -101,14 +101,14 @@ local function batches(name)
     assert(reused:fd() == number and q:add(reused, "rw", "new"))
     return { c, d }
   end)
-  T.is(told, nil, name .. ": nor is the number's next owner, registered meanwhile, by the old event")
-  T.is(seen(p), "new:w", name .. ": it is told when it is its turn")
+  T.is(told, nil, name .. ": nor is a new socket of that number reported by the old event")
+  T.is(seen(p), "new:w", name .. ": the next wait reports it")
   done(p, more)
   p, more, told = batch(name, function(q, second) assert(q:remove(second)) end)
-  T.is(told, nil, name .. ": what was removed meanwhile is not told")
+  T.is(told, nil, name .. ": a socket removed after wait is not reported")
   done(p, more)
   p, more, told = batch(name, function(q, second) assert(q:modify(second, "r", "modified")) end)
-  T.is(told, nil, name .. ": what was modified meanwhile is told the next time")
+  T.is(told, nil, name .. ": a socket modified after wait is reported by the next wait")
   done(p, more)
   p, more, told, others = batch(name, function(q) q:close() end)
   T.is(told == nil and others, "", name .. ": closing the poller ends the batch")
@@ -130,7 +130,7 @@ local function numbers(name)
     last = next(numbers_used)
   end
   T.is(next(numbers_used, last), nil, name .. ": 200 sockets had one number")
-  T.is(wrong, 0, name .. ": each was told under its own value")
+  T.is(wrong, 0, name .. ": each was reported with its own value")
   p:close()
 end
 
@@ -148,7 +148,7 @@ local function others(name)
     assert(p:add(object, "r", "object"))
     local copy = sys.copy(number)
     object:close()
-    T.is(seen(p, 0.01), "", name .. ": a closed " .. tostring(object):match "^[%w.]+" .. " is told no more")
+    T.is(seen(p, 0.01), "", name .. ": a closed " .. tostring(object):match "^[%w.]+" .. " is no longer reported")
     local c, d = net.pair()
     local reused = c:fd() == number and c or d
     T.ok(reused:fd() == number and p:add(reused, "r"), name .. ": its number is free for the next")
@@ -163,7 +163,7 @@ local function borrowed(name)
   local guest = assert(L.socket.wrap(a:fd(), { own = false }))
   assert(p:add(guest, "r", "guest"))
   b:send "x"
-  T.is(seen(p), "guest:r", name .. ": a borrowed socket is told")
+  T.is(seen(p), "guest:r", name .. ": a borrowed socket is reported")
   guest:close()
   T.is(seen(p), "", name .. ": not once it is closed, although the descriptor is open")
   a:close(); b:close(); p:close()
@@ -179,7 +179,7 @@ local function kept(name)
     assert(p:add(b, "rw", "b"))
   end
   collectgarbage(); collectgarbage()
-  T.is(p:wait(0), 2, name .. ": sockets that nobody else knows are kept while they are registered")
+  T.is(p:wait(0), 2, name .. ": the poller alone keeps registered sockets alive")
   local open, sock = leak.count(), nil
   for _, value in p:events() do if value ~= "b" then sock = value end end
   T.is(sock:recv(), "x", name .. ": and work")
@@ -187,7 +187,7 @@ local function kept(name)
   sock = nil -- luacheck: ignore
   T.is(leak.count(), open - 1, name .. ": one that is removed is collected, and closed")
   p = nil -- luacheck: ignore
-  T.is(leak.count(), before, name .. ": all are, with a poller that nobody knows any more")
+  T.is(leak.count(), before, name .. ": all are collected together with their poller")
 end
 
 -- A number that its owner has closed without a word.
@@ -196,9 +196,9 @@ local function behind(name)
   local number = a:unwrap()
   assert(p:add(number, "r", "number"))
   b:send "x"
-  T.is(seen(p), "number:r", name .. ": a bare number is told")
+  T.is(seen(p), "number:r", name .. ": a bare number is reported")
   sys.close(number)
-  T.is(seen(p), "", name .. ": a number that is closed behind the poller's back is told no more")
+  T.is(seen(p), "", name .. ": a number that is closed by close(2) itself is no longer reported")
   b:close(); p:close()
 end
 

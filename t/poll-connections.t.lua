@@ -115,7 +115,7 @@ local function client(ai)
     T.is(exchange(p, socks, round), connections, ("round %d: each gets its own bytes back"):format(round))
   end
   for _, sock in ipairs(socks) do assert(not sock:close()) end
-  T.is(p:wait(0), 0, "once closed none is told")
+  T.is(p:wait(0), 0, "closed sockets are not reported")
   p:close()
 end
 

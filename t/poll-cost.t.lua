@@ -1,4 +1,4 @@
--- poll-cost: an event costs the same whatever is registered, allocates nothing, and is machine code.
+-- poll-cost: an event costs the same with any number of sockets, allocates nothing, and is compiled.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

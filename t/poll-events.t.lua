@@ -1,4 +1,5 @@
--- poll-events: what is told, and when: reading, writing, half-close, reset, errors, edges, one-shot; every back-end.
+-- poll-events: which events are reported, and when: reading, writing, half-close, reset, errors, edges, one-shot; every
+-- back-end.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -33,16 +34,16 @@ local function stream(name)
   T.is(seen(p, 1), "a:r", name .. ": data makes it readable")
   T.is(seen(p), "a:r", name .. ": and does so until it is read")
   T.is(p:modify(a, "rw"), true, name .. ": modify answers true")
-  T.is(seen(p), "a:rw", name .. ": both directions are told at once, with the value kept")
+  T.is(seen(p), "a:rw", name .. ": both directions are reported at once, with the registered value")
   a:recv()
-  T.is(seen(p), "a:w", name .. ": room to write is told alone")
+  T.is(seen(p), "a:w", name .. ": capacity to write is reported alone")
   assert(p:modify(a, "w", "other"))
   T.is(seen(p), "other:w", name .. ": modify changes the value")
   T.is(p:remove(a), true, name .. ": remove answers true")
   b:send "x"
-  T.is(seen(p), "", name .. ": what is removed is not told")
+  T.is(seen(p), "", name .. ": a removed socket is not reported")
   assert(p:add(a, "r"))
-  T.is(p:wait(0), 1, name .. ": what is added again is told")
+  T.is(p:wait(0), 1, name .. ": a socket that is added again is reported")
   T.ok(p:event(1) == a, name .. ": the default value is the object itself")
   T.is(p:event(0), nil, name .. ": there is no event 0")
   T.is(p:event(2), nil, name .. ": nor one beyond the last")
@@ -53,7 +54,7 @@ local function stream(name)
   assert(p:modify(a, "r", ffi.cast("void *", 0)))
   T.is(seen(p), "cdata<void *>: NULL:r", name .. ": a NULL pointer is a value")
   assert(p:modify(a, "r", picky))
-  T.is(seen(p), "picky:r", name .. ": what cannot be compared with nil is a value")
+  T.is(seen(p), "picky:r", name .. ": an object that cannot be compared with nil can be the value")
   a:close(); b:close(); p:close()
 end
 
@@ -82,16 +83,16 @@ local function ends(name)
   local p = fresh(name, server, "r", "s")
   client:send "last"
   client:shutdown(L.SHUT_WR)
-  T.is(await(p, "s:rp"), "s:rp", name .. ": the peer's half-close is told beside the data")
+  T.is(await(p, "s:rp"), "s:rp", name .. ": the peer's half-close is reported beside the data")
   T.is(server:recv(), "last", name .. ": the data is there")
   T.is(select("#", server:recv()), 0, name .. ": and then the end")
   assert(p:modify(server, "w"))
-  T.is(seen(p), "s:w", name .. ": who waits to write is not told of it")
+  T.is(seen(p), "s:w", name .. ": a registration for writing does not report it")
   assert(p:modify(server, "rw"))
   server:shutdown(L.SHUT_WR)
   T.is(await(p, "s:rwhp"), "s:rwhp", name .. ": both ends shut is a hang-up")
   client:close(); server:close()
-  T.is(seen(p), "", name .. ": a closed socket is told no more")
+  T.is(seen(p), "", name .. ": a closed socket is no longer reported")
   p:close()
 end
 
@@ -124,7 +125,7 @@ local function once(name)
   local c, d = net.pair(L.SOCK_STREAM, true)
   local p = fresh(name, a, "ro", "a", c, "r", "c")
   b:send "x"; d:send "x"
-  T.is(seen(p), "a:r c:r", name .. ": one-shot is told")
+  T.is(seen(p), "a:r c:r", name .. ": one-shot is reported")
   T.is(seen(p), "c:r", name .. ": once")
   b:close()
   T.is(seen(p), "c:r", name .. ": not even a hang-up")
@@ -154,7 +155,7 @@ local function edge(name)
     T.skip(3, "poll(2) has no edges")
   else
     b:send "x"
-    T.is(seen(p, 1), "a:r", name .. ": an edge is told")
+    T.is(seen(p, 1), "a:r", name .. ": an edge is reported")
     T.is(seen(p), "", name .. ": once, though nothing was read")
     b:send "y"
     T.is(seen(p, 1), "a:r", name .. ": more data is another")
@@ -162,7 +163,7 @@ local function edge(name)
     b:send "z"
     T.is(seen(p, 1), "a:r", name .. ": and more after reading")
     assert(p:modify(a, "rwe"))
-    T.is(seen(p), "a:rw", name .. ": modify asks anew")
+    T.is(seen(p), "a:rw", name .. ": modify reports the state again")
   end
   a:close(); b:close(); p:close()
 end
@@ -176,7 +177,7 @@ local function some(name)
     assert(p:add(a, "r", i))
     socks[#socks + 1], socks[#socks + 2] = a, b
   end
-  T.is(p:wait(0, 2), 2, name .. ": no more are told than were asked for")
+  T.is(p:wait(0, 2), 2, name .. ": wait reports at most as many as asked for")
   T.is(p:wait(0, 1e6), 5, name .. ": a large number is no promise")
   for _ = 1, 5 do
     p:wait(0, 1)

@@ -1,4 +1,4 @@
--- poll-hot: closing what a poller watches is machine code, as registering and changing it is.
+-- poll-hot: closing an object that a poller watches is compiled, and so is registering and changing it.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

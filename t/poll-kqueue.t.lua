@@ -1,4 +1,4 @@
--- poll-kqueue: what a kqueue is asked for, over a stand-in that behaves as FreeBSD's: a filter that is there keeps
+-- poll-kqueue: the changes that a kqueue gets, over a stand-in that behaves as FreeBSD's: an existing filter keeps
 -- EV_CLEAR and EV_DISPATCH, so it is deleted before it is added with others.
 local leak = require "leak"
 local kqueue = require "kqueue"
@@ -37,18 +37,19 @@ end
 
 local p, a, b = assert(poll.new "kqueue"), net.pair()
 T.is(asked_by(function() p:add(a, "rwe", "a") end), "ADD -1, ADD -2", "both directions are two filters")
-T.is(asked_by(function() p:modify(a, "rw") end), "DELETE -1, ADD -1, DELETE -2, ADD -2", "edges to levels: both are made anew")
+T.is(asked_by(function() p:modify(a, "rw") end), "DELETE -1, ADD -1, DELETE -2, ADD -2",
+  "edges to levels: both are added again")
 T.is(seen(p) .. " " .. seen(p), "a:w a:w", "and it is a level")
 T.is(asked_by(function() p:modify(a, "rw") end), "ADD -1, ADD -2", "nothing is deleted where nothing differs")
-T.is(asked_by(function() p:modify(a, "r") end), "ADD -1, DELETE -2", "a direction that is not wanted any more is deleted")
+T.is(asked_by(function() p:modify(a, "r") end), "ADD -1, DELETE -2", "a direction that is no longer asked for is deleted")
 T.is(asked_by(function() p:modify(a, "r") end), "ADD -1", "once")
 T.is(asked_by(function() p:modify(a, "wo") end), "DELETE -1, ADD -2", "one is exchanged for the other")
-T.is(seen(p) .. " " .. seen(p), "a:w ", "and it is told once")
-T.is(asked_by(function() p:remove(a) end), "DELETE -2", "what goes is what was there")
+T.is(seen(p) .. " " .. seen(p), "a:w ", "and it is reported once")
+T.is(asked_by(function() p:remove(a) end), "DELETE -2", "only existing filters are deleted")
 T.is(select(3, p:add(4000, "rw")), L.EBADF, "a number that is not open is EBADF")
 T.is(select(3, p:add(a, "p")), L.EOPNOTSUPP, "urgent data without EVFILT_EXCEPT is EOPNOTSUPP")
 T.is(select(3, p:add(a, "rx")), L.EINVAL, "exclusive is EINVAL")
-T.is(asked_by(function() assert(p:add(a, "r")) end), "ADD -1", "what was refused has left nothing")
+T.is(asked_by(function() assert(p:add(a, "r")) end), "ADD -1", "a refused call leaves nothing behind")
 T.is(select(3, p:modify(a, "rp")), L.EOPNOTSUPP, "urgent data is refused to modify, too")
 a:close(); b:close(); p:close()
 
@@ -96,7 +97,7 @@ for _ = 1, 100 do
   for _, _, read, _, _, ends in p:events() do half = half or read and ends end
   if half then break end
 end
-T.ok(half, "the peer's end is told")
+T.ok(half, "the peer's end is reported")
 server:close(); p:close()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -1,4 +1,4 @@
--- poll-registry: 100,000 times added and removed, in any order, with nothing left over; the pipe that wakes elsewhere.
+-- poll-registry: adding and removing 100,000 times, in any order, leaves nothing behind; the pipe that replaces an eventfd.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -57,11 +57,11 @@ local function mixed(name)
     socks[i][2]:send "x"
     expected = expected + 1
   end
-  T.is(p:wait(1), expected, ("%s: after mixed removals the %d that are left are told"):format(name, expected))
+  T.is(p:wait(1), expected, ("%s: after mixed removals the remaining %d are reported"):format(name, expected))
   for k = 1, expected do if not left[p:event(k)] then wrong = wrong + 1 end end
   T.is(wrong, 0, name .. ": and no other")
   for i in pairs(left) do assert(p:remove(socks[i][1])) end -- a third of them disarmed
-  T.is(p:wait(0), 0, name .. ": once they are removed none is")
+  T.is(p:wait(0), 0, name .. ": after removal none is reported")
   for _, pair in ipairs(socks) do pair[1]:close(); pair[2]:close() end
   p:close()
 end
@@ -107,6 +107,6 @@ p:close()
 assert(leak.count() == before and p:wakefd() == -1)
 print "woken"
 ]]
-T.is(proc.lua(SCRIPT), "woken\n", "a pipe wakes where there is no eventfd")
+T.is(proc.lua(SCRIPT), "woken\n", "a pipe wakes on systems without eventfd")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

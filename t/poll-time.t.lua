@@ -1,4 +1,4 @@
--- poll-time: time-outs to the millisecond and never early; signals interrupt; for ever is until woken.
+-- poll-time: time-outs to the millisecond and never early; signals interrupt; a wait without a limit lasts until it is woken.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

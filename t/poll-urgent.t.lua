@@ -1,4 +1,4 @@
--- poll-urgent: urgent data told apart, "p"; and one poller of many woken for what all wait for, "x".
+-- poll-urgent: urgent data is an event of its own, "p"; with "x" one of several pollers is woken, not all.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
@@ -23,19 +23,19 @@ local function urgent(name)
   T.ok(server:recvable(5), name .. ": an ordinary byte comes")
   T.is(seen(p), "", name .. ": it is not urgent")
   client:send("!", L.MSG_OOB)
-  T.is(await(p, "s:u"), "s:u", name .. ": an urgent byte is told, by the iterator's last value")
+  T.is(await(p, "s:u"), "s:u", name .. ": an urgent byte is reported, by the iterator's last value")
   assert(p:wait(0))
   T.is(select("#", p:event(1)), 7, name .. ": event answers seven values")
   T.is(select(7, p:event(1)), true, name .. ": of which the seventh says that it is urgent")
   T.is(server:recvable(0), true, name .. ": recvable is as it was")
   T.is(server:recv(1, L.MSG_OOB), "!", name .. ": the byte can be read")
-  T.is(seen(p), "", name .. ": and is told no more")
+  T.is(seen(p), "", name .. ": and is no longer reported")
   assert(p:modify(server, "rp"))
-  T.is(seen(p), "s:r", name .. ": with reading as well the ordinary byte is told")
+  T.is(seen(p), "s:r", name .. ": with reading as well the ordinary byte is reported")
   client:send("?", L.MSG_OOB)
   T.is(await(p, "s:ru"), "s:ru", name .. ": then both are")
   assert(p:modify(server, "r"))
-  T.is(seen(p), "s:r", name .. ": who does not ask for urgent data hears nothing of it")
+  T.is(seen(p), "s:r", name .. ": a registration without p does not report urgent data")
   T.is(select(7, p:event(1)), false, name .. ": the seventh value is false then")
   client:close(); server:close(); p:close()
 end
@@ -70,7 +70,7 @@ else
   local a, b = net.pair()
   T.is(p:add(a, "rwx", "a"), true, "epoll: exclusive can be asked for")
   b:send "x"
-  T.is(seen(p), "a:rw", "epoll: it is told as ever")
+  T.is(seen(p), "a:rw", "epoll: it is reported as before")
   T.is(select(3, p:modify(a, "r")), L.EINVAL, "epoll: what is exclusive cannot be modified")
   T.is(seen(p), "a:rw", "epoll: which changes nothing")
   assert(p:remove(a))

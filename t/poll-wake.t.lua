@@ -32,7 +32,7 @@ local function by_itself(name)
   T.is(seen(p), "a:r", name .. ": a wake-up hides no event")
   p:wake()
   local one, two = seen(p, 0, 1), seen(p, 0, 1)
-  T.is(one .. two, "a:r", name .. ": where one is told at a time, either comes first")
+  T.is(one .. two, "a:r", name .. ": with one event at a time, either comes first")
   a:close(); b:close(); p:close()
 end
 

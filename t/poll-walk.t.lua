@@ -1,5 +1,5 @@
--- poll-walk: what a finaliser or a hook does to a poller in the midst of its wait: it ends, tells nobody twice, nobody who
--- is gone, and no number's next owner.
+-- poll-walk: a finaliser or a hook changes a poller during its wait: the wait ends, and reports no object twice, no closed
+-- object, and no new object under an old number.
 local ffi = require "ffi"
 local leak = require "leak"
 local kqueue = require "kqueue"

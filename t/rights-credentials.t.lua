@@ -1,4 +1,4 @@
--- rights-credentials: who sent a message: the default, set ones, across fork, and who connected.
+-- rights-credentials: the sender of a message: default and set credentials, after fork, and the peer of a connection.
 local bit = require "bit"
 local L = require "llsocket"
 local net = require "net"

@@ -1,4 +1,4 @@
--- rights-fd: sendfd and recvfd, and what no message may carry: descriptors of another family, closed ones, strangers'.
+-- rights-fd: sendfd and recvfd, and what no message may carry: descriptors over another family, closed ones, a reused number.
 local L = require "llsocket"
 local net = require "net"
 local sys = require "sys"
@@ -32,7 +32,7 @@ for _, name in ipairs { "SOCK_STREAM", "SOCK_DGRAM", "SOCK_SEQPACKET" } do
     T.is(rights.valid { got }, 1, "and it is open")
     got:close()
   end
-  T.is(rights.valid { object, sock }, 2, "what was sent stays the caller's")
+  T.is(rights.valid { object, sock }, 2, "a sent descriptor still belongs to the caller")
   object:close(); sock:close()
   collectgarbage(); collectgarbage() -- net.pair's other half
   T.is(rights.open(), base, name .. ": no other number is left")
@@ -76,7 +76,7 @@ do
   local a, b = net.pair(L.SOCK_DGRAM, true)
   local n = 0
   while a:sendfd(pipe_r) == 1 do n = n + 1 end
-  T.is(show(a:sendfd(pipe_r)), values.sent_again(L.EAGAIN), "when there is no room, sendfd is to be called again")
+  T.is(show(a:sendfd(pipe_r)), values.sent_again(L.EAGAIN), "if the queue is full, sendfd returns again")
   local got = 0
   for _ = 1, n do
     local object = b:recvfd()
@@ -168,7 +168,7 @@ do
     local mh = assert(L.msghdr.new { data = "x", control = { cmsg } })
     row[3](object)
     local stranger = sys.copy(pipe_w, fd or 0)
-    T.ok(not fd or stranger == fd, row[1] .. " is closed, and a stranger has its number")
+    T.ok(not fd or stranger == fd, row[1] .. " is closed, and another descriptor has its number")
     T.is(show(a:sendmsg(mh)), failed(L.EBADF), "the message with it is EBADF")
     T.is(show(b:recvfd()), values.again(L.EAGAIN), "and nothing was sent")
     T.is(show(mh:control { cmsg }), refused(L.EBADF), "control() with it is EBADF")

@@ -1,4 +1,4 @@
--- rights-hostile: headers that lie about their length: the walk stays inside msg_controllen, and so does what is closed.
+-- rights-hostile: headers with a false length: reading and closing descriptors stay inside msg_controllen.
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local L = require "llsocket"

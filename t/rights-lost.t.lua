@@ -1,4 +1,4 @@
--- rights-lost: descriptors that nobody takes, or that arrive where nobody asked for any: closed, each once.
+-- rights-lost: descriptors that nobody takes, or that arrive although nobody asked for any, are closed once.
 local bit = require "bit"
 local L = require "llsocket"
 local net = require "net"
@@ -66,8 +66,8 @@ do
   a:sendmsg(three)
   b:recvmsg(mh)
   T.is(show(b:recvmsg(mh)), values.again(L.EAGAIN), "a receive when nothing waits")
-  T.is(rights.open(), base, "closes what was not taken")
-  T.is(#mh:control(), 0, "and there is no ancillary data any more")
+  T.is(rights.open(), base, "closes the descriptors that were not taken")
+  T.is(#mh:control(), 0, "and the ancillary data is empty")
   a:sendmsg(three)
   b:recvmsg(mh)
   local closed, half = net.pair()
@@ -93,7 +93,7 @@ do
   T.is(#cmsg:data(), 12, "data() tells three ints")
   mh:control {}
   mh, cmsg = nil, nil -- luacheck: ignore
-  T.is(rights.settled(), base, "control({}) drops what came")
+  T.is(rights.settled(), base, "control({}) drops the received ancillary data")
 end
 
 -- Both halves of the error in between: before control(), and in it.

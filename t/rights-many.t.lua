@@ -1,4 +1,4 @@
--- rights-many: 100,000 passings, a tenth of them cut short, leave the descriptors as they were.
+-- rights-many: after 100,000 passed descriptors, a tenth of them cut short, no descriptor has leaked.
 local bit = require "bit"
 local L = require "llsocket"
 local net = require "net"

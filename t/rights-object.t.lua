@@ -111,7 +111,7 @@ do
   local fd = got:fd()
   T.is(show(got:unwrap()), tostring(fd), "unwrap() answers the number")
   T.ok(sys.is_open(fd), "and leaves it open")
-  T.is(got:fd(), -1, "the object has it no more")
+  T.is(got:fd(), -1, "the object no longer has it")
   got = nil -- luacheck: ignore
   collectgarbage(); collectgarbage()
   T.ok(sys.is_open(fd), "and its collection does not close it")

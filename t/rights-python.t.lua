@@ -121,7 +121,7 @@ end
 do
   local r, w = rights.pipe()
   sock:sendmsg(rights.message(r, 5, "five"))
-  T.is(line(), "five True True", "into room for one, recv_fds gets MSG_CTRUNC")
+  T.is(line(), "five True True", "with capacity for one, recv_fds gets MSG_CTRUNC")
   sys.close(r); sys.close(w)
 end
 
@@ -150,7 +150,7 @@ do
   local small = assert(L.msghdr.new { controlsize = rights.cmsg_len(8) })
   sock:recvmsg(small)
   local objects = rights.objects(small)
-  T.is(#objects, 2, "of five into room for two, two come")
+  T.is(#objects, 2, "with capacity for two, two of five arrive")
   T.ok(bit.band(small:flags(), L.MSG_CTRUNC) ~= 0, "and MSG_CTRUNC tells so")
   close(objects)
   local mh = assert(L.msghdr.new())

@@ -1,4 +1,4 @@
--- rights-room: descriptors into rooms of every length: what is handed over and what is closed is what the kernel gave.
+-- rights-room: receiving descriptors with every capacity: all that the kernel gave are handed over or closed.
 local bit = require "bit"
 local L = require "llsocket"
 local net = require "net"
@@ -82,7 +82,8 @@ for _, row in ipairs(ROOMS) do
   for _, n in ipairs(SENT) do untaken(n, size, mh) end
   mh = nil -- luacheck: ignore
   fault(0, "what the collector leaves", rights.settled(), base)
-  T.is(table.concat(faults, "\n"), "", name .. ": those untaken are closed by the next receive and by the collector")
+  T.is(table.concat(faults, "\n"), "", name ..
+    ": descriptors that are not taken are closed by the next receive and by the collector")
 end
 
 -- By name, what the table has in passing.
@@ -90,7 +91,7 @@ faults = {}
 local one = assert(L.msghdr.new { controlsize = rights.cmsg_len(4) })
 arrive(2, one)
 local got = rights.objects(one)
-T.is(#got, 1, "of two descriptors into room for one, one is handed over")
+T.is(#got, 1, "with capacity for one of two descriptors, one is handed over")
 T.ok(cut(one), "with MSG_CTRUNC")
 got[1]:close()
 T.is(rights.open(), base, "and no other is left")

@@ -76,7 +76,7 @@ do
   local mh = assert(L.msghdr.new { data = LARGE, control = { assert(L.cmsghdr.rights(pipe_r)) } })
   local n, err, again = a:sendmsg(mh)
   T.ok(n > 0 and n < SIZE and err == nil and again == true, "a part is sent, and it is to be sent again")
-  T.is(#mh:control(), 0, "the message has no ancillary data any more")
+  T.is(#mh:control(), 0, "the message no longer has ancillary data")
   T.ok(mh:data() == LARGE:sub(n + 1), "its data is the rest")
   T.is(show(a:sendmsg(mh)), values.sent_again(L.EAGAIN), "nothing more can be sent now")
   T.ok(mh:data() == LARGE:sub(n + 1), "which changes nothing")
@@ -93,7 +93,7 @@ do
   local into, bytes, objects = assert(L.msghdr.new()), {}, {}
   drain(b, into, bytes, objects)
   T.is(#objects, 0, "no descriptor went")
-  T.is(show(a:sendmsg(mh)), "4, nil, false", "it goes once there is room")
+  T.is(show(a:sendmsg(mh)), "4, nil, false", "it is sent once the queue has capacity")
   bytes = {}
   drain(b, into, bytes, objects)
   T.is(table.concat(bytes), "with", "with its bytes")

@@ -81,7 +81,7 @@ local function family_tests(title, family, most)
   local joined, sizes, calls = gather(to, mh, #whole)
   T.ok(joined == whole, title .. ": joined, the bytes are the same")
   T.ok(calls < 8, title .. ": in a few receives")
-  T.is(sizes[1], SIZE, title .. ": and the size of each datagram is told")
+  T.is(sizes[1], SIZE, title .. ": and segment returns the size of each datagram")
   T.is(ffi.string(buf, 8), joined:sub(-mh:data():len()):sub(1, 8), title .. ": they lie in the memory given")
   from:send "one"
   T.is(show(to:recvmsg(mh), mh:segment()), show(3, nil), title .. ": one datagram by itself tells no size")
@@ -89,7 +89,7 @@ local function family_tests(title, family, most)
   from:send(whole)
   gather(to, mh, #whole)
   T.ok(#mh:control() == 1 and mh:control()[1]:integer() == mh:segment(), title .. ": the ancillary data says the same")
-  T.is(mh:segment(), SIZE, title .. ": after which the size is still told")
+  T.is(mh:segment(), SIZE, title .. ": after which segment still returns the size")
 
   -- By the message.
   from:udpsegment(0)
@@ -148,7 +148,7 @@ local raised = {}
 for _, into in ipairs { "string", {}, ffi.cast("const char *", "x"), ffi.new "struct { int x; }" } do
   raised[#raised + 1] = tostring((pcall(L.msghdr.new, { into = into, size = 1 })))
 end
-T.is(table.concat(raised, " "), "false false false false", "what is no writable memory raises")
+T.is(table.concat(raised, " "), "false false false false", "memory that is not writable raises")
 T.ok(not pcall(L.msghdr.new, { into = ffi.cast("char *", three) }), "a pointer without a size raises")
 
 -- The message keeps the memory.

@@ -1,4 +1,4 @@
--- send-progress: a send that has begun to connect, with MSG_FASTOPEN and no cookie, is told to try again, by every way to send.
+-- send-progress: a send that has begun to connect, with MSG_FASTOPEN and no cookie, returns again, for every kind of send.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -58,7 +58,7 @@ for _, row in ipairs(REAL) do
     T.is(sock:events(), "w", name .. "it waits to send")
     sock:sendable(5)
     T.is(sock:error(), 0, name .. "then it is connected")
-    T.is(show(sock:send "again"), "5, nil, false", name .. "and what was not taken is sent")
+    T.is(show(sock:send "again"), "5, nil, false", name .. "and the rest is sent")
     local server = assert(listener:accept())
     T.is(server:recv(), "again", name .. "and arrives, once")
     sock:close(); server:close(); listener:close()

@@ -1,4 +1,4 @@
--- sendfile-answers: what sendfile takes for a file, a length and an offset, and the exact values it answers.
+-- sendfile-answers: the files, lengths and offsets that sendfile takes, and the exact values that it returns.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"
@@ -41,10 +41,10 @@ file:seek("set", 5)
 a:sendfile(file, 3, 1)
 T.is(arrived(), '"123"', "the position does not count")
 T.is(file:seek(), 5, "and does not move")
-T.is(file:read(3), "567", "what is read next is what was next")
+T.is(file:read(3), "567", "the file's own position has not moved")
 
 -- More than there is.
-T.is(show(a:sendfile(file, 17)), "16, nil, true", "more than the file has: what it has, and again")
+T.is(show(a:sendfile(file, 17)), "16, nil, true", "more than the file has: all its bytes, and again")
 T.is(arrived(), show(text), "that arrives")
 T.is(show(a:sendfile(file, 1, 16)), "0, nil, false", "at the end: 0, nil, false")
 T.is(show(a:sendfile(file, 2^31, 17)), "0, nil, false", "past the end: 0, nil, false")

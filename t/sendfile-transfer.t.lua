@@ -121,9 +121,9 @@ repeat
 until not msg
 got = table.concat(got)
 big:seek("set", 0)
-T.is(#got, sent, "what was counted is what arrives")
+T.is(#got, sent, "as many bytes arrive as were counted")
 T.ok(got == big:read(sent), "and each byte is right")
-T.is(show(a:sendfile(big, 4, sent)), "4, nil, false", "with room again, it goes on")
+T.is(show(a:sendfile(big, 4, sent)), "4, nil, false", "when there is capacity again, it continues")
 b:recv()
 
 -- Truncated while sending: the loop ends.
@@ -132,7 +132,7 @@ n = a:sendfile(shrinking, 4 * MIB)
 T.ok(n > 0 and n < 4 * MIB, "the first part of a file goes")
 new_file("shrinking", ("t"):rep(n - 10)):close()
 while b:recv(MIB) do end
-T.is(show(a:sendfile(shrinking, 4 * MIB - n, n)), "0, nil, false", "cut behind the offset: 0, nil, false")
+T.is(show(a:sendfile(shrinking, 4 * MIB - n, n)), "0, nil, false", "cut before the offset: 0, nil, false")
 new_file("shrinking", ("u"):rep(n + 10)):close()
 T.is(show(a:sendfile(shrinking, 4 * MIB - n, n)), "10, nil, true", "grown again: what there is")
 T.is(show(b:recv()), show(("u"):rep(10), nil, false), "which is the new bytes")

@@ -1,4 +1,4 @@
--- signal-pipe: no send raises SIGPIPE, whatever its disposition, and none touches mask, handler or what is pending.
+-- signal-pipe: no send raises SIGPIPE, whatever its disposition, and none changes the mask, the handler or pending signals.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"

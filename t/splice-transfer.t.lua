@@ -1,4 +1,4 @@
--- splice-transfer: bytes go from stream to stream through a pipe; which side would block is known, and none is lost.
+-- splice-transfer: bytes go from stream to stream through a pipe; held tells which side would block, and no byte is lost.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
@@ -36,7 +36,7 @@ T.is(show(pipe:close()), "no values", "it closes")
 T.is(show(pipe:close()), "no values", "and once more")
 T.is(leak.count(), before, "both ends are closed")
 for _ = 1, 50 do L.pipe.new() end
-T.is(leak.count(), before, "as are those of pipes that nobody holds")
+T.is(leak.count(), before, "as are those of collected pipes")
 local a, b = net.pair()
 T.is(show(a:splice(b, pipe)), failed(L.EBADF), "through a closed pipe: EBADF")
 pipe = assert(L.pipe.new())
@@ -100,7 +100,7 @@ local function transfers(name, make, nonblock)
     full = again and p:held() > 0 and err == nil
   until full or not n
   T.ok(full, name .. "a reader that does not read fills all")
-  T.ok(p:held() > 0, name .. "the pipe holds what has not gone, so the sink would block")
+  T.ok(p:held() > 0, name .. "the pipe holds the rest, so the sink would block")
   local answer
   repeat
     local n, err, again, e = source:splice(sink, p)
@@ -112,7 +112,7 @@ local function transfers(name, make, nonblock)
   reader:nonblock(true)
   local got = last_of(reader)
   sink:sendable(5)
-  T.is(show(source:splice(sink, p, 10)), "10, nil, false", name .. "with room again, what it holds goes first")
+  T.is(show(source:splice(sink, p, 10)), "10, nil, false", name .. "when there is capacity again, the pipe's bytes go first")
   T.is(p:held(), held - 10, name .. "and is counted")
   moved = moved + 10
   source:nonblock(true); sink:nonblock(true)
@@ -126,14 +126,14 @@ local function transfers(name, make, nonblock)
     moved = moved + source:splice(sink, p)
     return #got == sent
   end)
-  T.is(moved, sent, name .. "what was written has moved")
+  T.is(moved, sent, name .. "the written bytes have moved")
   T.ok(got == text:sub(1, sent), name .. "and is right")
 
   -- The end, with bytes before it.
   writer:send "the end"
   writer:close()
   source:recvable(5)
-  T.is(show(source:splice(sink, p)), "7, nil, false", name .. "what was written before the end goes")
+  T.is(show(source:splice(sink, p)), "7, nil, false", name .. "bytes written before the end are moved")
   net.await(function() return show(source:splice(sink, p)) == "0, nil, false" end)
   T.is(show(source:splice(sink, p)), "0, nil, false", name .. "the end: no byte, and not again")
   T.is(p:held(), 0, name .. "and nothing is left")

@@ -1,4 +1,4 @@
--- splice-urgent: splice passes an urgent mark as recv does: no end is told, nothing behind it is lost, and who waits goes on.
+-- splice-urgent: splice passes an urgent mark as recv does: it reports no end, loses nothing and does not block.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
@@ -41,7 +41,7 @@ for _, nonblock in ipairs { true, false } do
   a:send "abc"; a:send("!", L.MSG_OOB); a:send "def"
   b:recvable(5)
   local bytes, told = spliced(b)
-  T.is(bytes, "abcdef", name .. "what is behind the mark comes")
+  T.is(bytes, "abcdef", name .. "the bytes after the mark arrive")
   T.is(told, AGAIN, name .. "then it waits")
   a:send("!", L.MSG_OOB); a:send "ghi"
   b:recvable(5)
@@ -51,11 +51,11 @@ for _, nonblock in ipairs { true, false } do
   a:send("!", L.MSG_OOB)
   net.await(function() return b:atmark() end)
   bytes, told = spliced(b)
-  T.is(bytes .. told, AGAIN, name .. "a mark with nothing behind it is no end")
+  T.is(bytes .. told, AGAIN, name .. "a mark with nothing after it is not the end")
   a:send "jkl"; a:shutdown(L.SHUT_WR)
   b:recvable(5)
   bytes, told = spliced(b)
-  T.is(bytes, "jkl", name .. "what comes later comes")
+  T.is(bytes, "jkl", name .. "later bytes arrive")
   T.is(told, OVER, name .. "and then the end")
   T.is(pipe:held(), 0, name .. "nothing is left in the pipe")
   a:close(); b:close()
@@ -76,14 +76,14 @@ a, b = connection(true)
 c:sndbuf(4608)
 while c:send(("x"):rep(4096)) ~= 0 do end
 a:send "first"; b:recvable(5)
-T.is(show(b:splice(c, pipe)), AGAIN, "what found no room stays in the pipe")
+T.is(show(b:splice(c, pipe)), AGAIN, "bytes that the sink did not take stay in the pipe")
 a:send("!", L.MSG_OOB); a:send "second"
 T.is(show(b:splice(c, pipe)) .. " " .. pipe:held(), AGAIN .. " 5", "and nothing more is received while it is there")
 while d:recv(65536) do end
-T.is(show(b:splice(c, pipe)), "5, nil, false", "it goes on when there is room")
-T.is(d:recv(), "first", "with what was held")
+T.is(show(b:splice(c, pipe)), "5, nil, false", "it continues when there is capacity")
+T.is(d:recv(), "first", "with the bytes of the pipe")
 b:recvable(5)
-T.is((spliced(b)), "second", "and then with what is behind the mark")
+T.is((spliced(b)), "second", "and then with the bytes after the mark")
 for _, sock in ipairs { a, b, c, d } do sock:close() end
 
 -- Urgent bytes at random, from a process of its own: what arrives is what was sent.  One that a newer one overtakes stays

@@ -1,4 +1,4 @@
--- steer: sockets that share a port get what arrives by a hash of its flow, or by processor.
+-- steer: sockets that share a port get packets by a hash of the flow, or by processor.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"

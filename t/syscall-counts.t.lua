@@ -1,4 +1,4 @@
--- syscall-counts: what each method costs in system calls, as strace(1) sees them.
+-- syscall-counts: the system calls that each method makes, counted by strace(1).
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"

@@ -1,4 +1,4 @@
--- traces: the calls that a server makes per message become machine code and stay it; those that fail allocate nothing.
+-- traces: the calls that a server makes for each message are compiled and stay compiled; failing calls allocate nothing.
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"

@@ -1,4 +1,4 @@
--- transfer-collector: finalisers that receive, send and fail in the middle of a loop that checks every answer.
+-- transfer-collector: finalisers receive, send and fail while a loop checks every answer.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"

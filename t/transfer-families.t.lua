@@ -1,4 +1,4 @@
--- transfer-families: every kind of socket at every kind of address, blocking and not.
+-- transfer-families: every kind of socket with every kind of address, blocking and non-blocking.
 local L = require "llsocket"
 local net = require "net"
 local leak = require "leak"
@@ -110,7 +110,7 @@ local auto = net.bound_at(net.places[5], L.SOCK_DGRAM)
 auto:sendto("hi", server_name)
 local msg, from = server:recvfrom()
 T.is(msg .. " " .. tostring(from), "hi " .. tostring(auto:getsockname()), "an autobound sender's name arrives whole")
-T.is(show(server:sendto("back", from)), "4, nil, false", "the address that recvfrom told can be sent to")
+T.is(show(server:sendto("back", from)), "4, nil, false", "the address from recvfrom can be sent to")
 T.is(show(auto:recvfrom()), ('"back", %s, nil, false'):format(tostring(server_name)), "and the answer arrives from the path")
 server:close(); nameless:close(); auto:close()
 

@@ -62,7 +62,7 @@ T.is(show(b:recv(4, L.MSG_TRUNC)), '"0123", nil, false', "MSG_TRUNC on a seqpack
 a:close(); b:close()
 a, b = net.bound(L.AF_INET, L.SOCK_DGRAM)
 a:sendto("0123456789", b)
-T.is(show((a:recv(4, L.MSG_TRUNC))), '"0123"', "MSG_TRUNC on UDP answers what the buffer got")
+T.is(show((a:recv(4, L.MSG_TRUNC))), '"0123"', "MSG_TRUNC on UDP returns the bytes in the buffer")
 a:close()
 for _, make in ipairs { net.tcp, net.pair } do
   a, b = make()
@@ -78,8 +78,8 @@ end
 a, b = net.tcp()
 local copy = assert(b:dup(net.addr(L.AF_INET, L.SOCK_DGRAM)))
 a:send "secret"
-T.is(copy:socktype(), L.SOCK_DGRAM, "a copy may be told that it is of another type")
-T.is(show(copy:recv(6, L.MSG_TRUNC)), failed(L.EINVAL), "MSG_TRUNC on it is what the socket is")
+T.is(copy:socktype(), L.SOCK_DGRAM, "dup may give a copy another type")
+T.is(show(copy:recv(6, L.MSG_TRUNC)), failed(L.EINVAL), "MSG_TRUNC follows the socket's real type")
 T.is(copy:recv(), "secret", "and takes nothing from it")
 a:close()
 T.is(show(copy:recv()), "no values", "so is its end")

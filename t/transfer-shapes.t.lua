@@ -1,4 +1,4 @@
--- transfer-shapes: the exact values of every answer, by call and by case, as many as are promised and no more.
+-- transfer-shapes: the exact values that each call returns in each case, and no further values.
 local L = require "llsocket"
 local net = require "net"
 local leak = require "leak"
@@ -49,7 +49,7 @@ local sent, last
 repeat
   last, sent = sent, show(eager:sendto("x", full_name))
 until sent ~= "1, nil, false"
-T.is(last, "1, nil, false", "sendto answers n, nil, false while there is room")
+T.is(last, "1, nil, false", "sendto returns n, nil, false while there is capacity")
 T.is(sent, values.sent_again(L.EAGAIN), "sendto would block: 0, nil, true, EAGAIN")
 full:close(); eager:close()
 

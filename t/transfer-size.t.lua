@@ -1,4 +1,4 @@
--- transfer-size: what recv does at the sizes where its buffer changes, and what it keeps.
+-- transfer-size: recv at the sizes where its buffer changes, and the memory that it keeps.
 local L = require "llsocket"
 local net = require "net"
 local proc = require "proc"
@@ -30,7 +30,8 @@ local function at_size(size)
   a:nonblock(true)
   local sent = a:send(bytes(math.min(size + 1, 2^20 + 1)))
   local wanted = bytes(math.min(size, sent))
-  T.ok(b:recv(size, sent >= size and L.MSG_WAITALL or 0) == wanted, ("recv(%d) takes no more of a stream than that"):format(size))
+  T.ok(b:recv(size, sent >= size and L.MSG_WAITALL or 0) == wanted, (
+    "recv(%d) takes at most as many bytes of a stream"):format(size))
   a:close(); b:close()
 end
 for _, size in ipairs(SIZES) do at_size(size) end
@@ -54,7 +55,7 @@ T.ok(whole(65537, 65536), "a datagram of 65537 bytes is cut to 65536, as asked")
 T.ok(whole(65537, 65537), "a datagram of 65537 bytes fits 65537")
 T.ok(whole(150000, 65538), "a longer datagram is cut to 65538, as asked")
 T.ok(whole(150000, 150000), "a datagram of 150000 bytes fits")
-T.ok(whole(150000, 2^20), "and comes whole into more room")
+T.ok(whole(150000, 2^20), "and comes whole into a larger size")
 a:close(); b:close()
 local udp, udp_name = net.bound(L.AF_INET, L.SOCK_DGRAM)
 for _, size in ipairs { 65507, 65536, 65537, 2^20 } do

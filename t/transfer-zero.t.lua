@@ -1,4 +1,4 @@
--- transfer-zero: what 0 bytes mean, for each kind of socket, each way to receive and each state; nothing behind is lost.
+-- transfer-zero: what 0 bytes mean, for each kind of socket, each way to receive and each state; nothing that follows is lost.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -100,7 +100,7 @@ local function both(...)
 end
 
 -- Each case: what is done to the peer `a` and to `b`, and the words that `b` then tells, one a receive.
-case(both(DATAGRAMS, SEQPACKETS), "an empty message is one, and what is behind it comes", function(kind, way)
+case(both(DATAGRAMS, SEQPACKETS), "an empty message is a message, and the next one arrives", function(kind, way)
   local a, b = kind.make(true)
   a:send ""; a:send "one"; a:send ""; a:send ""; a:send "two"
   return a, b, { way(b), way(b), way(b), way(b), way(b), way(b) }, '"" "one" "" "" "two" again'
@@ -149,7 +149,7 @@ case(STREAMS, "also where this side was shut down", function(kind, way)
   return a, b, { way(b), way(b) }, "end end"
 end)
 
-case({ STREAMS[1] }, "what waits when a stream is reset comes before the reset", function(kind, way)
+case({ STREAMS[1] }, "data that waits when a stream is reset is received before the reset", function(kind, way)
   local a, b = kind.make(true)
   a:send "one"; b:recvable(5)
   a:linger(0); a:close()
@@ -208,7 +208,7 @@ case({ DATAGRAMS[1] }, "what Linux delivers later comes, an empty one by its sen
   return a, b, { first, way(b), way(b), way(b) }, 'end "" "late" end'
 end)
 
-case({ DATAGRAMS[1] }, "a socket that is not connected answers ENOTCONN and is shut down all the same", function(_, way)
+case({ DATAGRAMS[1] }, "a socket that is not connected returns ENOTCONN, but is shut down", function(_, way)
   local b, name = net.bound(L.AF_INET, DGRAM, true)
   local a = net.bound(L.AF_INET, DGRAM)
   local _, e = b:shutdown()
@@ -294,7 +294,7 @@ local function close(a) a:close() end
 for _, kind in ipairs(SEQPACKETS) do
   local name = "recvbatch: " .. kind[1] .. ": "
   local first, held, second = batch_of(kind, { "", "one", "", "two", "" })
-  T.is(first .. " " .. held, '5, nil, false "" "one" "" "two" ""', name .. "no message behind an empty one is lost")
+  T.is(first .. " " .. held, '5, nil, false "" "one" "" "two" ""', name .. "no message after an empty one is lost")
   T.is(second, values.again(L.EAGAIN), name .. "and nothing else comes")
   first, held, second = batch_of(kind, { "", "one", "", "two" }, close)
   T.is(first .. " " .. held, '4, nil, false "" "one" "" "two"', name .. "so where the peer has closed")
@@ -309,7 +309,7 @@ end
 local a, b = net.pair(SEQPACKET, true)
 for _, msg in ipairs { "one", "", "", "", "", "", "", "", "", "two" } do a:send(msg) end
 a:close()
-T.is(show(b:recvbatch(many)), "8, nil, false", "empty messages at the end of a batch count while something is behind them")
+T.is(show(b:recvbatch(many)), "8, nil, false", "empty messages at the end of a batch count if another message follows")
 T.is(show(b:recvbatch(many)) .. " " .. contents(), '2, nil, false "" "two"', "which comes then")
 b:close()
 
@@ -317,13 +317,14 @@ b:close()
 a, b = net.connected(net.places[1], DGRAM, false)
 a:send "one"; a:send ""
 shut(b, L.SHUT_RD)
-T.is(show(b:recvbatch(many, L.MSG_WAITALL)) .. " " .. contents(), '2, nil, false "one" ""', "a batch ends with what has a sender")
+T.is(show(b:recvbatch(many, L.MSG_WAITALL)) .. " " .. contents(), '2, nil, false "one" ""',
+  "a batch ends with a message that has a sender")
 T.is(show(b:recvbatch(many, L.MSG_WAITALL)), "no values", "and then comes the end, also with MSG_WAITALL")
 T.is(show(b:recvbatch(many, L.MSG_DONTWAIT)), "no values", "and with MSG_DONTWAIT")
 T.is(show(b:recvmsg(mh, L.MSG_ERRQUEUE)), values.again(L.EAGAIN), "an empty error queue is no end")
 b:recverr(true)
 a:send "two"
-T.is(show(b:recvbatch(many)) .. " " .. contents(), '1, nil, false "two"', "what comes later comes in a batch, too")
+T.is(show(b:recvbatch(many)) .. " " .. contents(), '1, nil, false "two"', "later messages arrive in a batch, too")
 a:close(); b:close()
 
 -- Descriptors without a byte.

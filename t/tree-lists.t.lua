@@ -1,4 +1,5 @@
--- tree: no test is forgotten, no excuse outlives its test, CONTRIBUTING.md names what is there, and the limit of columns is one.
+-- tree: no test is missing from a list, no exception outlives its test, CONTRIBUTING.md names all files, and all tools have
+-- one line limit.
 local leak = require "leak"
 local proc = require "proc"
 local shell = require "shell"

@@ -1,4 +1,4 @@
--- unix.getaddrinfo: lengths, NULs, abstract names, autobind, defaults; and that the kernel takes them so.
+-- unix.getaddrinfo: lengths, NULs, abstract names, autobind, defaults; and the kernel takes these addresses.
 local L = require "llsocket"
 local ffi = require "ffi"
 local leak = require "leak"
@@ -92,7 +92,7 @@ T.is(#long, MOST, "this path is as long as fits")
 T.is(name:addr(), long, "it comes back whole")
 T.ok(exists(long), "it is that file, not one with a shorter name")
 local client = assert(L.socket.new(name))
-T.is(client:connect(), nil, "what getsockname told is where one connects")
+T.is(client:connect(), nil, "a client can connect to the address from getsockname")
 client:close()
 -- Linux's getsockname counts 111 bytes for it, its recvfrom too, and its connect and sendto take 110.
 client = assert(L.socket.new(getaddrinfo("", L.SOCK_DGRAM)[1]))

@@ -1,4 +1,4 @@
--- wait-coroutine: spawn, run and wait over our own poller: order, errors, times, and what closes without a word.
+-- wait-coroutine: spawn, run and wait over our own poller: order, errors, times, and closes outside llsocket.
 local ffi = require "ffi"
 local L = require "llsocket"
 local W = require "llsocket.wait.coroutine"
@@ -16,7 +16,7 @@ local function show(...)
   return table.concat(out, " ")
 end
 
-T.is(show(L.wait.set(W.wait) == L.wait.poll, L.wait.is_set()), "true true", "set answers what was set before")
+T.is(show(L.wait.set(W.wait) == L.wait.poll, L.wait.is_set()), "true true", "set returns the function that was set before")
 
 -- spawn and run --------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ orphan(function(c)
   c.sd = -1
 end)
 T.is(taken(), ("true; old %s; new true y nil false"):format(LOST),
-  "one closed behind its back is heard of once, and its number is free")
+  "a number closed by close(2) itself is reported once, and is free again")
 orphan(function() end)
 T.is(taken(), ("true; old %s; new true y nil false"):format(LOST), "so is one that was collected")
 
@@ -193,13 +193,13 @@ end)
 W.run()
 ]]
 T.is(proc.lua(POLL), "true\ntrue\tx\tnil\tfalse\ntrue\n",
-  "over poll(2) a regular file is ready, and who waits for a number that is open no more is told")
+  "over poll(2) a regular file is ready, and a wait for a number that was closed ends")
 
 -- unwrap gives the descriptor to somebody else: who waits is told, and it stays open.
 W.spawn(function() note(a:recvable(5)) end)
 W.spawn(function() fd = a:unwrap() end)
 W.run()
-T.is(taken(), "nil Bad file descriptor " .. L.EBADF, "who waits for a socket that is given up is told")
+T.is(taken(), "nil Bad file descriptor " .. L.EBADF, "a wait for a socket ends when it is unwrapped")
 T.ok(sys.is_open(fd), "which stays open")
 a = assert(L.socket.wrap(fd))
 
@@ -263,7 +263,7 @@ for _, pair in ipairs(ring) do pair[1]:close(); pair[2]:close() end
 a, b = net.pair(L.SOCK_STREAM, true)
 local asked
 T.is(L.wait.set(function(...) asked = show(...); return false end), W.wait, "another way can be set")
-T.is(show(a:sendable(1.5)) .. ", " .. tostring(asked), "false, " .. a:fd() .. " w 1.5", "sendable asks it with what it was given")
+T.is(show(a:sendable(1.5)) .. ", " .. tostring(asked), "false, " .. a:fd() .. " w 1.5", "sendable passes its arguments to it")
 T.is(show(a:recvable()) .. ", " .. tostring(asked), "false, " .. a:fd() .. " r nil", "so does recvable")
 T.is(show(L.wait.set() ~= nil, L.wait.is_set()), "true false", "without an argument poll(2) waits again")
 T.ok(not pcall(L.wait.set, "poll"), "a way of waiting is a function")

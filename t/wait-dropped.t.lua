@@ -1,4 +1,4 @@
--- wait-dropped: coroutines that wait and are never resumed, since nobody has them any more, leave nothing behind.
+-- wait-dropped: coroutines that wait, are dropped and never resumed leave nothing behind.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -75,9 +75,9 @@ local function dropped()
   collect()
   local got = after(loop, a, b)
   T.is(leak.count(), before + 1, "copas: once they are collected no descriptor is left of their waits")
-  T.is(got[1] .. ", " .. got[2], "false, true", "copas: others wait for the socket as ever")
+  T.is(got[1] .. ", " .. got[2], "false, true", "copas: other coroutines can wait for the socket")
   T.is(got[3] .. ", " .. got[4], "false, true", "copas: its next owner is waited for, and the loop goes on")
-  T.ok(sys.clock() - start < 4, "copas: the loop does not go on for those who were dropped")
+  T.ok(sys.clock() - start < 4, "copas: the loop does not continue for dropped coroutines")
   b:close()
   L.wait.set()
 end
@@ -135,9 +135,9 @@ local function killed()
   coroutine.resume(co)
   collect()
   a:close()
-  T.is(select(2, coroutine.resume(co)), nil, "nginx: who waits while others are killed ends with a socket that was closed")
+  T.is(select(2, coroutine.resume(co)), nil, "nginx: a wait ends when its socket is closed, while others are killed")
   local c, d = net.pair(L.SOCK_STREAM, true)
-  T.is(answer, show(nil, "Bad file descriptor", L.EBADF), "nginx: and is told so")
+  T.is(answer, show(nil, "Bad file descriptor", L.EBADF), "nginx: and with EBADF")
   b:close(); c:close(); d:close()
 end
 local is_ours = package.loaded.ngx

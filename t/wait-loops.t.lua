@@ -1,4 +1,4 @@
--- wait-loops: one client and one server, unchanged in every loop that there is a way of waiting for.
+-- wait-loops: the same client and server run in every loop for which there is a way of waiting.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -79,7 +79,7 @@ local function pair_up(loop)
   end
   loop.run()
   T.is(right, 60, loop.name .. ": each of twenty clients gets back what it sent, three times")
-  T.is(code, L.EBADF, loop.name .. ": the server that waits is told when its listener is closed")
+  T.is(code, L.EBADF, loop.name .. ": the server's wait ends when its listener is closed")
 end
 
 local function show(ready, err, e) return ("%s %s %s"):format(tostring(ready), tostring(err), tostring(e)) end
@@ -127,13 +127,14 @@ local function both_directions(loop)
     T.is(#events, 0, loop.name .. ": neither direction is ready before it is")
     while b:recv(65536) do end
     c:recvable(0.2)
-    T.is(table.concat(events, ", "), "write true nil nil", loop.name .. ": room wakes the one who wants to write, alone")
+    T.is(table.concat(events, ", "), "write true nil nil", loop.name ..
+      ": capacity wakes only the coroutine that waits to write")
     b:send "x"
     c:recvable(0.02)
     c:close(); d:close()
   end)
   loop.run()
-  T.is(events[2], "read true nil nil", loop.name .. ": data wakes the one who wants to read the same socket")
+  T.is(events[2], "read true nil nil", loop.name .. ": data wakes the coroutine that waits to read the same socket")
   events = {}
   a:recv()
   loop.spawn(function()
@@ -181,8 +182,8 @@ local function closing(loop)
     end)
   end)
   loop.run()
-  T.is(answers.reader, BADF, loop.name .. ": who waits to read is told when the socket is closed")
-  T.is(answers.writer, BADF, loop.name .. ": and who waits to write")
+  T.is(answers.reader, BADF, loop.name .. ": a wait to read ends when the socket is closed")
+  T.is(answers.writer, BADF, loop.name .. ": and so does a wait to write")
   T.ok(sys.clock() - start < 2, loop.name .. ": at once")
   T.ok(answers.same, loop.name .. ": another socket has the number")
   T.is(answers.quiet, "false nil nil", loop.name .. ": it does not get what was meant for the old")
@@ -247,7 +248,7 @@ local function waited_for_alone(loop)
   loop.run()
   for _, a in pairs(near) do a:close() end
   T.is(sent, 120, loop.name .. ": a socket is not collected while somebody waits for it")
-  T.is(ready, 120, loop.name .. ": who waits for a socket that nobody else has is told")
+  T.is(ready, 120, loop.name .. ": a wait ends with data, even if nothing else refers to its socket")
 end
 
 local function drop(a)

@@ -1,5 +1,5 @@
--- zerocopy-kept: what a socket keeps that is closed before the kernel has told: nothing where the close resets the
--- connection, otherwise memory that can be seen and bounded.
+-- zerocopy-kept: a socket closed before the kernel's report keeps no memory if the close resets the connection;
+-- otherwise it keeps memory that can be counted and limited.
 local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
@@ -72,7 +72,7 @@ do
   b:close()
 end
 collectgarbage(); collectgarbage()
-T.is(next(weak), nil, "what it sent is collected")
+T.is(next(weak), nil, "the memory that it sent is collected")
 
 for _ = 1, 30 do
   near, peer = stuffed(4 * MIB)
@@ -111,7 +111,7 @@ repeat
   message = peer:recv(MIB)
   whole = whole + (message and #message or 0)
 until not message
-T.is(whole > 0, true, "the peer gets what was sent")
+T.is(whole > 0, true, "the peer gets the sent bytes")
 peer:close()
 
 near, peer = stuffed()
@@ -134,7 +134,7 @@ T.is(near:error(), 0, "what only borrows a socket resets nothing")
 -- An ordinary close keeps it: seen, and bounded.
 near:close()
 local now = kept()
-T.ok(now >= some + PIECE and now % PIECE == 0, "an ordinary close keeps what is outstanding, and its bytes are told")
+T.ok(now >= some + PIECE and now % PIECE == 0, "an ordinary close keeps outstanding memory, and its bytes are counted")
 local same = ("y"):rep(PIECE)
 local a, b = stuffed(PIECE, function() return same end)
 a:close()
@@ -148,7 +148,7 @@ b:close(); d:close(); peer:close()
 T.is(kept(now), now, "a limit is set, and the same is answered")
 local from, to = net.tcp(L.AF_INET, true)
 T.is(show(from:sendzerocopy(same)), ("%d, nil, false"):format(PIECE), "at the limit sends go on")
-T.is(kept(now - 1), now, "one below what is kept is set")
+T.is(kept(now - 1), now, "a limit below the kept bytes is set")
 T.is(show(from:sendzerocopy(same)), show(nil, text(L.ENOBUFS), false, L.ENOBUFS), "beyond it sendzerocopy answers ENOBUFS")
 T.is(from:send "x", 1, "other sends go on")
 T.is(kept(false), now, "false lifts it")

@@ -1,4 +1,4 @@
--- zerocopy: sends from memory that is kept until the error queue tells that the kernel is done with it.
+-- zerocopy: sends from memory that is kept alive until the error queue reports that the kernel has finished with it.
 local emulator = require "emulator"
 local ffi = require "ffi"
 local L = require "llsocket"
@@ -65,7 +65,7 @@ local message = pattern(65536, 1)
 T.is(show(a:sendzerocopy(message)), "65536, nil, false", "a string is sent")
 T.ok(read_all(b, 65536) == message, "with the right bytes")
 T.is(show(settle(a)), "1, true", "it completes, and on the loopback the kernel has copied")
-T.is(show(a:completed()), "0, 0, false", "which is told once")
+T.is(show(a:completed()), "0, 0, false", "which is reported once")
 T.is(show(a:sendzerocopy(message, 20000, 100)), "20000, nil, false", "a part of a string is sent")
 T.ok(read_all(b, 20000) == message:sub(101, 20100), "with the right bytes")
 local array = ffi.new "uint8_t[30000]"
@@ -76,7 +76,7 @@ T.is(show(a:sendzerocopy(ffi.cast("char *", array), 15000)), "15000, nil, false"
 T.ok(read_all(b, 15000) == message:sub(1, 15000), "with the right bytes")
 T.is((settle(a)), 3, "each of the three completes")
 T.is(show(a:sendzerocopy("little", nil, nil, L.MSG_DONTWAIT)), "6, nil, false", "a little is sent")
-T.is(show(read_all(b, 6), zerocopy.states[a].next), '"little", 4', "without a number of its own")
+T.is(show(read_all(b, 6), zerocopy.states[a].next), '"little", 4', "without its own number")
 T.is(show(a:sendzerocopy(pattern(10240, 3))), "10240, nil, false", "10,240 bytes are sent")
 T.is(show(zerocopy.states[a].next), "5", "with a number")
 read_all(b, 10240)
@@ -119,7 +119,7 @@ for _, buf in ipairs { {}, 5, ffi.new "struct { int x; }", io.stdout } do
   T.ok(not pcall(a.sendzerocopy, a, buf, 1), type(buf) .. " is no memory, and raises")
 end
 local dup = assert(a:dup())
-T.is(show(dup:sendzerocopy(message)), failed(L.EBUSY), "a duplicate is EBUSY: it would count anew")
+T.is(show(dup:sendzerocopy(message)), failed(L.EBUSY), "a duplicate is EBUSY: its count would begin again")
 dup:close()
 local other = assert(L.socket.new(net.addr()))
 other:setsockopt(L.SOL_SOCKET, L.SO_ZEROCOPY, "int", 1)
@@ -178,7 +178,7 @@ local state = zerocopy.states[a]
 T.ok(total % 262144 ~= 0 or show(a:sendzerocopy(message)):find "^0, nil, true", "a full connection takes a part, or nothing")
 collect()
 local outstanding = a:completed()
-T.ok(outstanding > 0, "much is outstanding while nobody reads")
+T.ok(outstanding > 0, "much is outstanding while the peer does not read")
 T.ok(alive(weak, sends) >= outstanding and watch(state.anchors) == outstanding, "and is kept alive, by its number")
 for _ = 1, 200 do ffi.new("uint8_t[262144]", 255) end -- would take the memory, were it free
 T.ok(right(read_all(b, total)), "what arrives are the bytes that were there")
@@ -192,7 +192,7 @@ T.is((settle(a)), 1, "and the right number")
 T.is(show(a:recvable(0)), "false", "recvable finds nothing then")
 a:sendzerocopy(message)
 read_all(b, 65536)
-T.is(show(a:recvable(5), a:completed()), "true, 0, 1, true", "and wakes for what has completed")
+T.is(show(a:recvable(5), a:completed()), "true, 0, 1, true", "and wakes for a completed send")
 
 -- A socket that nobody names any more.
 local fd
@@ -202,7 +202,7 @@ do
   local much, count = sending_arrays(c, w)
   fd, c = c:fd(), nil
   collect()
-  T.ok(alive(w, count) > 0, "a socket without a name keeps what is outstanding")
+  T.ok(alive(w, count) > 0, "a socket without a reference keeps outstanding memory")
   T.ok(right(read_all(d, much)), "and sends the bytes that were there")
   for sock in pairs(zerocopy.states) do
     if sock:fd() == fd then
@@ -228,7 +228,7 @@ local function leave(how)
   return kept > 0 and fine and zerocopy.states[c] == nil and L.socket.zerocopykept(), number
 end
 local kept = leave(function(c) c:close() end)
-T.ok(kept and kept > 0, "what is outstanding at close is kept for good, and arrives as it was")
+T.ok(kept and kept > 0, "memory outstanding at close is kept permanently, and arrives unchanged")
 local more, number = leave(function(c) c:unwrap() end)
 T.ok(more and more > kept, "so at unwrap")
 assert(L.socket.wrap(number)):close()
@@ -337,10 +337,10 @@ if stamps then
   to:recv(65536)
   local stamp = collect_others(stamped, 1)[1]
   local function time(cmsg) return cmsg:level() == L.SOL_SOCKET and cmsg:type() == L.SCM_TIMESTAMPING and cmsg:data() end
-  T.ok(#(find_control(stamp, time) or "") > 0, "the time stamp of what was sent is handed on")
+  T.ok(#(find_control(stamp, time) or "") > 0, "the time stamp of sent data is handed on")
   T.is(find_control(stamp, exterr).origin, L.SO_EE_ORIGIN_TIMESTAMPING, "as what it is")
 else
-  T.skip(2, "there are no time stamps of what is sent")
+  T.skip(2, "the system has no time stamps of sent data")
 end
 stamped:close()
 
@@ -352,7 +352,7 @@ local function ring(first, count)
 end
 local s = ring(2^32 - 2, 4)
 T.is(show(zerocopy.release(s, 2^32 - 1, 0), s.outstanding, s.next), "2, 2, 2", "numbers wrap at 2^32")
-T.is(show(zerocopy.release(s, 1, 1), s.anchors[2^32 - 2], s.outstanding), '1, "x", 1', "each is let go by itself")
+T.is(show(zerocopy.release(s, 1, 1), s.anchors[2^32 - 2], s.outstanding), '1, "x", 1', "each is released by itself")
 T.is(show(zerocopy.release(s, 2, 2), s.next, s.outstanding), "0, 3, 1", "one that a failed send used is counted")
 
 -- No memory for telling, in a namespace of its own.
