@@ -13,18 +13,11 @@ local sockaddr = require "llsocket.address.sockaddr"
 local pairs, tonumber, type, typeof, min = pairs, tonumber, type, ffi.typeof, math.min
 
 local errno = ffi.errno
-local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
 local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
 local HOST_SIZE, SERV_SIZE = 1025, 256 -- NI_MAXHOST; more than NI_MAXSERV, for a unix path goes there too
 
 ---@class llsocket.addrinfo
 local Addrinfo = {}
-
-local SHOW = {
-  [AF_INET] = function(ai) return ("%s:%d"):format(ai:addr(), ai:port()) end,
-  [AF_INET6] = function(ai) return ("[%s]:%d"):format(ai:addr(), ai:port()) end,
-  [AF_UNIX] = function(ai) return "unix:" .. ai:addr():gsub("^%z", "@") end, -- as ss(8) shows abstract names
-}
 
 -- "AF_NETLINK", or "family 99" where no constant has that number.  Of two names of one number it is the first in the alphabet:
 -- Linux has AF_ROUTE for AF_NETLINK.
@@ -46,8 +39,8 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   end,
   __index = function(_, name) return Addrinfo[name] end,
   __tostring = function(ai)
-    local show = SHOW[ai.domain]
-    if show then return show(ai) end
+    local show = sockaddr.families[ai.domain].show
+    if show then return show:format(ai:addr():gsub("^%z", "@"), ai:port()) end -- an abstract name as ss(8) shows it
     return ("llsocket.addrinfo: %s, %d bytes"):format(family_name(ai.domain), ai.namelen)
   end,
 })
@@ -186,7 +179,7 @@ end
 local terminated_t = ffi.typeof("struct { $ name; char nul; }", sockaddr.type)
 
 local function for_libc(ai)
-  if ai.domain ~= AF_UNIX then return ai end
+  if not sockaddr.families[ai.domain].is_path then return ai end
   local copy = terminated_t()
   ffi.copy(copy, ai, ai.namelen)
   return copy

@@ -270,7 +270,7 @@ end
 -- Answers the text of an in_addr or in6_addr, by way of a socket address.
 local function text_of(family, addr)
   local name = sockaddr.type()
-  if family == AF_INET then name.in4.sin_addr = addr else name.in6.sin6_addr = addr end
+  ffi.copy(sockaddr.place(name, family), addr, sizeof(addr))
   return sockaddr.text(name, sockaddr.SIZE, family)
 end
 
@@ -333,14 +333,12 @@ function Cmsghdr:integer()
   return cell and cell.n
 end
 
-local SIZE_OF = { [AF_INET] = sizeof(layout.sockaddr_in), [AF_INET6] = sizeof(layout.sockaddr_in6) }
-
 -- Reads the address after the error: the node that reported the error.
 local function offender(bytes)
   local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
   if #rest < sizeof(layout.sockaddr_in) then return nil end
   local ai = addrinfo.copied(rest, #rest, 0, 0)
-  ai.namelen = SIZE_OF[ai.domain] or 0
+  ai.namelen = sockaddr.families[ai.domain].size or 0
   if ai.namelen > 0 and ai.namelen <= #rest then return ai end
 end
 

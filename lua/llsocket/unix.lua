@@ -28,7 +28,7 @@ function M.getaddrinfo(path, socktype, protocol, flag, ...)
   local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "getaddrinfo")
   if not (check.flags(4, "getaddrinfo", flag, ...) and type_ok and protocol_ok) then return failed(EINVAL) end
   local ai = addrinfo.blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
-  local namelen, e = sockaddr.from_path(ai.name, path)
+  local namelen, e = sockaddr.from_text(ai.name, AF_UNIX, path)
   if not namelen then return failed(e) end
   ai.namelen = namelen
   return { ai }

@@ -16,10 +16,6 @@ local ipairs, tonumber, insert, min = ipairs, tonumber, table.insert, math.min
 local errno, band = ffi.errno, bit.band
 local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family and length are read
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
-local NAMELEN = {
-  [const.AF_INET] = ffi.sizeof(layout.sockaddr_in),
-  [const.AF_INET6] = ffi.sizeof(layout.sockaddr_in6),
-}
 
 local list_cell = ffi.new "void *[1]"
 local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1]"
@@ -27,14 +23,14 @@ local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1
 -- The family of an internet address; nil for any other.
 local function family_of(name)
   local family = name ~= nil and ffi.cast(any_ptr, name).ss_family
-  return NAMELEN[family] and family
+  return sockaddr.families[family].size and family
 end
 
 -- The text of an address.  The BSDs leave the family of a netmask 0, and cut its bytes behind the last that is not 0.
 local function address(name, family)
   if name == nil then return end
   local ai = addrinfo.blank(0, 0, 0)
-  local length = NAMELEN[family]
+  local length = sockaddr.families[family].size
   ffi.copy(ai, name, HAS_LENGTH and min(ffi.cast(any_ptr, name).ss_len, length) or length)
   ai.name.any.ss_family = family
   return addrinfo.received(ai, length, 0, 0):addr()

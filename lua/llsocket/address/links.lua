@@ -30,10 +30,7 @@ end
 local REQUESTS = { { const.RTM_GETLINK, ("\0"):rep(LINK) .. mask() }, { const.RTM_GETADDR, ("\0"):rep(ADDR) } }
 local SIZE = { [AF_INET] = sizeof(layout.in_addr), [AF_INET6] = sizeof(layout.in6_addr) }
 
--- Where the address lies inside a socket address.
-local function place(name, family)
-  return cast("uint8_t *", family == AF_INET and name.in4.sin_addr or name.in6.sin6_addr)
-end
+local function place(name, family) return cast("uint8_t *", sockaddr.place(name, family)) end
 
 local function netmask(family, prefix)
   local name = sockaddr.type()

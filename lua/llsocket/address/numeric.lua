@@ -44,9 +44,8 @@ end
 
 local function from_text(host, number, family, socktype, protocol)
   local ai = addrinfo.blank(family, socktype, protocol)
-  local namelen = sockaddr.from_text(ai.name, family, host)
+  local namelen = sockaddr.from_text(ai.name, family, host, number)
   if not namelen then return nil end
-  sockaddr.set_port(ai.name, family, number)
   ai.namelen = namelen
   return { ai }
 end
