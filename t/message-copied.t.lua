@@ -94,7 +94,7 @@ for _, bad in ipairs { 0/0, "text", pointer } do
   local t, times = fields(good, bad)
   local made = L.msghdr.new(t)
   T.is(read_once(times), "each once", "msghdr.new reads its fields once, before they are " .. type(bad))
-  T.is(show(made:data(), made:name() == good.name, #made:control(), made.size), '"data", true, 1, 10', "and has the first")
+  T.is(show(made:data(), made:name() == good.name, #made:control(), made.into.size), '"data", true, 1, 10', "and has the first")
 end
 local t, times = fields({ count = 2, size = 10, controlsize = 0, name = good.name }, 2^40)
 T.is(L.batch.new(t):count() .. read_once(times), "2each once", "batch.new reads its fields once")

@@ -20,8 +20,8 @@ end
 for n = 0, 3 do
   local mh, err = L.msghdr.new { size = fickle(7, 16, n, 60000) }
   local total = 0
-  for _, size in ipairs(mh and mh.sizes or {}) do total = total + size end
-  T.ok(err or mh.size == total, ("sizes that change after %d readings have the room that was checked"):format(n))
+  for _, size in ipairs(mh and mh.into.sizes or {}) do total = total + size end
+  T.ok(err or mh.into.size == total, ("sizes that change after %d readings have the room that was checked"):format(n))
 end
 
 -- A finaliser that makes the caller's array longer, with the collector always at work.
@@ -32,7 +32,7 @@ local function longer(try)
   proxy = nil -- luacheck: ignore
   for _ = 1, try do local _ = {} end
   mh:data(data)
-  return mh.gathered.capacity >= #mh.parts
+  return mh.out.array.capacity >= #mh.out.parts
 end
 local pause, stepmul = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1e4)
 local held = true

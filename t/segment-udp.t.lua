@@ -153,7 +153,7 @@ T.ok(not pcall(L.msghdr.new, { into = ffi.cast("char *", three) }), "a pointer w
 
 -- The message keeps the memory.
 mh = assert(L.msghdr.new { into = ffi.new "uint8_t[4096]" })
-local weak = setmetatable({ mh.memory }, { __mode = "v" })
+local weak = setmetatable({ mh.into.memory }, { __mode = "v" })
 collectgarbage(); collectgarbage()
 a:send "kept"
 b:recvmsg(mh)

@@ -1,7 +1,7 @@
 -- msghdr.lua -- a message that can be used again: data in parts, an address, ancillary data; see sendmsg(2).
 --
--- It has one content, what was set or received last.  All memory that the kernel reads or writes belongs to the
--- object or to strings that it keeps.
+-- `out` is what is sent, `into` what is received into.  The message has one content: what was set or received last.  All
+-- memory that the kernel reads or writes belongs to the object, or to strings that it keeps.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -22,6 +22,7 @@ local kept = addrinfo.kept
 local EINVAL, EMSGSIZE, ENOMEM = const.EINVAL, const.EMSGSIZE, const.ENOMEM
 local MAX_PARTS = 1024 -- IOV_MAX, what Linux and the BSDs take in one call
 local IPPROTO_UDP, UDP_GRO = const.IPPROTO_UDP, const.UDP_GRO
+local NOTHING = {} -- stays empty
 local CMSG_CLOEXEC = const.MSG_CMSG_CLOEXEC or 0
 
 ---@class llsocket.msghdr
@@ -30,22 +31,21 @@ local meta = { __index = Msghdr }
 
 local is_self, arg = check.object(meta, "llsocket.msghdr")
 
--- The count is read once: a finaliser may change the caller's array at any time.
+-- Copies a caller's table; the copy is checked and used, because with __index the table may answer something else the second
+-- time.  Reads the count once: a finaliser may change the caller's array at any time.
 local function copy(from, to, count)
   for i = 1, count do to[i] = from[i] end
   for i = #to, count + 1, -1 do to[i] = nil end
   return to
 end
 
--- A caller's table is copied, and the copy is checked and used: with __index it may answer otherwise the next time.
-
--- Raises unless `data` is a string or an array of strings; answers them as an array of the message's own.  That is taken out
--- of the message meanwhile, because __index may use the message itself.
-local function draft(mh, data, position, method)
-  local parts, one = mh.draft or {}, type(data) == "string"
+-- Raises unless `data` is a string or an array of strings; answers them as an array of the message's own.  The message does
+-- not have that array meanwhile, because __index may use the message itself.
+local function draft(out, data, position, method)
+  local parts, one = out.draft or {}, type(data) == "string"
   if not one and type(data) ~= "table" then check.bad(position, method, "string or array of strings", data) end
   local count = one and 1 or #data
-  mh.draft = nil
+  out.draft = nil
   for i = 1, count do
     local part = one and data or data[i]
     if type(part) ~= "string" then check.bad(position, method, "array of strings", part) end
@@ -69,8 +69,8 @@ local function check_size(size, position, method)
   return sizes, total
 end
 
--- Raises unless `into` is memory to receive into; answers the sizes, their sum and where it begins; or nil and the
--- errno.
+-- Raises unless `into` is memory to receive into; answers the sizes, their sum and where the memory begins; or nil and
+-- the errno.
 local function check_into(into, size)
   local room = region.writable(into)
   if not room then check.bad(1, "new", "writable array or pointer", into) end
@@ -86,7 +86,7 @@ local function check_into(into, size)
   return sizes or { length }, length, start
 end
 
--- Raises unless `cmsgs` is an array of them; answers a copy.
+-- Raises unless `cmsgs` is an array of cmsghdr objects; answers a copy.
 local function check_control(cmsgs, position, method)
   if type(cmsgs) ~= "table" then check.bad(position, method, "array of llsocket.cmsghdr", cmsgs) end
   local count = #cmsgs
@@ -95,54 +95,68 @@ local function check_control(cmsgs, position, method)
   return list
 end
 
--- Points the header at the parts, less what was sent of them.
-local function aim(mh)
-  local count, total = iovec.gather(mh.gathered, mh.parts, mh.sent)
-  mh.total, mh.out.msg_iov, mh.out.msg_iovlen = total, mh.gathered.iov, count
+-- Points the header at the parts, less the bytes that were sent of them.
+local function aim(out)
+  local count, total = iovec.gather(out.array, out.parts, out.sent)
+  out.total, out.header.msg_iov, out.header.msg_iovlen = total, out.array.iov, count
 end
 
--- Each of the setters answers nil, or the errno.  What may fail comes first: then all stays as it was, for the header must not
--- point at strings that are no longer kept.  The array that held the last parts is emptied for the next.
+local function set_nothing(out) out.total, out.header.msg_iovlen = 0, 0 end
+
+-- Each of the setters answers nil, or the errno.  What may fail comes first, and then all stays as it was: the header must
+-- not point at strings that are not kept.  The array that held the last parts is emptied for the next.
 local function set_parts(mh, parts, one)
-  local count = #parts
+  local out, count = mh.out, #parts
   if count > MAX_PARTS then return EMSGSIZE end
-  if not iovec.reserve(mh.gathered, max(1, count)) then return ENOMEM end
-  mh.total, mh.out.msg_iovlen = 0, 0 -- should memory run out before the header is whole
-  mh.one, mh.sent, mh.received = one, 0, nil
-  mh.parts, parts = parts, mh.parts
-  aim(mh)
-  mh.draft = copy(mh.none, parts, 0)
+  if not iovec.reserve(out.array, max(1, count)) then return ENOMEM end
+  set_nothing(out) -- memory may run out before the header is whole
+  out.one, out.sent, mh.data_is_received = one, 0, false
+  out.parts, parts = parts, out.parts
+  aim(out)
+  out.draft = copy(NOTHING, parts, 0)
 end
 
 local function set_data(mh, data, position, method)
-  return set_parts(mh, draft(mh, data, position, method), type(data) == "string")
+  return set_parts(mh, draft(mh.out, data, position, method), type(data) == "string")
 end
 
-local function set_name(mh, ai)
-  local namelen = ai and ai.namelen or 0
-  mh.ai, mh.ai_is_buffer, mh.out.msg_name, mh.out.msg_namelen = ai, false, ai, namelen
+local function set_name(out, ai)
+  out.name, out.header.msg_name, out.header.msg_namelen = ai, ai, ai and ai.namelen or 0
 end
 
-local function put_control(mh, cmsgs)
-  local e = control.put(mh.sending, cmsgs)
+local function put_control(out, cmsgs)
+  local e = control.put(out.control, cmsgs)
   if e then return e end
-  local size = mh.sending.size
-  mh.out.msg_control, mh.out.msg_controllen = size > 0 and mh.sending.block or nil, size
+  local size = out.control.size
+  out.header.msg_control, out.header.msg_controllen = size > 0 and out.control.block or nil, size
 end
 
 local function set_control(mh, cmsgs)
-  local e = put_control(mh, cmsgs)
+  local out = mh.out
+  local e = put_control(out, cmsgs)
   if e then return e end
-  mh.rights = true -- should the copying run out of memory: then a send reads the numbers anew
-  copy(cmsgs, mh.cmsgs, #cmsgs)
-  mh.arrived, mh.rights = nil, false
-  for _, cmsg in ipairs(cmsgs) do mh.rights = mh.rights or cmsghdr.is_rights(cmsg) end
+  -- Copying may run out of memory: then a send reads the numbers of descriptors again, and a receive empties the copy.
+  out.has_rights, mh.control_is_received, mh.into.cmsgs = true, false, nil
+  copy(cmsgs, out.cmsgs, #cmsgs)
+  out.has_rights = false
+  for _, cmsg in ipairs(cmsgs) do out.has_rights = out.has_rights or cmsghdr.is_rights(cmsg) end
 end
 
+-- out    header: for sendmsg(2).  array: the iovec array, which points at `parts`, the strings.  sent: bytes of them that a
+--        stream took; total: bytes left.  one: data() answers a string, no array.  draft: an empty array for the next parts;
+--        nil while it is filled.  has_rights: there are descriptors among `cmsgs`.  control: see control.put.
+-- into   header: for recvmsg(2).  name: the kernel writes there; is_name_given: the program may have it, so the next receive
+--        makes another.  sizes: bytes of each buffer; size: their sum; one: it was given as a number.  start: in the caller's
+--        `memory`, which it does not keep alive.  length, flags: of what was received.  control: see control.receiver, made by
+--        the first receive.  cmsgs: the objects made from it, once the program asked.
 local function blank()
   return setmetatable({
-    out = layout.msghdr(), into = layout.msghdr(), gathered = {}, scattered = {}, sending = {}, none = {},
-    parts = {}, draft = {}, sent = 0, total = 0, one = true, cmsgs = {}, rights = false, message_flags = 0,
+    out = {
+      header = layout.msghdr(), array = {}, parts = {}, draft = {}, one = true, sent = 0, total = 0, cmsgs = {}, control = {},
+      has_rights = false,
+    },
+    into = { header = layout.msghdr(), array = {}, is_name_given = false, length = 0, flags = 0 },
+    data_is_received = false, control_is_received = false,
   }, meta)
 end
 
@@ -152,31 +166,31 @@ local function check_buffers(into, size)
   return check_size(type(size) == "nil" and 4096 or size, 1, "new")
 end
 
-local function check_room(size)
+local function check_controlsize(size)
   if type(size) == "nil" then return 2048 end
   return check.int(size, 1, "new") and size >= 0 and size <= 2^20 and size or nil
 end
 
 -- Sets where to receive into; answers nil, or the errno.
-local function set_buffers(mh, into, size, room)
-  local sizes, total, start = check_buffers(into, size)
-  room = check_room(room)
+local function set_buffers(into, memory, size, controlsize)
+  local sizes, total, start = check_buffers(memory, size)
+  controlsize = check_controlsize(controlsize)
   if not sizes then return total end
-  if not room then return EINVAL end
-  mh.sizes, mh.size, mh.controlsize, mh.one_size = sizes, total, room, type(size) ~= "table"
-  if start then mh.memory, mh.start = into, start end -- the pointer alone would not keep the memory
+  if not controlsize then return EINVAL end
+  into.sizes, into.size, into.controlsize, into.one = sizes, total, controlsize, type(size) ~= "table"
+  if start then into.memory, into.start = memory, start end
 end
 
--- Sets what the fields say, each of which is read once; answers nil, or the errno.  Wrong types raise first.
+-- Sets what the fields say and reads each of them once; answers nil, or the errno.  Wrong types raise first.
 local function fill(mh, t)
   local name, cmsgs, data = t.name, t.control, t.data
   check.optional(kept, name, 1, "new")
-  cmsgs = type(cmsgs) == "nil" and mh.none or check_control(cmsgs, 1, "new")
+  cmsgs = type(cmsgs) == "nil" and NOTHING or check_control(cmsgs, 1, "new")
   if type(data) == "nil" then data = "" end
-  local parts = draft(mh, data, 1, "new")
-  local e = set_buffers(mh, t.into, t.size, t.controlsize)
+  local parts = draft(mh.out, data, 1, "new")
+  local e = set_buffers(mh.into, t.into, t.size, t.controlsize)
   if e then return e end
-  set_name(mh, name)
+  set_name(mh.out, name)
   return set_parts(mh, parts, type(data) == "string") or set_control(mh, cmsgs)
 end
 
@@ -212,21 +226,24 @@ function Msghdr:name(ai)
   is_self(self, "name")
   if type(ai) ~= "nil" then
     kept(ai, 1, "name")
-    set_name(self, ai)
+    set_name(self.out, ai)
+  else
+    self.into.is_name_given = true
   end
-  if self.ai_is_buffer then self.buffer_given = true end -- the next receive takes another
-  return self.ai
+  return self.out.name
 end
 
 -- The strings that were received, as the buffers were asked for.
-local function received(mh)
-  if mh.one_size then return ffi.string(mh.scattered.buffer, mh.received) end
-  return iovec.strings(mh.scattered, mh.sizes, mh.received)
+local function received(into)
+  if into.one then return ffi.string(into.array.buffer, into.length) end
+  return iovec.strings(into.array, into.sizes, into.length)
 end
 
-local function rest(mh)
-  local parts, skip = {}, mh.sent
-  for _, part in ipairs(mh.parts) do
+-- The parts, less what was sent.
+local function rest(out)
+  if out.one then return out.parts[1]:sub(out.sent + 1) end
+  local parts, skip = {}, out.sent
+  for _, part in ipairs(out.parts) do
     if skip < #part or skip == 0 then parts[#parts + 1] = part:sub(skip + 1) end
     skip = max(0, skip - #part)
   end
@@ -241,17 +258,22 @@ end
 function Msghdr:data(data)
   is_self(self, "data")
   if type(data) == "nil" then
-    if self.received then return received(self) end
-    return self.one and self.parts[1]:sub(self.sent + 1) or rest(self)
+    return self.data_is_received and received(self.into) or rest(self.out)
   end
   local e = set_data(self, data, 1, "data")
   if e then return failed(e) end
   return data
 end
 
---- Tells or sets the ancillary data.  After a receive it is what was received, which is not sent on by itself.
---- Descriptors that arrived are the caller's from here on; those never asked for are closed by the next receive or
---- the collector.
+-- The ancillary data that was received.
+local function arrived(into)
+  into.cmsgs = into.cmsgs or control.take(into.control)
+  return into.cmsgs
+end
+
+--- Tells or sets the ancillary data.  After a receive it is what was received; the next send does not send that.
+--- Descriptors that arrived belong to the caller from here on.  Those that nobody asks for are closed by the next receive
+--- or the collector.
 ---@param cmsgs? llsocket.cmsghdr[]
 ---@return llsocket.cmsghdr[]? cmsgs
 ---@return string? err
@@ -259,8 +281,7 @@ end
 function Msghdr:control(cmsgs)
   is_self(self, "control")
   if type(cmsgs) == "nil" then
-    if self.arrived == true then self.arrived = control.take(self.receiving) end
-    return self.arrived or copy(self.cmsgs, {}, #self.cmsgs)
+    return self.control_is_received and arrived(self.into) or copy(self.out.cmsgs, {}, #self.out.cmsgs)
   end
   local e = set_control(self, check_control(cmsgs, 1, "control"))
   if e then return failed(e) end
@@ -271,7 +292,7 @@ end
 ---@return integer flags  bitwise-or of MSG_*: MSG_TRUNC, MSG_CTRUNC, MSG_EOR, MSG_ERRQUEUE, MSG_OOB
 function Msghdr:flags()
   is_self(self, "flags")
-  return self.message_flags
+  return self.into.flags
 end
 
 --- Tells the size of the datagrams that arrived joined into one; see UDP_GRO in udp(7) and the option udpgro.
@@ -279,69 +300,79 @@ end
 ---@return integer? size  bytes of each but the last, which may be shorter; nil where one datagram came as it was
 function Msghdr:segment()
   is_self(self, "segment")
-  if not (self.received and UDP_GRO) then return nil end
-  return control.integer(self.receiving, IPPROTO_UDP, UDP_GRO)
+  if not (self.data_is_received and UDP_GRO) then return nil end
+  return control.integer(self.into.control, IPPROTO_UDP, UDP_GRO)
 end
 
---- Readies what is to be sent.  The numbers of descriptors are read anew, for one may have been closed meanwhile, and
---- so is the address's length, for recvfrominto may have written another into the object.
+--- Prepares a send.  The numbers of descriptors are read again, because one may have been closed since, and the
+--- length of the address, because recvfrominto may have written another into the object.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_send(mh)
-  if mh.ai then mh.out.msg_namelen = mh.ai.namelen end
-  local e = mh.received and set_data(mh, received(mh)) or mh.rights and put_control(mh, mh.cmsgs)
+  local out = mh.out
+  if out.name then out.header.msg_namelen = out.name.namelen end
+  local e = mh.data_is_received and set_data(mh, received(mh.into)) or out.has_rights and put_control(out, out.cmsgs)
   return e or nil
 end
 
---- Takes what a stream took off the message, so that sending it again sends the rest.  The ancillary data went with
---- the first byte: descriptors must not go twice.
+--- Takes off the message what a stream took, so that sending it again sends the rest.  The ancillary data went with the
+--- first byte: descriptors must not go twice.
 ---@param mh llsocket.msghdr
 ---@param n integer  bytes
 function M.after_partial_send(mh, n)
-  set_control(mh, mh.none)
-  mh.sent = mh.sent + n
-  aim(mh)
+  set_control(mh, NOTHING)
+  mh.out.sent = mh.out.sent + n
+  aim(mh.out)
 end
 
 --- Gives the receive buffer back at once; the next receive makes another.
 ---@param mh llsocket.msghdr
 function M.release(mh)
-  if mh.receiving then iovec.release(mh.scattered) end
-  mh.receiving, mh.received = nil, nil
+  local into = mh.into
+  if into.control then iovec.release(into.array) end
+  into.control, mh.data_is_received = nil, false
 end
 
 -- The first receive makes the buffers.
-local function make_room(mh)
-  local receiving = control.receiver(mh.controlsize)
-  if not (receiving and iovec.scatter(mh.scattered, mh.sizes, mh.size, mh.start)) then return ENOMEM end
-  mh.into.msg_iov, mh.into.msg_iovlen = mh.scattered.iov, #mh.sizes
-  mh.into.msg_control = mh.controlsize > 0 and receiving.bytes or nil
-  mh.receiving = receiving -- last: an error before leaves no half of it
+local function make_room(into)
+  local receiving, header = control.receiver(into.controlsize), into.header
+  if not (receiving and iovec.scatter(into.array, into.sizes, into.size, into.start)) then return ENOMEM end
+  header.msg_iov, header.msg_iovlen = into.array.iov, #into.sizes
+  header.msg_control = into.controlsize > 0 and receiving.bytes or nil
+  into.control = receiving -- last: an error before this line leaves no half of it
 end
 
-local function forget_control(mh)
-  control.close(mh.receiving)
-  if mh.arrived then mh.arrived = true end -- what was asked for has an owner, and is no more of this message
-end
-
---- Readies the buffers for a receive.  Descriptors of the last that nobody took are closed, and its ancillary data is told
---- no more, should this one fail.
+--- Prepares the buffers for a receive.  Descriptors of the last one that nobody took are closed, and its ancillary data is
+--- forgotten, even if this receive fails.  Objects that the program asked for own their descriptors.
 ---@param mh llsocket.msghdr
 ---@return integer? errno
 function M.before_receive(mh)
-  local e = not mh.receiving and make_room(mh)
-  if e then return e end
-  if mh.receiving.head.len > 0 then forget_control(mh) end
-  if mh.buffer_given or not mh.buffer then mh.buffer, mh.buffer_given = addrinfo.blank(0, 0, 0), false end
   local into = mh.into
-  into.msg_name, into.msg_namelen, into.msg_controllen, into.msg_flags = mh.buffer, sockaddr.SIZE, mh.controlsize, 0
+  local e = not into.control and make_room(into)
+  if e then return e end
+  if into.control.head.len > 0 then
+    control.close(into.control)
+    into.cmsgs = nil
+  end
+  if into.is_name_given or not into.name then into.name, into.is_name_given = addrinfo.blank(0, 0, 0), false end
+  local header = into.header
+  header.msg_name, header.msg_namelen, header.msg_controllen, header.msg_flags = into.name, sockaddr.SIZE, into.controlsize, 0
 end
 
 local function take_name(mh, sock)
-  local ai, namelen = mh.buffer, tonumber(mh.into.msg_namelen)
-  if namelen == 0 then return set_name(mh, nil) end
-  set_name(mh, addrinfo.received(ai, namelen, sock.type, sock.proto))
-  mh.ai_is_buffer = true
+  local namelen = tonumber(mh.into.header.msg_namelen)
+  set_name(mh.out, namelen > 0 and addrinfo.received(mh.into.name, namelen, sock.type, sock.proto) or nil)
+end
+
+-- Lets go of the data that was set; a send makes parts of what was received.
+local function drop_data(out)
+  set_nothing(out)
+  copy(NOTHING, out.parts, 0)
+end
+
+local function drop_control(out)
+  copy(NOTHING, out.cmsgs, 0)
+  out.has_rights, out.header.msg_control, out.header.msg_controllen = false, nil, 0
 end
 
 --- Makes what arrived the content.  The descriptors have their owner by then.
@@ -350,12 +381,11 @@ end
 ---@param n integer  what recvmsg(2) answered
 function M.after_receive(mh, sock, n)
   local into = mh.into
-  mh.message_flags = bit.band(into.msg_flags, bit.bnot(CMSG_CLOEXEC))
-  mh.received, mh.arrived = min(n, mh.size), true
-  copy(mh.none, mh.cmsgs, 0)
-  mh.total, mh.out.msg_iovlen = 0, 0 -- what was set is let go; sending makes parts of what was received
-  copy(mh.none, mh.parts, 0)
-  mh.rights, mh.out.msg_control, mh.out.msg_controllen = false, nil, 0
+  into.flags = bit.band(into.header.msg_flags, bit.bnot(CMSG_CLOEXEC))
+  into.length, into.cmsgs = min(n, into.size), nil
+  if not mh.data_is_received then drop_data(mh.out) end
+  if not mh.control_is_received then drop_control(mh.out) end
+  mh.data_is_received, mh.control_is_received = true, true
   take_name(mh, sock)
 end
 

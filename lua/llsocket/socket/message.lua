@@ -34,17 +34,17 @@ local Socket = {}
 -- would drop them silently.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
-  if mh.rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
+  if mh.out.has_rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
-  if mh.total == 0 and not answer.has_empty(sock.kind) then return EINVAL end
+  if mh.out.total == 0 and not answer.has_empty(sock.kind) then return EINVAL end
 end
 
 local function sendmsg(sock, mh, flags)
   local e = objection(sock, mh)
   if e then return not_sent(e) end
-  local total = mh.total
-  local n, why = c_sendmsg(sock.sd, mh.out, bor(flags, MSG_NOSIGNAL)), errno()
+  local total = mh.out.total
+  local n, why = c_sendmsg(sock.sd, mh.out.header, bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return answer.send_failed(sock, why) end
   if n > 0 and n < total then msghdr.after_partial_send(mh, n) end
   return answer.sent(sock, n, n < total)
@@ -71,23 +71,23 @@ end
 
 -- Whether a sender or ancillary data came with the bytes, including ancillary data that did not fit.
 local function is_accompanied(mh)
-  return mh.ai ~= nil or mh.receiving.head.len > 0 or band(mh.message_flags, MSG_CTRUNC) ~= 0
+  return mh.out.name ~= nil or mh.into.control.head.len > 0 or band(mh.into.flags, MSG_CTRUNC) ~= 0
 end
 
 local function recvmsg(sock, mh, flags)
   if is_blind(sock, flags) then return not_received(EINVAL) end
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
-  local into, block = mh.into, mh.receiving.block
+  local header, block = mh.into.header, mh.into.control.block
   if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse the flag
-  local n, why = C.llsocket2_recvmsg(sock.sd, into, flags), errno()
-  received(block, into, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
+  local n, why = C.llsocket2_recvmsg(sock.sd, header, flags), errno()
+  received(block, header, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
   if n < 0 then
     if is_end(sock, why, flags) then return end
     return answer.receive_failed(sock, why)
   end
   msghdr.after_receive(mh, sock, n)
-  if n > 0 or is_message(sock, mh.message_flags, is_accompanied(mh)) then return mh.received, nil, false end
+  if n > 0 or is_message(sock, mh.into.flags, is_accompanied(mh)) then return mh.into.length, nil, false end
 end
 
 --- Receives a message; see recvmsg(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.  Received descriptors are
