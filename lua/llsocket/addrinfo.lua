@@ -14,13 +14,13 @@ local pairs, tonumber, type, typeof, min = pairs, tonumber, type, ffi.typeof, ma
 
 local errno = ffi.errno
 local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
-local HOST_SIZE, SERV_SIZE = 1025, 256 -- NI_MAXHOST; more than NI_MAXSERV, for a unix path goes there too
+local HOST_SIZE, SERV_SIZE = 1025, 256 -- NI_MAXHOST; more than NI_MAXSERV, because libc writes a unix path there
 
 ---@class llsocket.addrinfo
 local Addrinfo = {}
 
--- "AF_NETLINK", or "family 99" where no constant has that number.  Of two names of one number it is the first in the alphabet:
--- Linux has AF_ROUTE for AF_NETLINK.
+-- Answers "AF_NETLINK", or "family 99" where no constant has that number.  Where two constants have the same number, the first in
+-- the alphabet counts: on Linux AF_ROUTE is AF_NETLINK.
 local function family_name(domain)
   local found
   for name, value in pairs(const) do
@@ -50,8 +50,8 @@ local is_self, arg = check.class(addrinfo_t, "llsocket.addrinfo")
 
 local own = tonumber(addrinfo_t)
 
---- Raises unless `value` is an address that can be kept beyond the call.  A reference to one in an array or a struct of the
---- caller's passes for one, but does not keep that alive.
+--- Raises unless `value` is an address that can be kept beyond the call.  A reference into an array or struct of the caller
+--- looks like an address, but does not keep that memory alive.
 ---@param value any
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
@@ -62,10 +62,10 @@ local function kept(value, position, method)
   end
 end
 
--- Only the first of a list asked for with AI_CANONNAME has one, so the object itself keeps no room for it.
+-- Canonical names stand in a table of their own, because only the first address of a list has one, and only with AI_CANONNAME.
 local canonnames = setmetatable({}, { __mode = "k" })
 
---- Makes an object whose name is still empty, for the modules above.
+--- Makes an object without an address yet; other modules fill it in.
 ---@param domain integer  AF_*
 ---@param socktype integer  SOCK_*
 ---@param proto integer  IPPROTO_*
@@ -174,8 +174,8 @@ function Addrinfo:port()
   return sockaddr.port(self.name, self.domain)
 end
 
--- libc reads the path of a unix socket up to a NUL: beyond a path that fills its bytes, and what an address that was
--- overwritten held before.
+-- libc reads the path of a unix socket up to a NUL.  Where a path fills all its bytes, it would read beyond the address; where
+-- a shorter address was written over a longer one, it would read what is left of that.  So libc gets a copy that ends in a NUL.
 local terminated_t = ffi.typeof("struct { $ name; char nul; }", sockaddr.type)
 
 local function for_libc(ai)
@@ -199,7 +199,7 @@ function Addrinfo:nameinfo(flag, ...)
   is_self(self, "nameinfo")
   local flags = check.flags(1, "nameinfo", flag, ...)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
-  local host_cell, serv_cell = host_t(), serv_t() -- its own: making one string may run a finaliser that asks too
+  local host_cell, serv_cell = host_t(), serv_t() -- not shared: making a string may run a finaliser that asks, too
   local name = for_libc(self)
   local code, e = C.llsocket2_getnameinfo(name, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code == EAI_SYSTEM and shortage.collected(e) then return self:nameinfo(flag, ...) end

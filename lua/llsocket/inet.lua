@@ -1,4 +1,4 @@
--- inet.lua -- lists of internet addresses: numeric ones are read here, all others are the resolver's.
+-- inet.lua -- lists of internet addresses.  Numeric addresses are read without the resolver, which is asked for all others.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local const = require "llsocket.core.const"
@@ -12,9 +12,9 @@ local EAI_SYSTEM, EINVAL, SOCK_STREAM = const.EAI_SYSTEM, const.EINVAL, const.SO
 ---@class llsocket.inet.module
 local M = {}
 
-local lookup -- the resolver's, loaded by its first use: a numeric address needs none
+local lookup -- loaded by its first use: a numeric address needs no resolver
 
--- Raises unless a port is a string, a number or nil; answers whether a number is a port's.
+-- Raises unless a port is a string, a number or nil; answers whether a number is in the range of ports.
 local function check_port(port, name)
   if type(port) == "number" then return port >= 0 and port <= 65535 and floor(port) == port end
   if type(port) ~= "string" and type(port) ~= "nil" then check.bad(2, name, "string or number", port) end

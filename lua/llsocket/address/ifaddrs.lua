@@ -36,15 +36,17 @@ local function address(name, family)
   return addrinfo.received(ai, length, 0, 0):addr()
 end
 
--- Of a broadcast interface only: others have their peer's address there.  And where no broadcast address
--- was set, glibc puts the address itself there, or the peer's, to which alone the netmask then belongs.
+-- Answers the broadcast address.  Only a broadcast interface has one: others have the address of their peer in this field.
+-- Where no broadcast address was set, glibc puts the address itself there, or that of the peer; with a peer the netmask is
+-- 255.255.255.255.
 local function broadcast(flags, family, addr, netmask, name)
   if band(flags, const.IFF_BROADCAST) == 0 or family ~= const.AF_INET then return end
   local broad = address(name, family)
   if broad ~= addr and netmask ~= "255.255.255.255" then return broad end
 end
 
--- The mac, nil where the interface has none, and the index, from its link-layer entry; nothing from others.
+-- Answers index and mac from the link-layer entry of an interface; the mac is nil where it has none.  Answers nothing for other
+-- entries.
 local function link(name)
   if name == nil then return end
   local length, index, bytes = shim.llsocket2_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
@@ -93,7 +95,7 @@ function M.list()
   each(list, add_link, state)
   each(list, add_address, state)
   C.llsocket2_freeifaddrs(ffi.gc(list, nil))
-  -- Of an interface without hardware address, such as tun, glibc tells no link-layer entry, hence no index.
+  -- glibc gives no link-layer entry, and so no index, for an interface without a hardware address, such as tun.
   for _, common in ipairs(state.order) do common.index = common.index or interface.index(common.name) end
   return state.order
 end

@@ -15,14 +15,14 @@ local ENODEV, ENXIO, ENOENT = const.ENODEV, const.ENXIO, const.ENOENT
 local IFNAMSIZ, SIOCGIFINDEX, SIOCGIFNAME = const.IFNAMSIZ, const.SIOCGIFINDEX, const.SIOCGIFNAME
 local SOCKTYPE = bit.bor(const.SOCK_DGRAM, const.SOCK_CLOEXEC or 0)
 
--- Any family's socket answers; a sandbox may refuse some.
+-- A socket of any family can ask.  There are several, because a sandbox may refuse some families.
 local FAMILIES = { const.AF_UNIX, const.AF_INET, const.AF_INET6 }
 local REFUSED = { [const.EAFNOSUPPORT] = true, [const.EACCES] = true, [const.EPERM] = true }
 
 local name_t = ffi.typeof "char[64]" -- IFNAMSIZ is 16 everywhere
 local owner_t = ffi.typeof "int[1]"
 
--- Opens a socket to ask by; answers its errno, the first one where all families are refused.
+-- Opens a socket for asking; answers nil, or the errno: the first one, where all families are refused.
 local function open(owner)
   local first, e
   for i = 1, #FAMILIES do
@@ -35,8 +35,8 @@ local function open(owner)
   return first
 end
 
--- Asks Linux by a socket that is at hand, or by one of its own.  libc's functions make one, too, and glibc's do not tell
--- why that failed.
+-- Asks Linux through the given socket, or else through a new one.  Not through libc's functions: they open a socket, too, and
+-- glibc does not tell why that failed.
 local function ask(sd, what, request)
   local owner = not sd and ffi.gc(owner_t(-1), finalize)
   local refusal = owner and open(owner)
@@ -62,7 +62,7 @@ local function name_by(sd, index)
   return ffi.string(request.ifr_name)
 end
 
--- glibc says ENOENT where its functions got no socket; one of our own is refused with the reason.
+-- glibc reports ENOENT where its functions could not open a socket.  Opening one ourselves tells the true reason.
 local function reason(e)
   if e ~= ENOENT then return e end
   local owner = ffi.gc(owner_t(-1), finalize)

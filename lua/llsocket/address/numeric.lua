@@ -11,8 +11,8 @@ local band, bor, bnot, floor = bit.band, bit.bor, bit.bnot, math.floor
 local AF_UNSPEC, AF_INET, AF_INET6 = const.AF_UNSPEC, const.AF_INET, const.AF_INET6
 local SOCK_STREAM = const.SOCK_STREAM
 
--- What the resolver would answer to a plain numeric address and port takes a sixth of its instructions, and compiles.
--- All else is the resolver's: names, short forms and leading zeros, other flags, and what 0 may stand for.
+-- Reading a plain numeric address and port here takes a sixth of the resolver's instructions, and compiles.  The answer is the
+-- same.  Everything else goes to the resolver: names, short forms and leading zeros, other flags, and a 0 with several meanings.
 local SOCK_RAW, IPPROTO_TCP, IPPROTO_UDP = const.SOCK_RAW, const.IPPROTO_TCP, const.IPPROTO_UDP
 local PROTOCOL = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = IPPROTO_UDP, [SOCK_RAW] = 0 }
 local OTHERS = { [SOCK_STREAM] = IPPROTO_UDP, [const.SOCK_DGRAM] = IPPROTO_TCP }
@@ -34,7 +34,7 @@ local function family_of(host)
   return first and first >= 48 and first <= 57 and AF_INET
 end
 
--- The number of a port that is written as tostring writes it.
+-- Answers the number of a port, if it is written as tostring would write it.
 local function port_of(port)
   if not port then return 0 end
   if type(port) == "number" then return port end

@@ -34,7 +34,7 @@ local function misread(host, port)
   return port:find "^[%s+-]*%d+%s*$" ~= nil
 end
 
--- The first alone has a canonical name, and only where one was asked for; musl gives one to each, always.
+-- Only the first address gets a canonical name, and only if one was asked for.  musl gives one to each address, always.
 local function to_array(list, named)
   local arr, node = {}, ffi.cast(node_ptr, list)
   local name = named and node.ai_canonname ~= nil and ffi.string(node.ai_canonname) or nil
@@ -61,8 +61,8 @@ local function resolve(host, port, socktype, protocol, flags, family)
   return arr
 end
 
--- Asks the resolver for a numeric address in place of a type and protocol that it would refuse: of those it looks up
--- nothing, so that TCP's addresses are theirs.
+-- Asks for TCP where the resolver would refuse the type and protocol, if address and port are numeric: then nothing is looked
+-- up, and the addresses are the same.
 local function as_tcp(host, port, socktype, protocol, flags, family)
   local known = protocol_of(socktype, protocol)
   if not known or known == SERVED[socktype] or port and not port:find "^%d+$" then return nil end
@@ -78,7 +78,7 @@ local function ask(host, port, socktype, protocol, flags, family)
   return resolve(host, port, socktype, protocol, flags, family)
 end
 
--- The address and the zone of a numeric IPv6 host that has one.
+-- Answers address and zone of a numeric IPv6 host with a zone; nothing for others.
 local function zoned(host)
   if not host then return end
   local addr, zone = host:match "^([^%%]+)%%(.+)$"
@@ -93,7 +93,7 @@ local function scoped(host, scope, arr, ...)
   return arr
 end
 
--- The resolver takes a name as zone for addresses of one link alone, so zones are read here.
+-- Zones are read here, because the resolver takes the name of an interface as zone only for addresses of one link.
 local function with_zone(host, addr, zone, port, socktype, protocol, flags, family)
   local scope, why = interface.zone(zone)
   if not scope and why == ENODEV then return gai.failed(const.EAI_NONAME) end

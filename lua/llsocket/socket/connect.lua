@@ -22,7 +22,7 @@ local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
 ---@class llsocket.socket
 local Socket = {}
 
--- The address to use; nil and the errno where neither call nor constructor gave one.
+-- Answers the address to use; nil and the errno where neither the call nor the constructor gave one.
 local function target(sock, ai, method)
   check.optional(addrinfo.arg, ai, 1, method)
   ai = ai or sockets.names[sock]
@@ -42,8 +42,8 @@ function Socket:bind(ai)
   if rc ~= 0 then return refused(e) end
 end
 
--- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Only the kernel knows which it is: what llsocket
--- set on this object may have been changed through a copy, which shares O_NONBLOCK.
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Ask the kernel whether the socket blocks: a copy of the
+-- descriptor shares O_NONBLOCK and may have changed it.
 local function not_connected(sock, e)
   sock.waits = WRITE
   if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
@@ -80,7 +80,7 @@ end
 
 local namelen_cell = ffi.new "uint32_t[1]"
 
--- The length is read in the same statement as errno: after a branch a finaliser may ask for a name itself.
+-- Read the length in the same statement as errno: after a branch a finaliser may run and ask for a name itself.
 local function name_of(sock, call)
   local ai = addrinfo.blank(0, 0, 0)
   namelen_cell[0] = sockaddr.SIZE
@@ -121,10 +121,10 @@ end
 
 local function answer(_, ...) return ... end
 
--- The socket is an argument of what comes after the wait, and so stays on the stack meanwhile: after a tail call only its
--- number would, and the collector could close it under a loop that watches that.
+-- Not a tail call on purpose: passing sock to answer() keeps it alive during the wait.  Otherwise only sock.sd would be on
+-- the stack, and the collector could close the socket while a loop watches it.
 --
--- The time is checked here, so that a wrong one raises in the method's name whatever the program waits with.
+-- The time is checked here, so that the error for a wrong one names the method, whichever way of waiting is set.
 local function wait(sock, direction, sec, method)
   if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
