@@ -95,8 +95,7 @@ function M.name(index, sd)
   if index == 0 or index >= 2^31 then return nil, ENXIO end
   if SIOCGIFNAME then return name_by(sd, index) end
   local name = name_t()
-  C.llsocket2_if_indextoname(index, name)
-  local e = errno()
+  local _, e = C.llsocket2_if_indextoname(index, name), errno() -- it is declared void: nothing is boxed
   if name[0] == 0 then return nil, reason(e) end
   return ffi.string(name)
 end
