@@ -13,7 +13,6 @@ local MODULES = {
   require "llsocket.socket.connect",
   require "llsocket.socket.transfer",
   option,
-  require "llsocket.socket.multicast",
 }
 
 for _, module in ipairs(MODULES) do
@@ -28,6 +27,8 @@ for module, methods in pairs {
   ["llsocket.socket.zerocopy"] = "sendzerocopy completed",
   ["llsocket.socket.steer"] = "steer",
   ["llsocket.socket.anyoption"] = "getsockopt setsockopt",
+  ["llsocket.socket.multicast"] = "mcastloop mcastttl mcastif mcastjoin mcastleave mcastjoinsrc mcastleavesrc mcastblocksrc "
+    .. "mcastunblocksrc",
   ["llsocket.socket.batch"] = "recvbatch sendbatch",
   ["llsocket.socket.splice"] = "splice",
   ["llsocket.socket.onclose"] = "onclose",

@@ -11,8 +11,10 @@ for name, level, opt, kind, access, what in option.rows(1) do
   assert(methods[name], name)
 end
 
--- One method of each room that is loaded by its first use.
-local FIRST = { "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt", "unwrap" }
+-- One method of each module that is made by its first use.
+local FIRST = {
+  "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt", "unwrap", "mcastjoin",
+}
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
 assert(L.socket.activated and L.socket.wrap and L.socket.zerocopykept)
 

@@ -21,8 +21,8 @@ local NAMES = {
   "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "cmsghdr", "descriptor", "device",
   "message.control", "message.iovec", "message.region", "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event",
   "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer",
-  "socket.ended", "socket.foreign", "socket.message", "socket.onclose", "socket.splice", "socket.steer", "socket.wrap",
-  "socket.zerocopy",
+  "socket.ended", "socket.foreign", "socket.message", "socket.multicast", "socket.onclose", "socket.splice", "socket.steer",
+  "socket.wrap", "socket.zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs
