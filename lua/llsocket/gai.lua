@@ -28,7 +28,7 @@ function M.text(code)
   return check.int(code, 1, "text") and texts[code] or nil
 end
 
---- Answers as a failed resolver call must: `nil, err, EAI_*`, and then the errno where the code is EAI_SYSTEM.
+--- Answers as a failed resolver call must: `nil, err, EAI_*`, and after them the errno if the code is EAI_SYSTEM.
 ---@param code integer  EAI_*
 ---@param e? integer  errno, used only when code is EAI_SYSTEM
 ---@return nil

@@ -31,7 +31,7 @@ local request_t = ffi.typeof("struct { $ head; uint8_t body[64]; }", layout.nlms
 local attribute_t = ffi.typeof("struct { $ head; uint8_t value[60]; }", layout.nlattr)
 local namelen_cell = ffi.new "uint32_t[1]" -- written just before the call
 
--- The kernel makes no datagram of a dump longer than 32 KiB, unless one message alone is.
+-- The kernel makes no datagram of a dump longer than 32 KiB, unless a single message is longer.
 local CAPACITY, TRIES = 32768, 8
 local AGAIN = { [const.EMSGSIZE] = true, [const.ENOBUFS] = true }
 
@@ -78,7 +78,7 @@ local function open(protocol, capacity)
   return nil, e
 end
 
--- In C, so that no hook's error can come between the descriptor's end and the owner's field.
+-- Closes in C: an error of a debug hook cannot come between closing the descriptor and telling its owner.
 local function close(dump)
   finalize(dump.sock)
   C.llsocket2_free(ffi.gc(dump.block, nil))
@@ -104,7 +104,7 @@ local function receive(dump)
   return n, e
 end
 
--- The errno that ends a dump is negative, and 0 where all is well; NLMSG_DONE may lack it.
+-- Reads how a dump ended: its last message holds a negative errno, or 0 for success.  NLMSG_DONE may hold neither.
 local function verdict(bytes, at, stop)
   local code = stop - at >= 4 and cast(int_ptr, bytes + at)[0] or 0
   return code ~= 0 and -code or nil
@@ -148,9 +148,9 @@ local function try(protocol, requests, take, state, capacity)
   return e, dump.wanted or capacity
 end
 
---- Asks the kernel for dumps, one after the other.  Begins again when a table changed meanwhile (NLM_F_DUMP_INTR, or
---- `take` sets `state.torn`), when a message was too long for the buffer and when the socket overran: eight times at most,
---- and a table that changes all the time is then told as it was last seen.  Opens a descriptor; never waits for the network.
+--- Asks the kernel for dumps, one after the other.  Tries again if a table changed meanwhile (NLM_F_DUMP_INTR, or `take` sets
+--- `state.torn`), if a message was too long for the buffer, or if the socket overran.  Tries eight times at most; if a table
+--- changed even during the last try, answers what that try saw.  Opens a descriptor; never waits for the network.
 ---@param protocol integer  NETLINK_*
 ---@param requests { [1]: integer, [2]: string }[]  types and payloads, of at most 64 bytes
 ---@param begin fun(): table  makes `state`, once for each try

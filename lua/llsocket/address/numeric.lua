@@ -18,11 +18,11 @@ local PROTOCOL = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = IPPROTO_UDP
 local OTHERS = { [SOCK_STREAM] = IPPROTO_UDP, [const.SOCK_DGRAM] = IPPROTO_TCP }
 local OTHER_FLAGS = bnot(bor(const.AI_PASSIVE, const.AI_NUMERICHOST, const.AI_NUMERICSERV or 0))
 
---- Tells the protocol where it is explicit or follows from the type.  The resolver refuses what it has no services of: ping
---- sockets, MPTCP, raw sockets with a port.
+--- Tells the protocol, if it is given or follows from the type.  It may be one that the resolver refuses because it knows no
+--- services of it: ping sockets, MPTCP, raw sockets with a port.
 ---@param socktype integer  0 for any
 ---@param protocol integer  0 for the type's own
----@return integer? protocol  nil where the resolver has to say: TCP of datagrams is its error
+---@return integer? protocol  nil: ask the resolver, which refuses TCP with datagrams, for example
 local function protocol_of(socktype, protocol)
   if protocol == 0 then return PROTOCOL[socktype] end
   if socktype ~= 0 and OTHERS[socktype] ~= protocol then return protocol end

@@ -61,8 +61,8 @@ local function resolve(host, port, socktype, protocol, flags, family)
   return arr
 end
 
--- Asks for TCP where the resolver would refuse the type and protocol, if address and port are numeric: then nothing is looked
--- up, and the addresses are the same.
+-- If address and port are numeric and the resolver would refuse the type and protocol, asks for TCP instead.  Nothing is looked
+-- up for numbers, so the addresses are the same.
 local function as_tcp(host, port, socktype, protocol, flags, family)
   local known = protocol_of(socktype, protocol)
   if not known or known == SERVED[socktype] or port and not port:find "^%d+$" then return nil end
@@ -85,7 +85,7 @@ local function zoned(host)
   if zone and sockaddr.from_text(sockaddr.type(), AF_INET6, addr) then return addr, zone end
 end
 
--- Writes the zone into what a call answered, which may be a failure.
+-- Writes the zone into the addresses that a call answered.  If the call failed, answers its error.
 local function scoped(host, scope, arr, ...)
   if not arr then return nil, ... end
   for _, ai in ipairs(arr) do sockaddr.set_scope(ai.name, ai.domain, scope) end
@@ -105,7 +105,7 @@ end
 
 local M = {}
 
---- Answers a list of addresses, as inet.getaddrinfo does, whose arguments these are.
+--- Answers the list of addresses for the arguments of inet.getaddrinfo.
 ---@param host? string
 ---@param port? string|integer
 ---@param socktype integer

@@ -93,7 +93,7 @@ function M.not_accepted(e)
   return nil, texts[e], false, e
 end
 
---- Answers for a receive that the kernel refused, and remembers that it would have waited for data: a foreign loop asks.
+--- Answers for a receive that the kernel refused, and remembers that it would have waited for data: foreign loops ask for that.
 ---@param sock llsocket.socket
 ---@param e integer  errno
 ---@return nil

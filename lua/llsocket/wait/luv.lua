@@ -11,7 +11,8 @@ local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 
 -- watches[fd]: one entry for both directions, because libuv has one handle for both.  poll: that handle; waiting and timers:
--- the coroutine and the timer of each direction.  An entry is kept for the next wait: a stopped handle holds only the number.
+-- the coroutine and the timer of each direction.  An entry is kept for the next wait; its stopped handle holds only the
+-- number, and does not keep the descriptor open.
 local watches = {}
 
 -- Raises an error of the coroutine, like an error in a callback of libuv.
