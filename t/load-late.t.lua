@@ -242,6 +242,12 @@ for name in NAMES:gmatch "%a+" do
   local real = _G[name]
   _G[name] = function(...) called = called + 1 return real(...) end
 end
+for _, fields in ipairs { math, table } do
+  for name, real in pairs(fields) do
+    if type(real) == "function" then fields[name] = function(...) called = called + 1 return real(...) end end
+  end
+end
+called = 0
 local module = L.msghdr, S[1].recvbatch, S[1].sendmsg, S[1].recvinto, S[1].steer, S[1].sendzerocopy, S[1].onclose, L.poll
 local mh = L.msghdr.new { data = "x" }
 S[1]:sendmsg(mh); S[2]:recvmsg(mh)

@@ -36,13 +36,19 @@ local mine = { ffi = require "ffi", bit = require "bit" } -- this load's modules
 local texts = {}
 local folder = debug.getinfo(1, "S").source:match "^@(.*)core/lazy%.lua$" -- nil where the library is linked into the program
 
+local function copy(t)
+  local out = {}
+  for name, value in pairs(t) do out[name] = value end
+  return out
+end
+
 -- The globals of the modules: these functions as they are now, even if the program replaces them later.
 local M = setmetatable({
   assert = assert, collectgarbage = collectgarbage, error = error, getmetatable = getmetatable, ipairs = ipairs,
   next = next, pairs = pairs, pcall = pcall, rawget = rawget, rawset = rawset, select = select,
   setmetatable = setmetatable, tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
-  coroutine = coroutine, debug = debug, io = io, jit = jit, math = math, os = os, string = string, table = table,
-  package = package, texts = texts, release = RELEASE,
+  coroutine = coroutine, debug = copy(debug), io = copy(io), jit = jit, math = copy(math), os = copy(os),
+  string = copy(string), table = copy(table), package = package, texts = texts, release = RELEASE,
 }, { __index = _G })
 mine["llsocket.core.lazy"] = M
 
