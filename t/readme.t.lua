@@ -2,6 +2,7 @@
 -- and doc/api.md leaves no function out.
 local L = require "llsocket"
 local example = require "example"
+require "methods" -- all methods
 local sockets = require "llsocket.socket.object"
 local leak = require "leak"
 local net = require "net"
@@ -48,6 +49,18 @@ for _, path in ipairs { "CONTRIBUTING.md", "t/abi/README.md" } do pages[path] = 
 for name in list "doc":gmatch "[^\n]+" do pages["doc/" .. name] = read("doc/" .. name) end
 for name in list "bench":gmatch "[^\n]+%.md" do pages["bench/" .. name] = read("bench/" .. name) end
 for name in list "examples":gmatch "[^\n]+%.lua" do programs["examples/" .. name] = read("examples/" .. name) end
+
+-- A heading with a call, such as "### fd = poller:fd()", names it.
+local known = {}
+for _, name in ipairs(names) do known[name] = true end
+for path, page in pairs(pages) do
+  for heading in path:find "^doc/" and page:gmatch "\n### ([^\n]+)" or function() end do
+    local name = heading:match "(%l+[.:][%w_]+)%("
+    if name and not known[name] then known[name], names[#names + 1] = true, name end
+  end
+end
+table.sort(names)
+
 local paths = {}
 for path in pairs(pages) do paths[#paths + 1] = path end
 table.sort(paths)
