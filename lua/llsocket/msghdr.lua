@@ -95,7 +95,7 @@ local function check_control(cmsgs, position, method)
   return list
 end
 
--- Points the header at the parts, less the bytes that were sent of them.
+-- Points the header at the parts without the bytes that were sent already.
 local function aim(out)
   local count, total = iovec.gather(out.array, out.parts, out.sent)
   out.total, out.header.msg_iov, out.header.msg_iovlen = total, out.array.iov, count
@@ -239,7 +239,7 @@ local function received(into)
   return iovec.strings(into.array, into.sizes, into.length)
 end
 
--- The parts, less what was sent.
+-- Answers the parts without the bytes that were sent already.
 local function rest(out)
   if out.one then return out.parts[1]:sub(out.sent + 1) end
   local parts, skip = {}, out.sent

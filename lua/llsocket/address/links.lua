@@ -1,7 +1,7 @@
 -- links.lua -- the network interfaces and their addresses by netlink(7); see rtnetlink(7).
 --
--- Not by getifaddrs(3): glibc's gives an IPv4 address the name of its label, which need not be its interface's, and tells
--- a peer's address as the broadcast address.
+-- Do not use getifaddrs(3) on Linux: glibc names an IPv4 address by its label, which need not be an interface's name, and
+-- reports a peer's address as the broadcast address.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -39,7 +39,7 @@ local function netmask(family, prefix)
   return text(name, NAME, family)
 end
 
--- The text of an attribute that is an address; nil where it is absent or of another length.
+-- Answers the text of an attribute that is an address; nil if it is absent or has another length.
 local function address(link, family, bytes, at, length)
   if not at or length ~= SIZE[family] then return nil end
   local name = sockaddr.type()
@@ -61,14 +61,14 @@ local function add_link(state, bytes, at, stop)
   insert(state.order, link)
 end
 
--- The address of this side: IFA_ADDRESS is the peer's where there are two.
+-- Answers this side's address.  If there is a peer, IFA_ADDRESS is the peer's.
 local function own_address(link, family, bytes, from, stop)
   local at, length = find(bytes, from, stop, IFA_LOCAL)
   if not at then at, length = find(bytes, from, stop, IFA_ADDRESS) end
   return address(link, family, bytes, at, length)
 end
 
--- An address of an interface that came after the links were told makes another try.
+-- If an address names an interface that came after the links were read, the dump is tried again.
 local function add_address(state, bytes, at, stop)
   local info, from = cast(addr_ptr, bytes + at), at + ADDR
   local family, prefix, link = info.ifa_family, info.ifa_prefixlen, state.links[info.ifa_index]

@@ -1,6 +1,6 @@
 -- netlink.lua -- dumps over netlink(7): a request, and the messages and attributes that answer it.
 --
--- Whatever a length inside a datagram claims, nothing beyond the bytes that arrived is read.
+-- Never trust a length inside a datagram: nothing beyond the bytes that arrived is read.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -65,7 +65,7 @@ function M.attribute(kind, value)
   return ffi.string(attr, align(ATTR + #value, ATTR_ALIGN))
 end
 
--- A socket and a buffer; both have an owner before anything can fail.
+-- Makes a socket and a buffer.  Both have an owner before anything can fail.
 local function open(protocol, capacity)
   local e
   local sock = sockets.new()
@@ -93,7 +93,7 @@ local function ask(sd, kind, body)
   if n < 0 then return e end
 end
 
--- The length of the next datagram from the kernel, which has number 0: any process may send to this socket.
+-- Answers the length of the next datagram from the kernel, whose port is 0: any process may send to this socket.
 local function receive(dump)
   local sd, bytes, name = dump.sock.sd, dump.block, name_t()
   local n, e
@@ -110,7 +110,7 @@ local function verdict(bytes, at, stop)
   return code ~= 0 and -code or nil
 end
 
--- Hands on the messages of one datagram; answers whether the dump has ended, and the errno.
+-- Passes the messages of one datagram on; answers whether the dump has ended, and the errno.
 local function walk(dump, n, take, state)
   local bytes, at = cast(byte_ptr, dump.block), 0
   while n - at >= HEAD do
