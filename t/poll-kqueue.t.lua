@@ -10,7 +10,7 @@ local pollers = require "pollers"
 local poll, seen = L.poll, pollers.seen
 local T = require("tap").plan(37)
 
-T.is(pollers.names[2], "kqueue", "the stand-in makes a kqueue a back-end")
+T.ok(table.concat(pollers.names, " "):find "kqueue", "the stand-in makes a kqueue a back-end")
 
 -- What is told by a level, an edge and a one-shot in three waits, each after the same byte.
 local function told(p) return seen(p) .. " " .. seen(p) .. " " .. seen(p) end
