@@ -41,7 +41,7 @@ require "llsocket.wait.coroutine"
 local a, b = net.pair()
 compiles("beside llsocket.wait.coroutine: closing a watched socket", function()
   local sock = a:dup()
-  sock.watched = true
+  sock.about.watched = true
   sock:close()
 end)
 a:close(); b:close()

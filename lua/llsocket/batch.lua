@@ -321,7 +321,7 @@ end
 ---@param n integer  messages
 function M.after_receive(batch, sock, n)
   local into, out, gathered, names, size = batch.into, batch.out, batch.gathered, batch.names, batch.size
-  local socktype, proto = sock.type, sock.proto
+  local socktype, proto = sock.about.type, sock.about.proto
   for i = 1, n do
     local name, namelen = names[i], into[i].msg_hdr.msg_namelen
     if namelen == NAME_SIZE then namelen = 0 end

@@ -361,7 +361,7 @@ end
 
 local function take_name(mh, sock)
   local namelen = tonumber(mh.into.header.msg_namelen)
-  set_name(mh.out, namelen > 0 and addrinfo.received(mh.into.name, namelen, sock.type, sock.proto) or nil)
+  set_name(mh.out, namelen > 0 and addrinfo.received(mh.into.name, namelen, sock.about.type, sock.about.proto) or nil)
 end
 
 -- Lets go of the data that was set; a send makes parts of what was received.

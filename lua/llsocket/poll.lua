@@ -108,7 +108,7 @@ local function register(p, call, fd, object, want, value)
   p.generations[fd], p.objects[fd] = generation, object
   if type(value) == "nil" then value = object end
   p.values[fd] = value
-  if is_socket(object) then object.watched = true end
+  if is_socket(object) then object.about.watched = true end
 end
 
 -- A forked child shares the kernel's list with its parent.  Leave the list alone there: the parent still waits for the

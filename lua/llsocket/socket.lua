@@ -5,7 +5,7 @@ local sockets = require "llsocket.socket.object"
 local lazy = require "llsocket.core.lazy"
 local option = require "llsocket.socket.option"
 local lifecycle = require "llsocket.socket.lifecycle"
-local pairs, rawget, rawset = pairs, rawget, rawset
+local getmetatable, pairs, rawget, rawset = getmetatable, pairs, rawget, rawset
 
 local MODULES = {
   lifecycle,
@@ -38,7 +38,7 @@ for module, methods in pairs {
   for name in methods:gmatch "%a+" do LATER[name] = module end
 end
 
-setmetatable(sockets.methods, { __index = function(methods, name)
+getmetatable(sockets.methods).__index = function(methods, name)
   local module = LATER[name]
   if not module then
     local method = option.make(name)
@@ -47,7 +47,7 @@ setmetatable(sockets.methods, { __index = function(methods, name)
   end
   for other, method in pairs(lazy.require(module).methods) do rawset(methods, other, method) end
   return rawget(methods, name)
-end })
+end
 
 lazy.hold()
 

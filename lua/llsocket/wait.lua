@@ -122,8 +122,8 @@ function M.crowd() return setmetatable({}, crowd) end
 local current = M.poll
 
 --- Sets the function that recvable and sendable wait with, for the whole program.
----@param fn? fun(fd: integer, direction: "r"|"w", sec?: number): boolean?, string?, integer?  true when ready, false
----when the time ran out, or nil, err, errno; the default is poll(2)
+---@param fn? fun(fd: integer, direction: "r"|"w", sec?: number, object?: any): boolean?, string?, integer?  true when
+---ready, false when the time ran out, or nil, err, errno; `object` is the socket that waits; the default is poll(2)
 ---@return function previous
 function M.set(fn)
   if fn ~= nil and type(fn) ~= "function" then check.bad(1, "set", "function", fn) end
@@ -140,12 +140,13 @@ function M.is_set() return current ~= M.poll end
 ---@param fd integer
 ---@param direction "r"|"w"
 ---@param sec? number  seconds
+---@param object? any  what the descriptor belongs to, for the function that was set
 ---@return boolean? ready
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL; others of the function that was set
-function M.wait(fd, direction, sec)
+function M.wait(fd, direction, sec, object)
   check_arguments(fd, direction, sec, "wait")
-  return current(fd, direction, sec)
+  return current(fd, direction, sec, object)
 end
 
 return M

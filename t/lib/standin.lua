@@ -26,8 +26,9 @@ end
 -- Makes an object of the library that was loaded last for a socket that another one made, as no birth of its own does.
 function M.adopt(sock)
   local copy = require("llsocket.socket.object").new()
-  copy.domain, copy.type, copy.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
-  copy.home, copy.kind = copy.domain, copy.type
+  local about = copy.about
+  about.domain, about.type, about.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
+  about.home, about.kind = about.domain, about.type
   return copy
 end
 

@@ -20,7 +20,7 @@ local MSG_ZEROCOPY, MSG_TRUNC, SOCK_STREAM = const.MSG_ZEROCOPY or 0, const.MSG_
 local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
 
 local M = {
-  READ = 1, WRITE = 2, -- sock.waits: what the last call would have waited for
+  READ = 1, WRITE = 2, -- sock.about.waits: what the last call would have waited for
   MAX_LENGTH = 0x7ffff000, -- the most that Linux moves in one call; longer lengths are cut to it, so every result is an int
   MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0,
   quiet = quiet,
@@ -41,7 +41,7 @@ function M.has_empty(kind) return kind ~= SOCK_STREAM end
 ---@param sock llsocket.socket
 ---@param flags integer  MSG_*
 ---@return boolean
-function M.is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.kind == SOCK_STREAM end
+function M.is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.about.kind == SOCK_STREAM end
 
 --- Combines `[flag, ...]` of a send as check.flags does.  Answers nil for MSG_ZEROCOPY, too: the kernel would read the memory
 --- after the call, and only sendzerocopy keeps it alive.
@@ -101,7 +101,7 @@ end
 ---@return boolean again
 ---@return integer errno
 function M.receive_failed(sock, e)
-  sock.waits = READ
+  sock.about.waits = READ
   return not_received(e)
 end
 
@@ -113,7 +113,7 @@ end
 ---@return boolean? again
 ---@return integer? errno
 function M.send_failed(sock, e)
-  sock.waits = WRITE
+  sock.about.waits = WRITE
   return not_sent(e)
 end
 
@@ -125,7 +125,7 @@ end
 ---@return nil
 ---@return boolean again
 function M.sent(sock, n, again)
-  if again then sock.waits = WRITE end
+  if again then sock.about.waits = WRITE end
   return n, nil, again
 end
 

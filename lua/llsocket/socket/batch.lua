@@ -125,7 +125,7 @@ local function receive_stream(sock, batch, flags)
 end
 
 -- Whether the call reads the bytes of a stream, and not the reports of its error queue, which are messages.
-local function is_stream(sock, flags) return sock.kind == SOCK_STREAM and band(flags, MSG_ERRQUEUE) == 0 end
+local function is_stream(sock, flags) return sock.about.kind == SOCK_STREAM and band(flags, MSG_ERRQUEUE) == 0 end
 
 -- Answers how many of `n` messages came before the end.  At the end the kernel fills all other messages with 0 bytes, so one
 -- question decides for all empty messages behind the last certain one.
@@ -139,13 +139,13 @@ end
 -- A function separate from Socket:recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
 local function recvbatch(sock, batch, flags)
   if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
-  if batch.controlsize > 0 and sock.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
+  if batch.controlsize > 0 and sock.about.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
   local n, e = (is_stream(sock, flags) and receive_stream or receive)(sock, batch, flags)
   if n < 0 then
     if zero.is_end(sock, e, flags) then return end
     return answer.receive_failed(sock, e)
   end
-  if asked.any and sock.asks then n = before_end(sock, batch, n, flags) end
+  if asked.any and sock.about.asks then n = before_end(sock, batch, n, flags) end
   if n == 0 then return end
   batches.after_receive(batch, sock, n)
   return n, nil, false
@@ -170,7 +170,7 @@ end
 
 local function sendbatch(sock, batch, n, first, flags)
   if not (flags and batches.has(batch, n, first)) then return not_sent(EINVAL) end
-  local in_order = not has_empty(sock.kind) -- a stream: it has no empty message, and may take a part of one
+  local in_order = not has_empty(sock.about.kind) -- a stream: it has no empty message, and may take a part of one
   if in_order and batches.has_empty(batch, n, first) then return not_sent(EINVAL) end
   local sent, e = send(sock.sd, batch, first, n, bor(flags, MSG_NOSIGNAL))
   if sent < 0 then return answer.send_failed(sock, e) end

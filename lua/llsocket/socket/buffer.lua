@@ -51,7 +51,7 @@ function Socket:recvinto(buf, size, offset, flag, ...)
   local flags = check.flags(4, "recvinto", flag, ...)
   local start, len = region.target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
-  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.asks and somebody or nil)
+  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.about.asks and somebody or nil)
   if n < 0 then
     if is_end(self, e, flags) then return end
     return answer.receive_failed(self, e)
@@ -75,7 +75,7 @@ function Socket:sendfrom(buf, size, offset, flag, ...)
   is_self(self, "sendfrom")
   local flags = send_flags(4, "sendfrom", flag, ...)
   local start, len = region.source(buf, size, offset, 3, "sendfrom")
-  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return answer.send_failed(self, e) end
   return answer.sent(self, n, n < len)
@@ -125,7 +125,7 @@ function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
   end
   commit(buf, n, len)
   if n > 0 or is_message(self, flags, named) then
-    return n, named and received(to, namelen, self.type, self.proto) or nil, nil, false
+    return n, named and received(to, namelen, self.about.type, self.about.proto) or nil, nil, false
   end
 end
 
@@ -146,7 +146,7 @@ function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
   local flags = send_flags(5, "sendtofrom", flag, ...)
   local start, len = region.source(buf, size, offset, 4, "sendtofrom")
   addrinfo.arg(ai, 3, "sendtofrom")
-  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return answer.send_failed(self, e) end
   return answer.sent(self, n, n < len)

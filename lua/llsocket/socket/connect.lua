@@ -45,7 +45,7 @@ end
 -- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Ask the kernel whether the socket blocks: a copy of the
 -- descriptor shares O_NONBLOCK and may have changed it.
 local function not_connected(sock, e)
-  sock.waits = WRITE
+  sock.about.waits = WRITE
   if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
   return failure.texts[e], e == EINTR or e == EALREADY or e == EAGAIN, e
 end
@@ -86,8 +86,8 @@ local function name_of(sock, call)
   namelen_cell[0] = sockaddr.SIZE
   local rc, e, namelen = call(sock.sd, ai, namelen_cell), errno(), namelen_cell[0]
   if rc ~= 0 then return failed(e) end
-  if namelen == 0 then ai.name.any.ss_family = sock.domain end
-  return addrinfo.received(ai, namelen, sock.type, sock.proto)
+  if namelen == 0 then ai.name.any.ss_family = sock.about.domain end
+  return addrinfo.received(ai, namelen, sock.about.type, sock.about.proto)
 end
 
 --- Tells the address that the socket is bound to; see getsockname(2).
@@ -119,17 +119,21 @@ function Socket:atmark()
   return rc == 1
 end
 
-local function answer(_, ...) return ... end
+local function answer(_, ready, err, e)
+  if ready == nil then return nil, err, e end
+  return ready
+end
 
 -- Not a tail call on purpose: passing sock to answer() keeps it alive during the wait.  Otherwise only sock.sd would be on
--- the stack, and the collector could close the socket while a loop watches it.
+-- the stack, and the collector could close the socket while a loop watches it: a way of waiting need not keep its fourth
+-- argument.
 --
 -- The time is checked here, so that the error for a wrong one names the method, whichever way of waiting is set.
 local function wait(sock, direction, sec, method)
   if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
-  sock.watched = sock.watched or waiting.is_set() -- its loop may want to know of the end
-  return answer(sock, waiting.wait(sock.sd, direction, sec))
+  if waiting.is_set() then sock.about.watched = true end -- its loop may want to know of the end
+  return answer(sock, waiting.wait(sock.sd, direction, sec, sock))
 end
 
 --- Waits until a receive or accept would not block: there is data, a connection, the end or an error; see poll(2).

@@ -136,7 +136,7 @@ function Socket:nonblock(enable)
   local e
   if enable ~= nil then e = set_nonblock(self.sd, enable) else enable, e = is_nonblock(self.sd) end
   if e then return failed(e) end
-  self.nonblocking = enable
+  self.about.nonblocking = enable
   return enable
 end
 

@@ -48,9 +48,10 @@ end
 ---@return llsocket.socket sock
 local function describe(sock, domain, socktype, proto, nonblock)
   local kind = band(socktype, bnot(bor(CLOEXEC, NONBLOCK)))
-  sock.domain, sock.type, sock.proto, sock.kind, sock.home = domain, kind, proto, kind, domain
+  local about = sock.about
+  about.domain, about.type, about.proto, about.kind, about.home = domain, kind, proto, kind, domain
+  about.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   if kind == SOCK_SEQPACKET then zero.ask(sock) end
-  sock.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   return sock
 end
 
@@ -138,9 +139,10 @@ function Socket:dup(ai)
     return failed(e)
   end
   shortage.made = shortage.made + 1
-  local from = ai or self
-  describe(sock, from.domain, from.type, from.proto, self.nonblocking)
-  sock.kind, sock.home, sock.ifindex, sock.asks = self.kind, self.home, self.ifindex, self.asks
+  local mine, copy = self.about, sock.about
+  local from = ai or mine
+  describe(sock, from.domain, from.type, from.proto, mine.nonblocking)
+  copy.kind, copy.home, copy.ifindex, copy.asks = mine.kind, mine.home, mine.ifindex, mine.asks
   e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   sockets.names[sock] = ai or sockets.names[self]
@@ -168,17 +170,19 @@ local function accept_from(listener, sock, flags, ai)
   local e, namelen
   sock.sd, e, namelen = accept_named(listener.sd, ai, flags), errno(), namelen_cell[0]
   if sock.sd < 0 then return e end
-  if namelen == 0 then ai.name.any.ss_family = listener.home end
-  addrinfo.received(ai, namelen, listener.kind, listener.proto)
+  local about = listener.about
+  if namelen == 0 then ai.name.any.ss_family = about.home end
+  addrinfo.received(ai, namelen, about.kind, about.proto)
   return e
 end
 
 -- Describes the accepted socket, and sets the flags that the call could not set; answers the errno.
 local function settle_accepted(listener, sock, nonblock)
   shortage.made = shortage.made + 1
-  describe(sock, listener.domain, listener.type, listener.proto, nonblock)
-  sock.kind, sock.home = listener.kind, listener.home
-  if asked.any then sock.asks = listener.asks end
+  local its, about = listener.about, sock.about
+  describe(sock, its.domain, its.type, its.proto, nonblock)
+  about.kind, about.home = its.kind, its.home
+  if asked.any then about.asks = its.asks end
   local e = settle(sock.sd, not has_accept4)
   -- Without accept4, set O_NONBLOCK in any case: on BSD the new socket inherits it, on Linux it does not.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end
@@ -198,7 +202,7 @@ function Socket:accept(nonblock, ai)
   is_self(self, "accept")
   check.boolean(nonblock, 1, "accept")
   check.optional(addrinfo.arg, ai, 2, "accept")
-  if nonblock == nil then nonblock = self.nonblocking end
+  if nonblock == nil then nonblock = self.about.nonblocking end
   local sock, flags = take(), bor(CLOEXEC, nonblock and NONBLOCK or 0)
   local e
   if ai then
@@ -209,7 +213,7 @@ function Socket:accept(nonblock, ai)
   if sock.sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock, ai) end
-    self.waits = answer.READ
+    self.about.waits = answer.READ
     return answer.not_accepted(e)
   end
   e = settle_accepted(self, sock, nonblock)
@@ -232,7 +236,7 @@ end
 function Socket:family()
   is_self(self, "family")
   if self.sd < 0 then return failed(EBADF) end
-  return self.domain
+  return self.about.domain
 end
 
 --- Tells the socket type; see socket(2).  Makes no system call.
@@ -242,7 +246,7 @@ end
 function Socket:socktype()
   is_self(self, "socktype")
   if self.sd < 0 then return failed(EBADF) end
-  return self.type
+  return self.about.type
 end
 
 --- Tells the protocol; see socket(2).  Makes no system call.
@@ -252,7 +256,7 @@ end
 function Socket:protocol()
   is_self(self, "protocol")
   if self.sd < 0 then return failed(EBADF) end
-  return self.proto
+  return self.about.proto
 end
 
 local HOW = { [const.SHUT_RD] = true, [const.SHUT_WR] = true, [const.SHUT_RDWR] = true }
@@ -278,9 +282,9 @@ end
 -- 2,300 instructions).  Do not remove it with ffi.gc(sock, nil): that leaves tombstones in LuaJIT's finaliser table, and every
 -- insert into a nearly full table then rehashes it (20 us instead of 0.7 us at 1,023 sockets).
 local function release(sock, flag)
-  local sd = sock.sd
+  local sd, borrowed = sock.sd, sock.about.borrowed
   if sd < 0 then return nil end
-  local e, borrowed = flag and shutdown(sd, flag) or nil, sock.borrowed
+  local e = flag and shutdown(sd, flag) or nil
   sock.sd = -1
   if borrowed then return e end
   local rc, e2 = C.llsocket2_close(sd), errno()
@@ -292,7 +296,7 @@ end
 local function close_watched(sock, flag)
   local go_on, err = sockets.closing(sock, false)
   if not go_on then return end
-  sock.watched = false
+  sock.about.watched = false
   local e = release(sock, not sockets.reset[sock] and flag or nil)
   if err then return err end
   if e then return refused(e) end
@@ -307,7 +311,7 @@ function Socket:close(flag)
   is_self(self, "close")
   if type(flag) ~= "nil" then check.number(flag, 1, "close") end
   if flag and not HOW[flag] then return refused(EINVAL) end
-  if self.watched then return close_watched(self, flag) end
+  if self.about.watched then return close_watched(self, flag) end
   local e = release(self, flag)
   if e then return refused(e) end
 end

@@ -6,35 +6,47 @@ setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
-local ipairs, pcall, tostring, insert = ipairs, pcall, tostring, table.insert
+local ipairs, pcall, setmetatable, tostring, insert = ipairs, pcall, setmetatable, tostring, table.insert
 
 local finalize = shim.llsocket2_finalize
 
+-- The methods.  A name that is unknown must go through a function: LuaJIT raises for a cdata whose table of methods answers
+-- nil without one.  socket.lua puts the one there that makes methods on first use.
 ---@class llsocket.socket
-local Socket = {}
+local Socket = setmetatable({}, { __index = function() end })
 
--- No field may have the name of a method: a field `fd` would hide `sock:fd()`.
+-- The struct has two fields, and __index is the table of methods itself: the interpreter finds a method by comparing its name
+-- with each field first and then asking __index (540 instructions; 730 with twelve fields and a function).  No field may have
+-- the name of a method: a field `fd` would hide `sock:fd()`.
 --   sd                  the descriptor.  It must be the first field, for the finaliser
+--   about               all the rest.  Keep `sock` while you use it: a reference to a part of an object does not keep it alive
+-- The fields of `about`:
 --   domain, type        what family() and socktype() report; the address given to dup may override them
---   kind, home          the kernel's type and family; all decisions use these.  16 bits each keep an object within 32 bytes
+--   kind, home          the kernel's type and family; all decisions use these.  They and `waits` are small so that an object
+--                       has 32 bytes
 --   asks                receives also ask for the sender, because 0 bytes alone may be the end: set on seqpackets, and on
 --                       datagram sockets that were shut down for reading
 --   nonblocking         O_NONBLOCK, as llsocket last set or read it
 --   watched             somebody wants to know when the socket is closed
 --   ifindex             the interface that mcastif set
+--   registration        the number under which the loop of llsocket.wait.coroutine has registered it with the kernel; 0: none
 --   waits               what the last call would have waited for: answer.READ or answer.WRITE
--- __index is a function so that an unknown name gives nil, not an error; compiled code folds it away.
 local decl = [[
   struct {
-    int sd, domain, type, proto;
-    int16_t kind, home;
-    bool asks, nonblocking, borrowed, watched;
-    int ifindex;
-    uint8_t waits;
+    int sd;
+    struct {
+      int domain, type, proto;
+      int16_t home;
+      int8_t kind;
+      uint8_t waits;
+      bool asks, nonblocking, borrowed, watched;
+      int ifindex;
+      uint32_t registration;
+    } about;
   }
 ]]
 local handle_t = ffi.metatype(decl, {
-  __index = function(_, name) return Socket[name] end,
+  __index = Socket,
   __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
 })
 

@@ -88,7 +88,7 @@ function Socket:onclose(fn)
   local hook = setmetatable({ sock = self, fn = fn }, meta)
   hooks[self] = hooks[self] or {}
   insert(hooks[self], hook)
-  self.watched = true
+  self.about.watched = true
   return hook
 end
 

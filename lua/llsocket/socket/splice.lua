@@ -23,7 +23,7 @@ local Socket = {}
 -- Answers the errno where these sockets cannot be spliced, or nil.  Both must be streams: the bounds of messages would be lost.
 local function objection(from, to, pipe)
   if from.sd < 0 or to.sd < 0 or pipe.input.sd < 0 then return EBADF end
-  if from.kind ~= SOCK_STREAM or to.kind ~= SOCK_STREAM then return EINVAL end
+  if from.about.kind ~= SOCK_STREAM or to.about.kind ~= SOCK_STREAM then return EINVAL end
   if not const.SPLICE_F_MOVE then return ENOSYS end
 end
 
@@ -43,7 +43,7 @@ end
 local function fill(from, pipe, bytes)
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
-    if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
+    if INTERNET[from.about.home] then n, e = pass_mark(from, pipe) end
   end
   if n > 0 then pipe.bytes = pipe.bytes + n end
   return n, e

@@ -91,7 +91,7 @@ function Socket:recv(bufsize, flag, ...)
   local size = size_of(bufsize, "recv")
   local flags = check.flags(2, "recv", flag, ...)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
-  local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.asks and somebody or nil)
+  local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.about.asks and somebody or nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then
     if is_end(self, e, flags) then return end
@@ -124,7 +124,7 @@ function Socket:recvfrom(bufsize, flag, ...)
   if n < 0 or namelen == 0 then
     spare, ai = ai, nil
   else
-    received(ai, namelen, self.type, self.proto)
+    received(ai, namelen, self.about.type, self.about.proto)
   end
   if n > 0 then return msg, ai, nil, false end
   if n < 0 then
@@ -135,7 +135,7 @@ function Socket:recvfrom(bufsize, flag, ...)
 end
 
 -- A stream has no empty messages.
-local function sendable(sock, msg) return #msg > 0 or has_empty(sock.kind) end
+local function sendable(sock, msg) return #msg > 0 or has_empty(sock.about.kind) end
 
 --- Sends a message; see send(2).  Blocks on a blocking socket, for as long as sndtimeo allows.  Allocates nothing.
 --- Never raises SIGPIPE.

@@ -97,7 +97,7 @@ local function wrap(fd, nonblock)
   local sock, err, e = shell(number, state, borrowed)
   if not sock then return nil, err, e end
   if borrowed then ffi.gc(sock, type) end -- see release in lifecycle.lua
-  sock.borrowed, sock.sd = borrowed, fd
+  sock.about.borrowed, sock.sd = borrowed, fd
   return sock
 end
 
@@ -110,7 +110,7 @@ function Socket:unwrap()
   is_self(self, "unwrap")
   local fd = self.sd
   if fd < 0 then return failed(EBADF) end
-  if self.watched then sockets.closing(self, true) end
+  if self.about.watched then sockets.closing(self, true) end
   self.sd = -1
   return fd
 end

@@ -31,9 +31,9 @@ end
 ---@return boolean
 function M.is_message(sock, flags, accompanied)
   if band(flags, MSG_ERRQUEUE) ~= 0 then return true end
-  if sock.kind == SOCK_STREAM then return false end
-  if accompanied or not sock.asks then return true end
-  if sock.kind ~= SOCK_SEQPACKET then return false end
+  if sock.about.kind == SOCK_STREAM then return false end
+  if accompanied or not sock.about.asks then return true end
+  if sock.about.kind ~= SOCK_SEQPACKET then return false end
   return kernel().has_more(sock.sd)
 end
 
@@ -44,14 +44,14 @@ end
 ---@param flags integer  MSG_* of the receive
 ---@return boolean
 function M.is_end(sock, e, flags)
-  if not sock.asks or e ~= EAGAIN and e ~= EWOULDBLOCK or sock.kind == SOCK_SEQPACKET then return false end
+  if not sock.about.asks or e ~= EAGAIN and e ~= EWOULDBLOCK or sock.about.kind == SOCK_SEQPACKET then return false end
   if band(flags, MSG_ERRQUEUE) ~= 0 then return false end
   return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
 end
 
 --- Makes receives from a socket ask for the sender, which tells an empty message from the end.
 ---@param sock llsocket.socket
-function M.ask(sock) sock.asks, asked.any = true, true end
+function M.ask(sock) sock.about.asks, asked.any = true, true end
 
 --- Remembers that a datagram or raw socket was shut down for reading.  An ENOTCONN counts, too: shutdown(2) shuts such a
 --- socket down although it answers that.
@@ -59,14 +59,14 @@ function M.ask(sock) sock.asks, asked.any = true, true end
 ---@param how integer  SHUT_*
 ---@param e integer?  errno of shutdown(2)
 function M.was_shut(sock, how, e)
-  if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.kind ~= SOCK_STREAM then M.ask(sock) end
+  if how ~= SHUT_WR and (not e or e == ENOTCONN) and sock.about.kind ~= SOCK_STREAM then M.ask(sock) end
 end
 
 --- Asks poll(2) whether a datagram or raw socket that other code made was shut down for reading.
 ---@param sock llsocket.socket
 ---@param sd integer  its descriptor, which need not be stored in `sock` yet
 function M.look(sock, sd)
-  if sock.kind ~= SOCK_STREAM and sock.kind ~= SOCK_SEQPACKET and kernel().has_ended(sd) then M.ask(sock) end
+  if sock.about.kind ~= SOCK_STREAM and sock.about.kind ~= SOCK_SEQPACKET and kernel().has_ended(sd) then M.ask(sock) end
 end
 
 return M

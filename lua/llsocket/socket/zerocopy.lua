@@ -63,7 +63,7 @@ end
 -- with EBUSY.
 local function begin(sock)
   if sock.sd < 0 then return nil, EBADF end
-  if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
+  if not (is_there and INTERNET[sock.about.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
   -- Make the state before setting the option: if memory ran out after that, every later call would answer EBUSY.
@@ -73,7 +73,7 @@ local function begin(sock)
     states[sock] = nil
     return nil, e
   end
-  sock.watched = true
+  sock.about.watched = true
   return states[sock]
 end
 
@@ -150,7 +150,7 @@ end
 local function name_of(sock, r)
   local namelen = r.header.msg_namelen
   if namelen == 0 then return nil end
-  return addrinfo.copied(r.name, namelen, sock.type, sock.proto)
+  return addrinfo.copied(r.name, namelen, sock.about.type, sock.about.proto)
 end
 
 local LIMIT = 1024 -- how many other messages are kept if the program never calls completed()
@@ -211,7 +211,7 @@ end
 -- Whether the following close will reset the connection.  It does not where another owner keeps the connection: a duplicate,
 -- the parent of a forked child, or the code that lent the descriptor.
 local function will_reset(sock, state)
-  if sock.kind ~= const.SOCK_STREAM or sock.borrowed or sockets.copied[sock] then return false end
+  if sock.about.kind ~= const.SOCK_STREAM or sock.about.borrowed or sockets.copied[sock] then return false end
   return state.pid == C.llsocket2_getpid() and KIND.linger.read(sock.sd, SOL_SOCKET, const.SO_LINGER) == 0
 end
 
@@ -240,7 +240,7 @@ end)
 -- A datagram rejected by the qdisc may have consumed a number.  Usually its completion is queued by now.  If it is not, we
 -- cannot know, so this socket falls back to copying.
 local function count_failed(sock, state, e)
-  if not has_empty(sock.kind) then return end
+  if not has_empty(sock.about.kind) then return end
   local was = state.next
   drain(sock, state)
   if e == ENOBUFS and state.next == was and sock:recverr() then state.copies = true end
@@ -284,7 +284,7 @@ function Socket:sendzerocopy(buf, size, offset, flag, ...)
   is_self(self, "sendzerocopy")
   local flags = check.flags(4, "sendzerocopy", flag, ...)
   local start, len = region.lasting(buf, size, offset, 3, "sendzerocopy")
-  if not (start and flags) or len == 0 and not has_empty(self.kind) then return not_sent(EINVAL) end
+  if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local state, why = states[self], nil
   if not state then state, why = begin(self) end
   if not state then return not_sent(why) end
