@@ -95,6 +95,8 @@ local function sections()
   return out, strays
 end
 
+local MORE = " f2 f3 f4 f5 f6 f7 f8 f9" -- the flags behind the first, and the one too many
+
 -- The names of a function's parameters, as a heading has them.
 local function parameters(fn)
   local names, i = {}, 1
@@ -104,7 +106,7 @@ local function parameters(fn)
     i = i + 1
   end
   if debug.getinfo(fn, "u").isvararg then names[#names + 1] = "..." end
-  return table.concat(names, " ")
+  return (table.concat(names, " "):gsub(MORE, " ..."))
 end
 
 local ROWS = {}
@@ -176,7 +178,8 @@ local function unannotated(text, fn)
   if not block:find "^\n%-%-%- %u" then out[1] = "a sentence" end
   for arg in fn.args:gmatch "[%w_.]+" do
     local name = arg:gsub("%.", "%%.")
-    if not block:find("\n%-%-%-@param " .. name .. "%??[ \n]") then out[#out + 1] = "@param " .. arg end
+    local is_told = name:find "^f[3-9]$" and fn.args:find "f2, f3" -- by the annotation of f2
+    if not (is_told or block:find("\n%-%-%-@param " .. name .. "%??[ \n]")) then out[#out + 1] = "@param " .. arg end
   end
   if answers_something(text, fn.at) and not block:find "\n%-%-%-@return " then out[#out + 1] = "@return" end
   return table.concat(out, ", ")

@@ -263,10 +263,10 @@ for _, pair in ipairs(ring) do pair[1]:close(); pair[2]:close() end
 a, b = net.pair(L.SOCK_STREAM, true)
 local asked
 T.is(L.wait.set(function(...) asked = show(...); return false end), W.wait, "another way can be set")
-local own = (" llsocket.socket: fd %d"):format(a:fd())
-T.is(show(a:sendable(1.5)) .. ", " .. tostring(asked), "false, " .. a:fd() .. " w 1.5" .. own,
+local itself = (" llsocket.socket: fd %d"):format(a:fd())
+T.is(show(a:sendable(1.5)) .. ", " .. tostring(asked), "false, " .. a:fd() .. " w 1.5" .. itself,
   "sendable passes its arguments and the socket to it")
-T.is(show(a:recvable()) .. ", " .. tostring(asked), "false, " .. a:fd() .. " r nil" .. own, "so does recvable")
+T.is(show(a:recvable()) .. ", " .. tostring(asked), "false, " .. a:fd() .. " r nil" .. itself, "so does recvable")
 T.is(show(L.wait.set() ~= nil, L.wait.is_set()), "true false", "without an argument poll(2) waits again")
 T.ok(not pcall(L.wait.set, "poll"), "a way of waiting is a function")
 a:close(); b:close()

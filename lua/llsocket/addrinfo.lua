@@ -190,19 +190,19 @@ local host_t, serv_t = ffi.typeof "char[1025]", ffi.typeof "char[256]"
 --- Looks up host and service name; see getnameinfo(3).  Blocks while it asks the resolver, unless
 --- NI_NUMERICHOST is given.
 ---@param flag? integer  NI_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return { host: string, serv: string }? ni  new strings
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_FAMILY, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EMFILE, ENFILE; EINVAL for a flag that is no 32-bit integer
-function Addrinfo:nameinfo(flag, ...)
+function Addrinfo:nameinfo(flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "nameinfo")
-  local flags = check.flags(1, "nameinfo", flag, ...)
+  local flags = check.flags(1, "nameinfo", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
   local host_cell, serv_cell = host_t(), serv_t() -- not shared: making a string may run a finaliser that asks, too
   local name = for_libc(self)
   local code, e = C.llsocket2_getnameinfo(name, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
-  if code == EAI_SYSTEM and shortage.collected(e) then return self:nameinfo(flag, ...) end
+  if code == EAI_SYSTEM and shortage.collected(e) then return self:nameinfo(flags) end
   if code ~= 0 then return gai.failed(code, e) end
   return { host = ffi.string(host_cell), serv = ffi.string(serv_cell) }
 end

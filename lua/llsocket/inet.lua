@@ -21,12 +21,12 @@ local function check_port(port, name)
   return true
 end
 
-local function getaddrinfo(name, family, host, port, socktype, protocol, ...)
+local function getaddrinfo(name, family, host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   check.optional_string(host, 1, name)
   local port_ok = check_port(port, name)
   local type_ok = type(socktype) == "nil" or check.int(socktype, 3, name)
   local protocol_ok = type(protocol) == "nil" or check.int(protocol, 4, name)
-  local flags = check.flags(5, name, ...)
+  local flags = check.flags(5, name, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (port_ok and type_ok and protocol_ok and flags) then return gai.failed(EAI_SYSTEM, EINVAL) end
   if not socktype and not protocol then socktype = SOCK_STREAM end
   socktype, protocol = socktype or 0, protocol or 0
@@ -44,13 +44,13 @@ end
 ---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
 ---@param protocol? integer  IPPROTO_*; the default is 0, any
 ---@param flag? integer  AI_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag; EMFILE, ENFILE
-function M.getaddrinfo(host, port, socktype, protocol, flag, ...)
-  return getaddrinfo("getaddrinfo", const.AF_UNSPEC, host, port, socktype, protocol, flag, ...)
+function M.getaddrinfo(host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  return getaddrinfo("getaddrinfo", const.AF_UNSPEC, host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
 end
 
 --- Lists the IPv4 addresses of a host, as getaddrinfo does; see getaddrinfo(3).  Blocks likewise.
@@ -59,13 +59,13 @@ end
 ---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
 ---@param protocol? integer  IPPROTO_*; the default is 0, any
 ---@param flag? integer  AI_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag; EMFILE, ENFILE
-function M.getaddrinfo4(host, port, socktype, protocol, flag, ...)
-  return getaddrinfo("getaddrinfo4", const.AF_INET, host, port, socktype, protocol, flag, ...)
+function M.getaddrinfo4(host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  return getaddrinfo("getaddrinfo4", const.AF_INET, host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
 end
 
 --- Lists the IPv6 addresses of a host, as getaddrinfo does; see getaddrinfo(3).  Blocks likewise.
@@ -74,13 +74,13 @@ end
 ---@param socktype? integer  SOCK_*, 0 for all; the default is SOCK_STREAM unless a protocol is given
 ---@param protocol? integer  IPPROTO_*; the default is 0, any
 ---@param flag? integer  AI_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_ADDRFAMILY, EAI_AGAIN, EAI_SERVICE, EAI_BADFLAGS, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no host, port or flag; EMFILE, ENFILE
-function M.getaddrinfo6(host, port, socktype, protocol, flag, ...)
-  return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, ...)
+function M.getaddrinfo6(host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
 end
 
 return M

@@ -18,15 +18,16 @@ local M = {}
 ---@param socktype? integer  SOCK_*; the default is SOCK_STREAM
 ---@param protocol? integer  the default is 0
 ---@param flag? integer  AI_*, checked and not used
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return llsocket.addrinfo[]? arr  of one
 ---@return string? err
 ---@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path, or a number out of range
-function M.getaddrinfo(path, socktype, protocol, flag, ...)
+function M.getaddrinfo(path, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   check.string(path, 1, "getaddrinfo")
   local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "getaddrinfo")
   local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "getaddrinfo")
-  if not (check.flags(4, "getaddrinfo", flag, ...) and type_ok and protocol_ok) then return failed(EINVAL) end
+  local flags = check.flags(4, "getaddrinfo", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  if not (flags and type_ok and protocol_ok) then return failed(EINVAL) end
   local ai = addrinfo.blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
   local namelen, e = sockaddr.from_text(ai.name, AF_UNIX, path)
   if not namelen then return failed(e) end

@@ -8,7 +8,6 @@ local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local texts = require("llsocket.core.failure").texts
-local select, type = select, type
 
 local band = bit.band
 local AGAIN = { [const.EAGAIN] = true, [const.EWOULDBLOCK] = true, [const.EINTR] = true }
@@ -48,11 +47,10 @@ function M.is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.abo
 ---@param position integer  of `flag`, self not counted
 ---@param method string  the caller's name, for the message
 ---@param flag any
----@param ... any
+---@param f2? any  more flags, up to f9, which raises
 ---@return integer? bits
-function M.send_flags(position, method, flag, ...)
-  if select("#", ...) == 0 and type(flag) == "nil" then return 0 end
-  local bits = check.flags(position, method, flag, ...)
+function M.send_flags(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local bits = check.flags(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if bits and band(bits, MSG_ZEROCOPY) == 0 then return bits end
 end
 

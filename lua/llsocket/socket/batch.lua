@@ -136,7 +136,6 @@ local function before_end(sock, batch, n, flags)
   return certain
 end
 
--- A function separate from Socket:recvbatch, as with sendbatch: a loop below a frame with varargs would not compile.
 local function recvbatch(sock, batch, flags)
   if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
   if batch.controlsize > 0 and sock.about.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
@@ -156,16 +155,16 @@ end
 --- the next call.
 ---@param batch llsocket.batch  is overwritten
 ---@param flag? integer  MSG_*.  With MSG_WAITALL it blocks until the batch is full.  MSG_TRUNC is EINVAL on a stream
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? n  messages, from 1; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EOPNOTSUPP: unix sockets may bring
 ---descriptors, which a batch cannot hold; EBADF once closed
-function Socket:recvbatch(batch, flag, ...)
+function Socket:recvbatch(batch, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvbatch")
   batches.arg(batch, 1, "recvbatch")
-  return recvbatch(self, batch, check.flags(2, "recvbatch", flag, ...))
+  return recvbatch(self, batch, check.flags(2, "recvbatch", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
 local function sendbatch(sock, batch, n, first, flags)
@@ -184,20 +183,20 @@ end
 ---@param n? integer  messages, from 1; the default is all from `first` to its count
 ---@param first? integer  the message to begin with, from 1, which is the default
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? n  messages sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `n` were taken, would block, or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EINVAL for numbers out
 ---of range and for an empty message on a stream; EBADF once closed
-function Socket:sendbatch(batch, n, first, flag, ...)
+function Socket:sendbatch(batch, n, first, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendbatch")
   batches.arg(batch, 1, "sendbatch")
   if type(n) ~= "nil" then check.number(n, 2, "sendbatch") end
   if type(first) == "nil" then first = 1 end
   check.number(first, 3, "sendbatch")
   if type(n) == "nil" then n = batch.filled - first + 1 end
-  return sendbatch(self, batch, n, first, send_flags(4, "sendbatch", flag, ...))
+  return sendbatch(self, batch, n, first, send_flags(4, "sendbatch", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
 return { methods = Socket }

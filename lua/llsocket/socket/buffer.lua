@@ -1,6 +1,4 @@
 -- buffer.lua -- sends from the caller's memory and receives into it, without making a string or allocating.
---
--- Check flags first: LuaJIT cannot compile a trace that starts inside region.target() and then needs this frame's varargs.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -40,15 +38,15 @@ end
 ---@param size? integer  most bytes to take, from 1; the default is the rest of an array of fixed size
 ---@param offset? integer  the byte in the array to begin at; the default is 0.  A string.buffer takes only 0
 ---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream; elsewhere `len` then counts the bytes that were cut off, too
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
 ---closed
-function Socket:recvinto(buf, size, offset, flag, ...)
+function Socket:recvinto(buf, size, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvinto")
-  local flags = check.flags(4, "recvinto", flag, ...)
+  local flags = check.flags(4, "recvinto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local start, len = region.target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
   local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.about.asks and somebody or nil)
@@ -66,14 +64,14 @@ end
 ---@param size? integer  bytes; 0 sends an empty message, except on a stream; the default is the rest, a pointer has no default
 ---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
 ---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for send
-function Socket:sendfrom(buf, size, offset, flag, ...)
+function Socket:sendfrom(buf, size, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendfrom")
-  local flags = send_flags(4, "sendfrom", flag, ...)
+  local flags = send_flags(4, "sendfrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local start, len = region.source(buf, size, offset, 3, "sendfrom")
   if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
@@ -99,16 +97,16 @@ end
 ---@param ai? llsocket.addrinfo  is overwritten with the sender's address; the default is a new object
 ---@param offset? integer  the byte in the array to begin at; the default is 0.  A string.buffer takes only 0
 ---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream; elsewhere `len` then counts the bytes that were cut off, too
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes; no values at all when the peer has closed
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN; EINVAL out of range; ENOMEM; EFAULT; EBADF once
 ---closed
-function Socket:recvfrominto(buf, size, ai, offset, flag, ...)
+function Socket:recvfrominto(buf, size, ai, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfrominto")
-  local flags = check.flags(5, "recvfrominto", flag, ...)
+  local flags = check.flags(5, "recvfrominto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local start, len = region.target(buf, size, offset, 4, "recvfrominto")
   check.optional(addrinfo.arg, ai, 3, "recvfrominto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return nil, not_received(not start and len or EINVAL) end
@@ -136,14 +134,14 @@ end
 ---@param ai llsocket.addrinfo  the address to send to
 ---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
 ---@return integer? errno  EINVAL out of range; EFAULT: a pointer to nowhere; else as for sendto
-function Socket:sendtofrom(buf, size, ai, offset, flag, ...)
+function Socket:sendtofrom(buf, size, ai, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendtofrom")
-  local flags = send_flags(5, "sendtofrom", flag, ...)
+  local flags = send_flags(5, "sendtofrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local start, len = region.source(buf, size, offset, 4, "sendtofrom")
   addrinfo.arg(ai, 3, "sendtofrom")
   if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end

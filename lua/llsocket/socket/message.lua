@@ -54,17 +54,17 @@ end
 --- Where a stream took a part, the message then holds the rest, without the ancillary data; send it again.
 ---@param mh llsocket.msghdr
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
 ---@return integer? errno  EPERM, ESRCH: credentials of another process or user; ETOOMANYREFS; ENOMEM for more ancillary data
 ---than musl takes; EINVAL where the kernel refuses the message, and for 0 bytes on a stream; EOPNOTSUPP: only unix sockets pass
 ---descriptors; EBADF where this socket or a descriptor to send is closed; else as for sendto
-function Socket:sendmsg(mh, flag, ...)
+function Socket:sendmsg(mh, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendmsg")
   msghdr.arg(mh, 1, "sendmsg")
-  local flags = send_flags(2, "sendmsg", flag, ...)
+  local flags = send_flags(2, "sendmsg", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return not_sent(EINVAL) end
   return sendmsg(self, mh, flags)
 end
@@ -94,15 +94,15 @@ end
 --- close-on-exec, and are closed unless the program takes them.
 ---@param mh llsocket.msghdr
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes received, 0 for an empty datagram; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL for a flag; EBADF once closed
-function Socket:recvmsg(mh, flag, ...)
+function Socket:recvmsg(mh, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvmsg")
   msghdr.arg(mh, 1, "recvmsg")
-  local flags = check.flags(2, "recvmsg", flag, ...)
+  local flags = check.flags(2, "recvmsg", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return not_received(EINVAL) end
   return recvmsg(self, mh, flags)
 end
@@ -116,7 +116,6 @@ local function take()
   return mh
 end
 
--- A function separate from Socket:writev: a loop below a frame with varargs would not compile.
 local function writev(sock, parts, flags)
   local mh = take()
   local e = msghdr.set_data(mh, parts, 1, "writev") or not flags and EINVAL
@@ -132,15 +131,15 @@ end
 --- sndtimeo allows.  Never raises SIGPIPE.
 ---@param parts string[]  at most 1,024
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than all bytes were taken, would block, or was interrupted
 ---@return integer? errno  EMSGSIZE for too many parts; else as for send
-function Socket:writev(parts, flag, ...)
+function Socket:writev(parts, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "writev")
   if type(parts) ~= "table" then check.bad(1, "writev", "array of strings", parts) end
-  return writev(self, parts, send_flags(2, "writev", flag, ...))
+  return writev(self, parts, send_flags(2, "writev", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
 -- Replaces the length in readv's results by the received parts.  Free the buffer here: the collector does not count its memory.
@@ -151,7 +150,6 @@ local function parts_of(mh, n, ...)
   if select("#", ...) > 0 then return nil, ... end
 end
 
--- A function separate from Socket:readv: a loop below a frame with varargs would not compile.
 local function readv(sock, sizes, flags)
   local checked, e = msghdr.check_size(sizes, 1, "readv")
   if not checked then return not_received(e) end
@@ -164,15 +162,15 @@ end
 --- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
 ---@param sizes integer[]  most bytes for each, at most 1,024 and 2^31-1 bytes in all
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return string[]? parts  one for each size, "" where no bytes were left; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EMSGSIZE for too many sizes; else as for recv
-function Socket:readv(sizes, flag, ...)
+function Socket:readv(sizes, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "readv")
   if type(sizes) ~= "table" then check.bad(1, "readv", "array of numbers", sizes) end
-  return readv(self, sizes, check.flags(2, "readv", flag, ...))
+  return readv(self, sizes, check.flags(2, "readv", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
 --- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket, for as long
@@ -180,17 +178,17 @@ end
 ---@param fd integer|llsocket.socket|llsocket.descriptor|file*  still belongs to the caller
 ---@param ai? llsocket.addrinfo  the address to send to, on an unconnected datagram socket
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  1; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF, ETOOMANYREFS; else as for send
-function Socket:sendfd(fd, ai, flag, ...)
+function Socket:sendfd(fd, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendfd")
   cmsghdr.check_owner(fd, 1, "sendfd")
   local cmsg, _, e = cmsghdr.rights(fd)
   check.optional(addrinfo.arg, ai, 2, "sendfd")
-  local flags = send_flags(3, "sendfd", flag, ...)
+  local flags = send_flags(3, "sendfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (cmsg and flags) then return not_sent(e or EINVAL) end
   local mh, _, why = msghdr.new { name = ai, data = "\0", control = { cmsg } }
   if not mh then return not_sent(why) end
@@ -214,15 +212,15 @@ end
 --- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket, for as long as
 --- rcvtimeo allows.
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return llsocket.socket|llsocket.descriptor|nil object  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADMSG: the message had no descriptor; EMFILE: the process had no
 ---number left for the descriptor, which is lost, and garbage was collected to help the next call; else as for recv
-function Socket:recvfd(flag, ...)
+function Socket:recvfd(flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfd")
-  local flags = check.flags(1, "recvfd", flag, ...)
+  local flags = check.flags(1, "recvfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return not_received(EINVAL) end
   if self.sd < 0 or self.about.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
   local mh, _, why = msghdr.new { size = 1, controlsize = 256 }

@@ -81,15 +81,15 @@ end
 --- Allocates only the string.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
 ---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return string? msg  no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
-function Socket:recv(bufsize, flag, ...)
+function Socket:recv(bufsize, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recv")
   local size = size_of(bufsize, "recv")
-  local flags = check.flags(2, "recv", flag, ...)
+  local flags = check.flags(2, "recv", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
   local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.about.asks and somebody or nil)
   if n > 0 then return msg, nil, false end
@@ -107,16 +107,16 @@ local spare
 --- rcvtimeo allows.  Allocates only the string and the address.
 ---@param bufsize? integer  most bytes to take, 1 to 2^31-1; the default is 4096
 ---@param flag? integer  MSG_*.  MSG_TRUNC is EINVAL on a stream
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return string? msg  no values at all when the peer has closed
 ---@return llsocket.addrinfo? ai  nil where the sender has no name, or the socket is a connected stream
 ---@return string? err
 ---@return boolean? again  true: would block or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, ECONNRESET, ECONNREFUSED, ENOTCONN, ENOMEM; EINVAL out of range; EBADF once closed
-function Socket:recvfrom(bufsize, flag, ...)
+function Socket:recvfrom(bufsize, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfrom")
   local size = size_of(bufsize, "recvfrom")
-  local flags = check.flags(2, "recvfrom", flag, ...)
+  local flags = check.flags(2, "recvfrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (size and flags) or is_blind(self, flags) then return nil, not_received(EINVAL) end
   local ai = spare or addrinfo.blank(0, 0, 0)
   spare = nil
@@ -141,16 +141,16 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.about.kind)
 --- Never raises SIGPIPE.
 ---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
 ---@return integer? errno  EAGAIN, EINTR, EINPROGRESS, EMSGSIZE, ENOTCONN, EDESTADDRREQ, ECONNREFUSED, ENOBUFS; EINVAL
 ---for a flag, and for "" on a stream; EBADF once closed
-function Socket:send(msg, flag, ...)
+function Socket:send(msg, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "send")
   check.string(msg, 1, "send")
-  local flags = send_flags(2, "send", flag, ...)
+  local flags = send_flags(2, "send", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return answer.send_failed(self, e) end
@@ -162,16 +162,16 @@ end
 ---@param msg string  bytes; "" sends an empty message, on a stream it is EINVAL
 ---@param ai llsocket.addrinfo  where to
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than #msg were taken, would block, or was interrupted
 ---@return integer? errno  EISCONN, ENOENT, EHOSTUNREACH, ENETUNREACH, EACCES, EAFNOSUPPORT; else as for send
-function Socket:sendto(msg, ai, flag, ...)
+function Socket:sendto(msg, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendto")
   check.string(msg, 1, "sendto")
   addrinfo.arg(ai, 2, "sendto")
-  local flags = send_flags(3, "sendto", flag, ...)
+  local flags = send_flags(3, "sendto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return answer.send_failed(self, e) end

@@ -274,15 +274,15 @@ end
 ---@param size? integer  bytes; the default is the rest, a pointer has no default
 ---@param offset? integer  the byte to begin at; the default is 0
 ---@param flag? integer  MSG_*
----@param ... integer  more flags
+---@param f2? integer  more flags, up to f8
 ---@return integer? len  bytes sent; no values at all when the peer has closed
 ---@return string? err
 ---@return boolean? again  true: fewer than `size` were taken, would block, or was interrupted
 ---@return integer? errno  ENOBUFS: too much is outstanding (call completed), or closed sockets keep more than zerocopykept's
 ---limit; EOPNOTSUPP: neither TCP nor UDP, or not on this system; EBUSY: other code has set SO_ZEROCOPY; else as for sendfrom
-function Socket:sendzerocopy(buf, size, offset, flag, ...)
+function Socket:sendzerocopy(buf, size, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendzerocopy")
-  local flags = check.flags(4, "sendzerocopy", flag, ...)
+  local flags = check.flags(4, "sendzerocopy", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local start, len = region.lasting(buf, size, offset, 3, "sendzerocopy")
   if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local state, why = states[self], nil
