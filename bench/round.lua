@@ -38,6 +38,15 @@ local function buffers(how, size)
   end
 end
 
+-- As in a handler that a loop calls: the code that sends and receives is not compiled, the methods are.
+local function from_callback(start)
+  return function(how, size)
+    local run = start(how, size)
+    jit.off(run)
+    return run
+  end
+end
+
 -- lua-socket takes no descriptors: it connects by itself, to a path where the others have a socketpair.
 local function by_luasocket(how)
   local socket = require "socket"
@@ -170,6 +179,8 @@ return {
       short = { to_c = "a string is made of each message" },
     },
     { name = "llsocket, buffers", start = buffers, to_c = 0.95, ahead = "all", clean = true },
+    { name = "llsocket, strings, called from a callback", start = from_callback(strings), ahead = "strings" },
+    { name = "llsocket, buffers, called from a callback", start = from_callback(buffers), ahead = "strings", clean = true },
     { name = "lua-socket", needs = "socket", start = luasocket },
     { name = "lua-posix", needs = "posix.sys.socket", start = luaposix },
     { name = "lua-luv", needs = "luv", start = luv },

@@ -1,11 +1,12 @@
 -- traces: the calls that a server makes for each message are compiled and stay compiled; failing calls allocate nothing.
+local ffi = require "ffi"
 local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
 local trace = require "trace"
 
 local before = leak.count()
-local T = require("tap").plan(57)
+local T = require("tap").plan(75)
 local ROUNDS = 400
 local DONTWAIT, NOSIGNAL, EAGAIN = L.MSG_DONTWAIT, L.MSG_NOSIGNAL or 0, L.EAGAIN
 local SOL, NODELAY = L.SOL_SOCKET, L.TCP_NODELAY
@@ -117,6 +118,59 @@ else
   T.skip(2, "no IPv6 here")
 end
 
+-- From a caller that is not compiled, as a handler is that a loop calls.
+local function below(sock, methods, what, body, has_loop)
+  local functions = {}
+  for method in methods:gmatch "%a+" do functions[method] = assert(sock[method]) end
+  trace.below(T, body, functions, what .. ", from a caller that is not compiled", has_loop)
+end
+
+local memory = ffi.new "uint8_t[64]"
+below(a, "send recv", "send and recv", function() a:send "x"; b:recv(64) end)
+below(a, "send recv", "send and recv with two flags", function() a:send("x", DONTWAIT, NOSIGNAL); b:recv(64, DONTWAIT, 0) end)
+below(a, "sendfrom recvinto", "sendfrom and recvinto", function() a:sendfrom(memory); b:recvinto(memory) end)
+local uone, uname = net.bound(L.AF_INET, L.SOCK_DGRAM)
+local uai = uone:getsockname()
+below(uone, "sendto recvfrom", "sendto and recvfrom", function() uone:sendto("x", uname); uone:recvfrom(64) end)
+below(uone, "sendtofrom recvfrominto", "sendtofrom and recvfrominto", function()
+  uone:sendtofrom(memory, 64, uname)
+  uone:recvfrominto(memory, 64, uai)
+end)
+local out, box = L.msghdr.new { data = "x" }, L.msghdr.new { size = 64 }
+below(a, "sendmsg recvmsg", "sendmsg and recvmsg", function() a:sendmsg(out); b:recvmsg(box) end)
+below(box, "data", "a message's data", function() a:send "x"; b:recvmsg(box); box:data() end)
+local outs, boxes = L.batch.new { count = 4, size = 64 }, L.batch.new { count = 4, size = 64 }
+for i = 1, 4 do outs:data(i, "x") end
+below(da, "sendbatch recvbatch", "sendbatch and recvbatch", function() da:sendbatch(outs); db:recvbatch(boxes) end, true)
+below(boxes, "data length", "a batch's data and length", function() boxes:data(1); boxes:length(1) end)
+below(a, "recvable sendable", "recvable and sendable", function() a:recvable(0); a:sendable(0) end)
+local file = io.tmpfile()
+file:write "x"; file:flush()
+local number = require("llsocket.core.libc").llsocket2_fileno(file)
+below(a, "sendfile", "sendfile of a number", function() a:sendfile(number, 1, 0); b:recv(64, DONTWAIT) end)
+below(tcp, "tcpnodelay rcvtimeo fd nonblock", "options", function()
+  tcp:tcpnodelay(true); tcp:rcvtimeo(); tcp:fd(); tcp:nonblock(false)
+end)
+below(uname, "port family bytes", "port, family and bytes of an address", function()
+  uname:port(); uname:family(); uname:bytes()
+end)
+local poller = assert(L.poll.new())
+poller:add(b, "r")
+below(poller, "wait event", "wait and event", function() a:send "x"; poller:wait(0); poller:event(1):recv(64) end)
+below(poller, "modify", "modify", function() poller:modify(b, "rw"); poller:modify(b, "r") end)
+poller:close()
+below(listener, "connect accept close", "connect, accept and close", function()
+  local client = L.socket.new(name)
+  client:connect()
+  local server = listener:accept()
+  client:linger(0)
+  client:close(); server:close()
+end)
+trace.below(T, function() L.inet.getaddrinfo("127.0.0.1", "80") end, { getaddrinfo = L.inet.getaddrinfo },
+  "a numeric address and port, from a caller that is not compiled")
+file:close()
+uone:close()
+
 -- What would block.
 listener:nonblock(true)
 local full, rest = net.pair(L.SOCK_STREAM, true)
@@ -127,6 +181,9 @@ compiles("recv that would block", function() full:recv() end)
 compiles("recv with flags that would block", function() a:recv(64, DONTWAIT, NOSIGNAL) end)
 compiles("recvfrom that would block", function() full:recvfrom(64) end)
 compiles("send that would block", function() full:send "x" end)
+below(full, "recv send recvfrom", "recv, send and recvfrom that would block", function()
+  full:recv(); full:send "x"; full:recvfrom(64)
+end)
 compiles("a loop that branches on the errno", function()
   local _, _, again, e = full:recv()
   if not again or e ~= EAGAIN then error "no EAGAIN" end

@@ -125,7 +125,7 @@ end
 ---@return string bytes
 function Addrinfo:bytes()
   is_self(self, "bytes")
-  return ffi.string(self, self.namelen)
+  return (ffi.string(self, self.namelen))
 end
 
 --- Tells the address family; see getaddrinfo(3).

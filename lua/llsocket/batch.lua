@@ -183,7 +183,7 @@ function Batch:data(i, data)
   check.optional_string(data, 2, "data")
   if not good then return failed(EINVAL) end
   local at, iov = self.bytes + i * self.stride, self.gathered[i]
-  if type(data) == "nil" then return ffi.string(at, tonumber(iov.iov_len)) end
+  if type(data) == "nil" then return (ffi.string(at, tonumber(iov.iov_len))) end
   if #data > self.size then return failed(EMSGSIZE) end
   copy(at, data, #data)
   iov.iov_len = #data
@@ -212,7 +212,7 @@ function Batch:length(i, n)
   local good = is_index(self, i, "length")
   if type(n) ~= "nil" then check.number(n, 2, "length") end
   if not good then return failed(EINVAL) end
-  if type(n) == "nil" then return tonumber(self.gathered[i].iov_len) end
+  if type(n) == "nil" then return (tonumber(self.gathered[i].iov_len)) end
   if not is_count(n, 0, self.size) then return failed(EINVAL) end
   self.gathered[i].iov_len = n
   return n

@@ -33,7 +33,7 @@ local is_self, arg = check.object(meta, "llsocket.cmsghdr")
 -- Do not store descriptor numbers: an object may be closed before the send, and its number reused.  `bytes` is the content;
 -- a cmsghdr that carries descriptors has `objects` instead, and reads their numbers at the time of the send.
 local function make(level, kind, bytes, objects)
-  return setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta)
+  return (setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta))
 end
 
 local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
@@ -41,7 +41,7 @@ local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.typ
 -- Answers the number of an object's descriptor; or nil and the errno.  Check the object here again: rights() hands out the
 -- table of objects, and the program may have put anything into it.
 local function number_of(object)
-  if io_type(object) == "file" then return C.llsocket2_fileno(object) end
+  if io_type(object) == "file" then return (C.llsocket2_fileno(object)) end
   local is_number = luatype(object) == "number"
   if not (is_number or is_socket(object) or is_descriptor(object)) then return nil, EBADF end
   local fd = is_number and object or object.sd
@@ -53,7 +53,7 @@ local int_cell = ffi.new "int[1]"
 
 local function int_bytes(n)
   int_cell[0] = n
-  return ffi.string(int_cell, 4)
+  return (ffi.string(int_cell, 4))
 end
 
 -- Answers the descriptors' numbers in the kernel's form; nil and EBADF where one is closed.

@@ -27,7 +27,7 @@ local is_self = check.class(descriptor_t, "llsocket.descriptor")
 local function new()
   local d = descriptor_t()
   d.sd = -1
-  return ffi.gc(d, finalize)
+  return (ffi.gc(d, finalize))
 end
 
 --- Tells the descriptor's number.

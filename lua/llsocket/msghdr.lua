@@ -235,7 +235,7 @@ end
 
 -- The strings that were received, as the buffers were asked for.
 local function received(into)
-  if into.one then return ffi.string(into.array.buffer, into.length) end
+  if into.one then return (ffi.string(into.array.buffer, into.length)) end
   return iovec.strings(into.array, into.sizes, into.length)
 end
 

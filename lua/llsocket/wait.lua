@@ -28,7 +28,7 @@ local M = { LONGEST = LONGEST }
 function M.milliseconds(sec, position, method)
   if type(sec) == "nil" then return -1 end
   check.number(sec, position, method)
-  if sec >= 0 and sec < 2^31 then return min(ceil(sec * 1000), LONGEST) end
+  if sec >= 0 and sec < 2^31 then return (min(ceil(sec * 1000), LONGEST)) end
 end
 
 -- Raises for wrong types; answers the milliseconds, or nil for an impossible descriptor, direction or time.

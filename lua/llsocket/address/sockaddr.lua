@@ -24,7 +24,7 @@ local text_t = ffi.typeof "char[64]"
 --- Turns a port from the order that it lies in to host order, or back.
 local function in_order(row, n)
   if row.host_order or ffi.abi "be" then return n end
-  return bit.bor(bit.lshift(bit.band(n, 0xff), 8), bit.rshift(n, 8))
+  return (bit.bor(bit.lshift(bit.band(n, 0xff), 8), bit.rshift(n, 8)))
 end
 
 -- The text of an in_addr or in6_addr.  The buffer is not shared: making the result may run a finaliser, which may ask for
@@ -32,7 +32,7 @@ end
 local function numeric(family, addr)
   local text = text_t()
   C.llsocket2_inet_ntop(family, addr, text, 64)
-  return ffi.string(text)
+  return (ffi.string(text))
 end
 
 -- Reads text into an in_addr or in6_addr; answers whether it is an address.

@@ -23,7 +23,7 @@ local M = {}
 ---@return ffi.cdata*? block  nil when there is no memory
 function M.memory(size)
   local block = C.llsocket2_malloc(size)
-  if block ~= nil then return ffi.gc(block, C.llsocket2_free) end
+  if block ~= nil then return (ffi.gc(block, C.llsocket2_free)) end
 end
 
 --- Makes capacity for `n` iovecs in an array.  Keep array.block: the typed pointer array.iov alone would not keep it alive.

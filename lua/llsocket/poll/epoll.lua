@@ -44,9 +44,9 @@ end
 -- Reading also asks for the peer's half-close, except with EPOLLEXCLUSIVE: the kernel refuses EPOLLRDHUP together with that.
 local function asked(want)
   local alone = band(want, EXCLUSIVE) ~= 0
-  return bor(band(want, READ) ~= 0 and bor(IN, alone and 0 or RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
+  return (bor(band(want, READ) ~= 0 and bor(IN, alone and 0 or RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
     band(want, URGENT) ~= 0 and PRI or 0, band(want, EDGE) ~= 0 and ET or 0, band(want, ONCE) ~= 0 and ONESHOT or 0,
-    alone and ALONE or 0)
+    alone and ALONE or 0))
 end
 
 -- Do not branch between filling the cell and the call: a side trace begins with a collector step, and a finaliser that runs

@@ -38,7 +38,7 @@ local is_self = check.class(event_t, "llsocket.event")
 local function new(kind)
   local event = event_t()
   event.sd, event.kind = -1, kind
-  return ffi.gc(event, finalize)
+  return (ffi.gc(event, finalize))
 end
 
 local count_cell = ffi.new "uint64_t[1]"

@@ -54,8 +54,8 @@ local function grow(state)
 end
 
 local function asked(want)
-  return bor(band(want, READ) ~= 0 and bor(IN, RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
-    band(want, URGENT) ~= 0 and PRI or 0)
+  return (bor(band(want, READ) ~= 0 and bor(IN, RDHUP) or 0, band(want, WRITE) ~= 0 and OUT or 0,
+    band(want, URGENT) ~= 0 and PRI or 0))
 end
 
 local function set(state, fd, slot, want, generation)

@@ -153,22 +153,32 @@ end
 local namelen_cell = ffi.new "uint32_t[1]"
 local has_accept4 = CLOEXEC ~= 0 and pcall(function() return C.llsocket2_accept4 end)
 
-local function accept(sd, flags)
-  if has_accept4 then return C.llsocket2_accept4(sd, nil, nil, flags) end
-  return C.llsocket2_accept(sd, nil, nil)
+-- Gives `sock` the new connection; answers the errno.
+local function accept(listener, sock, flags)
+  local e
+  if has_accept4 then
+    sock.sd, e = C.llsocket2_accept4(listener.sd, nil, nil, flags), errno()
+  else
+    sock.sd, e = C.llsocket2_accept(listener.sd, nil, nil), errno()
+  end
+  return e
 end
 
-local function accept_named(sd, ai, flags)
-  if has_accept4 then return C.llsocket2_accept4(sd, ai, namelen_cell, flags) end
-  return C.llsocket2_accept(sd, ai, namelen_cell)
+local function accept_named(listener, sock, flags, ai)
+  local e, namelen
+  if has_accept4 then
+    sock.sd, e, namelen = C.llsocket2_accept4(listener.sd, ai, namelen_cell, flags), errno(), namelen_cell[0]
+  else
+    sock.sd, e, namelen = C.llsocket2_accept(listener.sd, ai, namelen_cell), errno(), namelen_cell[0]
+  end
+  return e, namelen
 end
 
 -- Gives `sock` the new connection and `ai` its peer's address; answers the errno.  macOS tells no address of a peer that has
 -- gone.
 local function accept_from(listener, sock, flags, ai)
   namelen_cell[0] = sockaddr.SIZE
-  local e, namelen
-  sock.sd, e, namelen = accept_named(listener.sd, ai, flags), errno(), namelen_cell[0]
+  local e, namelen = accept_named(listener, sock, flags, ai)
   if sock.sd < 0 then return e end
   local about = listener.about
   if namelen == 0 then ai.name.any.ss_family = about.home end
@@ -205,11 +215,7 @@ function Socket:accept(nonblock, ai)
   if nonblock == nil then nonblock = self.about.nonblocking end
   local sock, flags = take(), bor(CLOEXEC, nonblock and NONBLOCK or 0)
   local e
-  if ai then
-    e = accept_from(self, sock, flags, ai)
-  else
-    sock.sd, e = accept(self.sd, flags), errno()
-  end
+  if ai then e = accept_from(self, sock, flags, ai) else e = accept(self, sock, flags) end
   if sock.sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock, ai) end

@@ -14,7 +14,7 @@ local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
 local shortage = require "llsocket.core.shortage"
 local zero = require "llsocket.socket.zero"
-local ipairs, select, type = ipairs, select, type
+local ipairs, type = ipairs, type
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
@@ -143,11 +143,11 @@ function Socket:writev(parts, flag, f2, f3, f4, f5, f6, f7, f8, f9)
 end
 
 -- Replaces the length in readv's results by the received parts.  Free the buffer here: the collector does not count its memory.
-local function parts_of(mh, n, ...)
+local function parts_of(mh, n, err, again, e)
   local parts = n and mh:data()
   msghdr.release(mh)
-  if parts then return parts, ... end
-  if select("#", ...) > 0 then return nil, ... end
+  if parts then return parts, nil, again end
+  if e then return nil, err, again, e end
 end
 
 local function readv(sock, sizes, flags)

@@ -57,7 +57,7 @@ local function new()
   -- the struct would inherit a metatype's finaliser and close the descriptor again.
   local sock = handle_t()
   sock.sd = -1
-  return ffi.gc(sock, finalize)
+  return (ffi.gc(sock, finalize))
 end
 
 -- The address that a socket was made with: bind and connect use it when they are called without one.

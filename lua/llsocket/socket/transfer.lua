@@ -186,7 +186,7 @@ local function descriptor(file)
     return fd, EINVAL
   end
   local state = io_type(file)
-  if state == "file" then return C.llsocket2_fileno(file) end
+  if state == "file" then return (C.llsocket2_fileno(file)) end
   if state then return nil, EBADF end
   check.bad(1, "sendfile", "number or file", file)
 end
