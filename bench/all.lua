@@ -3,7 +3,7 @@
 --   luajit bench/all.lua BUILD [--quick] [--write] [QUESTION...]
 --
 -- BUILD was made by `meson setup -Dbenchmarks=true BUILD`.  It gets result.json, result.md and result.svg in its folder
--- bench; with --write these go to bench/ here, too, and into its README.md.
+-- bench.  With --write JSON and plot go to bench/ here, too, and the figures into the pages that show them.
 local root = arg[0]:match "^(.*)/bench/[^/]*$" or "."
 if arg[0]:find "^all%.lua$" then root = ".." end
 
@@ -14,19 +14,23 @@ for _, word in ipairs(arg) do
   else build = word end
 end
 assert(build, "luajit bench/all.lua BUILD [--quick] [--write] [QUESTION...]")
+assert(not (options["--write"] and (options.some or options["--quick"])), "--write shows a whole run, of all questions")
 
 package.path = root .. "/?.lua;" .. root .. "/lua/?.lua;" .. package.path
 package.cpath = build .. "/csrc/?.so;" .. package.cpath
 local json = require "bench.lib.json"
+local pages = require "bench.lib.pages"
 local participant = require "bench.lib.participant"
 local plot = require "bench.lib.plot"
 local report = require "bench.lib.report"
+local tables = require "bench.lib.tables"
 local turns = require "bench.lib.turns"
 local verdict = require "bench.lib.verdict"
 participant.place = { root = root, build = build, luajit = os.getenv "LLSOCKET_LUAJIT" or "luajit" }
 
-local TURNS, SECONDS = options["--quick"] and 3 or 11, options["--quick"] and 0.02 or 0.04
-local QUESTIONS = { "round", "udp", "echo", "accept", "sendfile", "resolve", "loading", "memory" }
+local quick = options["--quick"]
+local TURNS, SECONDS, RUNS = quick and 3 or 11, quick and 0.02 or 0.04, quick and 2 or 7
+local QUESTIONS = { "round", "receive", "udp", "echo", "accept", "sendfile", "resolve", "loading", "memory" }
 
 local missing = {} -- who is not installed
 
@@ -37,15 +41,26 @@ local function ask(name)
   local rows = {}
   for i, row in ipairs(question.rows) do
     row.index = i
-    if participant.present(row) then rows[#rows + 1] = row else missing[#missing + 1] = name .. ": " .. row.name end
+    local present, why = participant.present(row)
+    if present then rows[#rows + 1] = row else missing[#missing + 1] = name .. ": " .. row.name .. (why or "") end
   end
   question.rows = rows
   return question
 end
 
-local function count(question, case, row)
+-- The instructions of one operation in each of some runs, and their median.
+local function instructions(question, case, row)
+  local runs = {}
+  for i = 1, math.min(row.runs or 1, RUNS) do
+    runs[i] = participant.instructions(question, row, case)
+  end
+  return runs[1] and turns.quartiles(runs).median, row.runs and runs[1] and runs
+end
+
+local function count(question, case, row, out)
   if not case.counts then return end
-  return participant.instructions(question, row, case), participant.calls(question, row, case)
+  out.instructions, out.instruction_runs = instructions(question, case, row)
+  out.calls = participant.calls(question, row, case)
 end
 
 local function measure(question, case)
@@ -55,9 +70,9 @@ local function measure(question, case)
   end)
   local out = {}
   for i, row in ipairs(question.rows) do
-    out[i] = turns.summary(samples[i], samples[1])
+    out[i] = turns.summary(samples[i], samples[1], row.threads)
     out[i].name = row.name
-    out[i].instructions, out[i].calls = count(question, case, row)
+    count(question, case, row, out[i])
   end
   report.case(question, case, out, n)
   return { name = case.name, rows = out }
@@ -104,32 +119,31 @@ for _, question in ipairs(questions) do
 end
 participant.cleanup()
 
+local function read(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
 local function write(path, text)
   local file = assert(io.open(path, "w"))
   file:write(text)
   file:close()
 end
 
--- Puts the tables between the two marks of the README.
-local function write_readme(path, tables)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
-  local _, from = text:find "<!%-%- tables %-%->\n"
-  local to = text:find "<!%-%- end of tables %-%->"
-  write(path, text:sub(1, from) .. tables .. text:sub(to))
+local function write_all(folder, text, plain)
+  write(folder .. "/result.json", text)
+  if not plot.write(folder .. "/result.svg", plain) then print "# without gnuplot no plot" end
 end
 
-local function write_all(folder)
-  write(folder .. "/result.json", json(report.plain(machine, results)) .. "\n")
-  if not plot.write(folder .. "/result.svg", results) then print "# without gnuplot no plot" end
-end
-
-local tables = report.markdown(machine, results)
-write_all(build .. "/bench")
-write(build .. "/bench/result.md", tables)
+-- Pages are made of what the file holds, whose numbers are rounded, so that they can be made of it again.
+local text = json.write(report.plain(machine, results)) .. "\n"
+local plain = json.read(text)
+write_all(build .. "/bench", text, plain)
+write(build .. "/bench/result.md", tables.all(plain))
 if options["--write"] then
-  write_all(root .. "/bench")
-  write_readme(root .. "/bench/README.md", tables)
+  write_all(root .. "/bench", text, plain)
+  for _, name in ipairs(pages.LIST) do write(root .. "/" .. name, pages.fill(read(root .. "/" .. name), plain)) end
 end
 os.exit(failures == 0 and 0 or 1)

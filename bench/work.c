@@ -9,6 +9,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,22 @@ static void round_run(long n) {
             if (part <= 0) die("recv");
             got += (size_t)part;
         }
+    }
+}
+
+static void receive_start(char **args) {
+    char *with_kind[] = { "socketpair", args[0] };
+    round_start(with_kind);
+}
+
+// No two messages are alike, as for those that make strings of them.
+static void receive_run(long n) {
+    while (n-- > 0) {
+        uint64_t count;
+        memcpy(&count, from, sizeof count);
+        count++;
+        memcpy(from, &count, sizeof count);
+        round_run(1);
     }
 }
 
@@ -243,6 +260,7 @@ static const struct {
     long chunk;
 } WORK[] = {
     { "round", round_start, round_run, NULL, 500 },
+    { "receive", receive_start, receive_run, NULL, 500 },
     { "udp", udp_start, udp_run, NULL, 6400 },
     { "udp-batch", batch_start, batch_run, NULL, 6400 },
     { "udp-segment", segment_start, segment_run, NULL, 6400 },

@@ -17,7 +17,38 @@ function M.program(name) return M.place.build .. "/bench/" .. name end
 
 function M.has(tool) return output_of("command -v " .. tool) ~= "" end
 
-function M.present(row) return not row.needs or (pcall(require, row.needs)) end
+-- Go's server is compiled when it is first asked for, with everything that the compiler writes in a folder of its own.
+local folder
+local GO = "HOME=%s GOCACHE=%s GOPATH=%s GOPROXY=off GO111MODULE=off GOTOOLCHAIN=local GOFLAGS= CGO_ENABLED=0 "
+  .. "go build -o %s/server %s"
+
+-- Answers true, or nil and why not.
+local function compile(name)
+  folder = output_of("mktemp -d"):gsub("\n", "")
+  local place = quote(folder)
+  local said = output_of(GO:format(place, place, place, place, quote(M.place.root .. "/bench/server/" .. name)))
+  if said == "" then return true end
+  return nil, ": " .. said:gsub("\n", " ")
+end
+
+-- By which program a server runs, by the ending of its name; C's have none.
+local RUNNERS = {
+  lua = function(path) return quote(M.place.luajit) .. " " .. path end,
+  js = function(path) return "node " .. path end,
+  go = function() return quote(folder .. "/server") end,
+}
+local TOOLS = { js = "node", go = "go" }
+
+local function ending(name) return name and name:match "%.(%l+)$" end
+
+-- Whether what a row needs is installed; nil, and why not where there is more to say.
+function M.present(row)
+  local kind = ending(row.server)
+  local tool = TOOLS[kind]
+  if tool and not M.has(tool) then return false end
+  if kind == "go" then return compile(row.server) end
+  return not row.needs or (pcall(require, row.needs))
+end
 
 -- The file that sendfile sends, made when it is first asked for.
 local file
@@ -32,6 +63,7 @@ end
 
 function M.cleanup()
   if file then os.remove(file) end
+  if folder then output_of("chmod -R u+w " .. quote(folder) .. "; rm -rf " .. quote(folder)) end
 end
 
 local function environment()
@@ -42,10 +74,9 @@ end
 
 -- The server of an echo, which load.c starts.
 local function echo(row, case, span, tool)
-  local name, luajit = row.server, M.place.luajit
-  local command = name:find "%.lua$" and quote(luajit) .. " " .. quote(M.place.root .. "/bench/server/" .. name)
-    or quote(M.program(name))
-  return ("%s %s %d %g %s %s"):format(quote(M.program "load"), case[1], case[2], span, tool, command)
+  local runner = RUNNERS[ending(row.server)]
+  local command = runner and runner(quote(M.place.root .. "/bench/server/" .. row.server)) or quote(M.program(row.server))
+  return ("%s %s %d %g %s %s %s"):format(quote(M.program "load"), case[1], case[2], span, tool, command, row.argument or "")
 end
 
 -- The command by which a row of a question works for so many seconds, or as many operations as the negative says.
@@ -105,9 +136,9 @@ end
 
 local function operations_of(question) return (question.chunk or 100) * (question.chunks or 8) end
 
--- User-space instructions of one operation.
+-- User-space instructions of one operation.  Other languages' machines run in threads, of which one would be counted.
 function M.instructions(question, row, case)
-  if not M.has "valgrind" then return nil end
+  if row.threads or not M.has "valgrind" then return nil end
   if not question.load then
     local one = between_marks(question, row, case, operations_of(question))
     local other = between_marks(question, row, case, operations_of(question))
@@ -118,7 +149,7 @@ end
 
 -- System calls of one operation.
 function M.calls(question, row, case)
-  if not M.has "strace" then return nil end
+  if row.threads or not M.has "strace" then return nil end
   return difference(question, row, case, operations_of(question), "strace -c", "(%d+)%s+%d* total%s")
 end
 
@@ -129,8 +160,8 @@ function M.machine()
     cpu = first "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1", cpus = tonumber((first "nproc")),
     kernel = first "uname -sr", luajit = first(M.place.luajit .. " -v"), compiler = first "cc --version",
     date = os.date "!%Y-%m-%d", load = first "cut -d' ' -f1-3 /proc/loadavg",
-    peers = (output_of [[dpkg-query -W -f '${Package} ${Version}, ' lua-socket lua-posix lua-luv lua-cqueues lua-ljsyscall]]
-      :gsub("dpkg%-query[^\n]*\n", ""):gsub(", $", "")),
+    peers = (output_of("dpkg-query -W -f '${Package} ${Version}, ' lua-socket lua-posix lua-luv lua-cqueues lua-copas "
+      .. "lua-ljsyscall golang-go nodejs"):gsub("dpkg%-query[^\n]*\n", ""):gsub("%S+ , ", ""):gsub(", $", "")),
   }
 end
 

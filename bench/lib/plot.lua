@@ -1,20 +1,28 @@
--- plot.lua -- one picture of all ratios to C, by gnuplot.
+-- plot.lua -- one picture of all ratios to C, by gnuplot: by CPU time, and by rate where threads leave no CPU time.
 local M = {}
 
 -- Which rows are one series, and how it looks: point type, colour.
 local SERIES = {
   { "llsocket", "^llsocket$", "^llsocket, buffers$", point = 7, colour = "#d62728", size = 0.9 },
   { "llsocket with strings", "^llsocket, strings$", point = 6, colour = "#d62728", size = 0.9 },
+  { "llsocket, coroutines", "^llsocket, coroutines$", point = 11, colour = "#d62728", size = 1.1 },
+  { "llsocket, callbacks", "^llsocket, callbacks$", point = 10, colour = "#d62728", size = 1 },
   { "llsocket, UDP in batches", "^llsocket, batches$", point = 9, colour = "#d62728", size = 1 },
   { "llsocket, UDP in segments", "^llsocket, segments$", point = 5, colour = "#d62728", size = 0.9 },
   { "lua-socket", "^lua%-socket", point = 2, colour = "#1f77b4", size = 0.7 },
   { "lua-posix", "^lua%-posix", point = 1, colour = "#2ca02c", size = 0.8 },
   { "lua-luv", "^lua%-luv", point = 8, colour = "#9467bd", size = 0.7 },
   { "lua-cqueues", "^lua%-cqueues", point = 4, colour = "#8c564b", size = 0.6 },
+  { "Copas", "^lua%-copas", point = 3, colour = "#e377c2", size = 0.7 },
   { "lua-ljsyscall", "^lua%-ljsyscall", point = 12, colour = "#ff7f0e", size = 0.8 },
+  { "Go (by rate)", "^Go$", point = 14, colour = "#17a3b5", size = 0.8 },
+  { "Node.js (by rate)", "^Node.js$", point = 13, colour = "#7f7f7f", size = 0.8 },
 }
 
-local LABELS = { round = "send, recv", udp = "UDP", echo = "echo", accept = "accept", sendfile = "sendfile", resolve = "resolve" }
+local LABELS = {
+  round = "send, recv", receive = "recv, new", udp = "UDP", echo = "echo", accept = "accept", sendfile = "sendfile",
+  resolve = "resolve",
+}
 
 local function belongs(series, name)
   for i = 2, #series do
@@ -22,19 +30,25 @@ local function belongs(series, name)
   end
 end
 
+local function series_of(name)
+  for i, series in ipairs(SERIES) do
+    if belongs(series, name) then return i end
+  end
+end
+
 -- Lines from the top, and each series' points on them.
-local function collect(results)
-  local names, points = {}, {}
-  for _, result in ipairs(results) do
-    local label = LABELS[result.question.name]
-    for _, case in ipairs(label and result.cases or {}) do
-      table.insert(names, label .. ": " .. case.name)
-      for i, series in ipairs(SERIES) do
-        points[i] = points[i] or {}
-        for _, row in ipairs(case.rows) do
-          if belongs(series, row.name) then table.insert(points[i], { row.cpu_ratio.median, #names }) end
-        end
-      end
+local function collect(plain)
+  local names, lines, points = {}, {}, {}
+  for _, row in ipairs(plain.results) do
+    local label, i = LABELS[row.question], series_of(row.by)
+    local line = label and label .. ": " .. row.case
+    if line and not lines[line] then
+      names[#names + 1] = line
+      lines[line] = #names
+    end
+    if line and i then
+      points[i] = points[i] or {}
+      table.insert(points[i], { (row.cpu_to_first or row.rate_to_first).median, lines[line] })
     end
   end
   return names, points
@@ -78,8 +92,8 @@ local function tics(names)
 end
 
 -- Writes the SVG; answers whether gnuplot is there to do so.
-function M.write(path, results)
-  local names, points = collect(results)
+function M.write(path, plain)
+  local names, points = collect(plain)
   local bottom = #names + 0.6
   local out, plots = { HEAD:format(160 + 20 * #names, path, bottom, tics(names), bottom) }, {}
   for i, series in ipairs(SERIES) do

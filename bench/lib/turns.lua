@@ -38,11 +38,14 @@ function M.ratio(samples, base, name)
   return quartiles(ratios)
 end
 
--- What a participant's samples come to, against the first's.
-function M.summary(samples, base)
+-- What a participant's samples come to, against the first's.  One with threads has no time on the CPU: what is measured
+-- is that of the first thread.
+function M.summary(samples, base, threads)
   return {
-    wall = field(samples, "wall"), cpu = field(samples, "cpu"), more = samples[1].more and field(samples, "more").median,
-    rate_ratio = M.ratio(samples, base, "wall"), cpu_ratio = M.ratio(samples, base, "cpu"), samples = samples,
+    wall = field(samples, "wall"), cpu = not threads and field(samples, "cpu") or nil,
+    more = samples[1].more and field(samples, "more").median,
+    rate_ratio = M.ratio(samples, base, "wall"), cpu_ratio = not threads and M.ratio(samples, base, "cpu") or nil,
+    samples = samples,
   }
 end
 

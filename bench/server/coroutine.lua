@@ -1,8 +1,32 @@
--- coroutine.lua -- the echo server with a coroutine for each connection.
+-- coroutine.lua LOOP -- the echo server with a coroutine for each connection, in llsocket's own loop or in another one.
+--
+-- LOOP is coroutine (llsocket's own), luv, cqueues or copas.  Only the lines that start and run coroutines differ.
 local L = require "llsocket"
-local co = require "llsocket.wait.coroutine"
 
-L.wait.set(co.wait)
+local LOOPS = {}
+
+function LOOPS.coroutine()
+  local loop = require "llsocket.wait.coroutine"
+  return loop.spawn, loop.run
+end
+
+function LOOPS.luv()
+  local uv = require "luv"
+  return function(fn, sock) coroutine.wrap(fn)(sock) end, uv.run
+end
+
+function LOOPS.cqueues()
+  local controller = require("cqueues").new()
+  return function(fn, sock) controller:wrap(fn, sock) end, function() assert(controller:loop()) end
+end
+
+function LOOPS.copas()
+  local copas = require "copas"
+  return function(fn, sock) copas.addthread(function() fn(sock) end) end, copas.loop
+end
+
+local spawn, run = LOOPS[arg[1]]()
+L.wait.set(require("llsocket.wait." .. arg[1]).wait)
 
 local listener = assert(L.socket.new(L.inet.getaddrinfo("127.0.0.1", "0")[1], true))
 local err = listener:bind() or listener:listen()
@@ -19,17 +43,17 @@ local function echo(sock)
   until not message or sock:send(message) ~= #message
   sock:close()
   open = open - 1
-  if open == 0 then listener:close() end
+  if open == 0 then os.exit(0) end -- some of the loops never end by themselves
 end
 
-co.spawn(function()
+spawn(function()
   while listener:recvable() do
     local sock = listener:accept()
     while sock do
       open = open + 1
-      co.spawn(echo, sock)
+      spawn(echo, sock)
       sock = listener:accept()
     end
   end
 end)
-co.run()
+run()
