@@ -17,7 +17,7 @@ local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
 local HOST_SIZE, SERV_SIZE = 1025, 256 -- NI_MAXHOST; more than NI_MAXSERV, because libc writes a unix path there
 
 ---@class llsocket.addrinfo
-local Addrinfo = {}
+local Addrinfo = check.methods()
 
 -- Answers "AF_NETLINK", or "family 99" where no constant has that number.  Where two constants have the same number, the first in
 -- the alphabet counts: on Linux AF_ROUTE is AF_NETLINK.
@@ -37,7 +37,7 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
     if not (is_object(a) and is_object(b)) then return false end
     return a.domain == b.domain and a.type == b.type and a:bytes() == b:bytes()
   end,
-  __index = function(_, name) return Addrinfo[name] end,
+  __index = Addrinfo,
   __tostring = function(ai)
     local show = sockaddr.families[ai.domain].show
     if show then return show:format(ai:addr():gsub("^%z", "@"), ai:port()) end -- an abstract name as ss(8) shows it

@@ -13,10 +13,10 @@ local errno, failed, refused = ffi.errno, failure.failed, failure.refused
 local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.descriptor
-local Descriptor = {}
+local Descriptor = check.methods()
 
 local descriptor_t = ffi.metatype("struct { int sd; }", {
-  __index = function(_, name) return Descriptor[name] end,
+  __index = Descriptor,
   __tostring = function(d) return ("llsocket.descriptor: fd %d"):format(d.sd) end,
 })
 

@@ -28,7 +28,7 @@ function M.adopt(sock)
   local copy = require("llsocket.socket.object").new()
   local about = copy.about
   about.domain, about.type, about.proto, copy.sd = sock:family(), sock:socktype(), sock:protocol(), sock:unwrap()
-  about.home, about.kind = about.domain, about.type
+  copy.home, about.kind = about.domain, about.type
   return copy
 end
 

@@ -21,12 +21,12 @@ local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, c
 local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.event
-local Event = {}
+local Event = check.methods()
 
 local TIMER, SIGNAL, CHILD = 1, 2, 3
 
 local event_t = ffi.metatype("struct { int sd, kind; }", {
-  __index = function(_, name) return Event[name] end,
+  __index = Event,
   __tostring = function(e) return ("llsocket.event: fd %d"):format(e.sd) end,
 })
 

@@ -5,7 +5,7 @@ setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
-local check = require "llsocket.core.check"
+local flags_of = require("llsocket.core.check").flags
 local const = require "llsocket.core.const"
 local texts = require("llsocket.core.failure").texts
 
@@ -19,7 +19,7 @@ local MSG_ZEROCOPY, MSG_TRUNC, SOCK_STREAM = const.MSG_ZEROCOPY or 0, const.MSG_
 local quiet = const.MSG_NOSIGNAL or const.SO_NOSIGPIPE
 
 local M = {
-  READ = 1, WRITE = 2, -- sock.about.waits: what the last call would have waited for
+  READ = 1, WRITE = 2, -- sock.waits: what the last call would have waited for
   MAX_LENGTH = 0x7ffff000, -- the most that Linux moves in one call; longer lengths are cut to it, so every result is an int
   MSG_NOSIGNAL = const.MSG_NOSIGNAL or 0,
   quiet = quiet,
@@ -50,7 +50,7 @@ function M.is_blind(sock, flags) return band(flags, MSG_TRUNC) ~= 0 and sock.abo
 ---@param f2? any  more flags, up to f9, which raises
 ---@return integer? bits
 function M.send_flags(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  local bits = check.flags(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local bits = flags_of(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if bits and band(bits, MSG_ZEROCOPY) == 0 then return bits end
 end
 
@@ -99,7 +99,7 @@ end
 ---@return boolean again
 ---@return integer errno
 function M.receive_failed(sock, e)
-  sock.about.waits = READ
+  sock.waits = READ
   return not_received(e)
 end
 
@@ -111,7 +111,7 @@ end
 ---@return boolean? again
 ---@return integer? errno
 function M.send_failed(sock, e)
-  sock.about.waits = WRITE
+  sock.waits = WRITE
   return not_sent(e)
 end
 
@@ -123,7 +123,7 @@ end
 ---@return nil
 ---@return boolean again
 function M.sent(sock, n, again)
-  if again then sock.about.waits = WRITE end
+  if again then sock.waits = WRITE end
   return n, nil, again
 end
 

@@ -138,7 +138,7 @@ end
 
 local function recvbatch(sock, batch, flags)
   if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
-  if batch.controlsize > 0 and sock.about.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
+  if batch.controlsize > 0 and sock.home == AF_UNIX and sock.sd >= 0 then return not_received(EOPNOTSUPP) end
   local n, e = (is_stream(sock, flags) and receive_stream or receive)(sock, batch, flags)
   if n < 0 then
     if zero.is_end(sock, e, flags) then return end

@@ -45,7 +45,7 @@ end
 -- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Ask the kernel whether the socket blocks: a copy of the
 -- descriptor shares O_NONBLOCK and may have changed it.
 local function not_connected(sock, e)
-  sock.about.waits = WRITE
+  sock.waits = WRITE
   if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
   return failure.texts[e], e == EINTR or e == EALREADY or e == EAGAIN, e
 end
@@ -119,6 +119,10 @@ function Socket:atmark()
   return rc == 1
 end
 
+-- A function of its own, so that it is compiled also where a coroutine waits, which is not: interpreted, it would allocate
+-- 24 bytes a wait.
+local function watch(sock) sock.about.watched = true end
+
 local function answer(_, ready, err, e)
   if ready == nil then return nil, err, e end
   return ready
@@ -132,7 +136,7 @@ end
 local function wait(sock, direction, sec, method)
   if not waiting.milliseconds(sec, 1, method) then return failed(EINVAL) end
   if sock.sd < 0 then return failed(EBADF) end
-  if waiting.is_set() then sock.about.watched = true end -- its loop may want to know of the end
+  if waiting.is_set() then watch(sock) end -- its loop may want to know of the end
   return answer(sock, waiting.wait(sock.sd, direction, sec, sock))
 end
 

@@ -34,7 +34,7 @@ end
 ---@return "r"|"w" events  "r" where there was no such call
 function Socket:events()
   is_self(self, "events")
-  return self.about.waits == answer.WRITE and "w" or "r"
+  return self.waits == answer.WRITE and "w" or "r"
 end
 
 --- Tells cqueues that the object has no time-out of its own.

@@ -49,7 +49,7 @@ end
 local function describe(sock, domain, socktype, proto, nonblock)
   local kind = band(socktype, bnot(bor(CLOEXEC, NONBLOCK)))
   local about = sock.about
-  about.domain, about.type, about.proto, about.kind, about.home = domain, kind, proto, kind, domain
+  about.domain, about.type, about.proto, about.kind, sock.home = domain, kind, proto, kind, domain
   about.nonblocking = nonblock or band(socktype, NONBLOCK) ~= 0
   if kind == SOCK_SEQPACKET then zero.ask(sock) end
   return sock
@@ -142,7 +142,7 @@ function Socket:dup(ai)
   local mine, copy = self.about, sock.about
   local from = ai or mine
   describe(sock, from.domain, from.type, from.proto, mine.nonblocking)
-  copy.kind, copy.home, copy.ifindex, copy.asks = mine.kind, mine.home, mine.ifindex, mine.asks
+  copy.kind, sock.home, copy.ifindex, copy.asks = mine.kind, self.home, mine.ifindex, mine.asks
   e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   sockets.names[sock] = ai or sockets.names[self]
@@ -181,7 +181,7 @@ local function accept_from(listener, sock, flags, ai)
   local e, namelen = accept_named(listener, sock, flags, ai)
   if sock.sd < 0 then return e end
   local about = listener.about
-  if namelen == 0 then ai.name.any.ss_family = about.home end
+  if namelen == 0 then ai.name.any.ss_family = listener.home end
   addrinfo.received(ai, namelen, about.kind, about.proto)
   return e
 end
@@ -191,7 +191,7 @@ local function settle_accepted(listener, sock, nonblock)
   shortage.made = shortage.made + 1
   local its, about = listener.about, sock.about
   describe(sock, its.domain, its.type, its.proto, nonblock)
-  about.kind, about.home = its.kind, its.home
+  about.kind, sock.home = its.kind, listener.home
   if asked.any then about.asks = its.asks end
   local e = settle(sock.sd, not has_accept4)
   -- Without accept4, set O_NONBLOCK in any case: on BSD the new socket inherits it, on Linux it does not.
@@ -219,7 +219,7 @@ function Socket:accept(nonblock, ai)
   if sock.sd < 0 then
     spare = sock
     if collected(e) then return self:accept(nonblock, ai) end
-    self.about.waits = answer.READ
+    self.waits = answer.READ
     return answer.not_accepted(e)
   end
   e = settle_accepted(self, sock, nonblock)

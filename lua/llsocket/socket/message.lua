@@ -34,7 +34,7 @@ local Socket = {}
 -- would drop them silently.
 local function objection(sock, mh)
   if sock.sd < 0 then return EBADF end
-  if mh.out.has_rights and sock.about.home ~= AF_UNIX then return EOPNOTSUPP end
+  if mh.out.has_rights and sock.home ~= AF_UNIX then return EOPNOTSUPP end
   local e = msghdr.before_send(mh)
   if e then return e end
   if mh.out.total == 0 and not answer.has_empty(sock.about.kind) then return EINVAL end
@@ -79,7 +79,7 @@ local function recvmsg(sock, mh, flags)
   local e = msghdr.before_receive(mh)
   if e then return not_received(e) end
   local header, block = mh.into.header, mh.into.control.block
-  if sock.about.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse the flag
+  if sock.home == AF_UNIX then flags = bor(flags, MSG_CMSG_CLOEXEC) end -- packet(7) sockets refuse the flag
   local n, why = C.llsocket2_recvmsg(sock.sd, header, flags), errno()
   received(block, header, n) -- do not branch before this call: a finaliser may raise there, and the descriptors would leak
   if n < 0 then
@@ -222,7 +222,7 @@ function Socket:recvfd(flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfd")
   local flags = check.flags(1, "recvfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return not_received(EINVAL) end
-  if self.sd < 0 or self.about.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
+  if self.sd < 0 or self.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
   local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
   if not mh then return not_received(why) end
   local n, err, again, e = recvmsg(self, mh, flags)

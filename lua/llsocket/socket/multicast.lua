@@ -25,7 +25,7 @@ local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
 -- Answers the level of the socket's multicast options; or nil and the errno where it has none.
 local function level_of(sock)
   if sock.sd < 0 then return nil, EBADF end
-  local level = TYPES[sock.about.kind] and LEVEL[sock.about.home] -- not type and domain: dup's address may override those
+  local level = TYPES[sock.about.kind] and LEVEL[sock.home] -- not type and domain: dup's address may override those
   if not level then return nil, EOPNOTSUPP end
   return level
 end
@@ -150,9 +150,9 @@ end
 local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   local level, why = level_of(sock)
   if not level then return nil, why end
-  local e, scope = parse(group, sock.about.home, mcaddr)
+  local e, scope = parse(group, sock.home, mcaddr)
   local e2, source_scope
-  if srcaddr then e2, source_scope = parse(source, sock.about.home, srcaddr) end
+  if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
   if e or e2 then return nil, e or e2 end
   local zone, index, absent = scope or source_scope, 0, nil
   if ifname then index, absent = interface.index(ifname, sock.sd)

@@ -10,38 +10,37 @@ local ipairs, pcall, setmetatable, tostring, insert = ipairs, pcall, setmetatabl
 
 local finalize = shim.llsocket2_finalize
 
--- The methods.  A name that is unknown must go through a function: LuaJIT raises for a cdata whose table of methods answers
--- nil without one.  socket.lua puts the one there that makes methods on first use.
 ---@class llsocket.socket
-local Socket = setmetatable({}, { __index = function() end })
+local Socket = check.methods() -- socket.lua makes some on first use
 
--- The struct has two fields, and __index is the table of methods itself: the interpreter finds a method by comparing its name
--- with each field first and then asking __index (540 instructions; 730 with twelve fields and a function).  No field may have
+-- The struct has few fields, and __index is the table of methods itself: the interpreter finds a method by comparing its name
+-- with each field first and then asking __index (550 instructions; 730 with twelve fields and a function).  No field may have
 -- the name of a method: a field `fd` would hide `sock:fd()`.
 --   sd                  the descriptor.  It must be the first field, for the finaliser
---   about               all the rest.  Keep `sock` while you use it: a reference to a part of an object does not keep it alive
--- The fields of `about`:
+--   home                the kernel's family
+--   waits               what the last call would have waited for: answer.READ or answer.WRITE
+--   about               all the rest, which no message needs: interpreted code allocates 24 bytes each time it looks in here.
+--                       Keep `sock` while you use it: a reference to a part of an object does not keep it alive
+-- The fields of `about`; the small ones keep an object within 32 bytes:
 --   domain, type        what family() and socktype() report; the address given to dup may override them
---   kind, home          the kernel's type and family; all decisions use these.  They and `waits` are small so that an object
---                       has 32 bytes
+--   kind                the kernel's type; all decisions use this and `home`
+--   ifindex             the interface that mcastif set
+--   registration        the number under which the loop of llsocket.wait.coroutine has registered it with the kernel; 0: none
 --   asks                receives also ask for the sender, because 0 bytes alone may be the end: set on seqpackets, and on
 --                       datagram sockets that were shut down for reading
 --   nonblocking         O_NONBLOCK, as llsocket last set or read it
 --   watched             somebody wants to know when the socket is closed
---   ifindex             the interface that mcastif set
---   registration        the number under which the loop of llsocket.wait.coroutine has registered it with the kernel; 0: none
---   waits               what the last call would have waited for: answer.READ or answer.WRITE
 local decl = [[
   struct {
     int sd;
+    int16_t home;
+    uint8_t waits;
     struct {
-      int domain, type, proto;
-      int16_t home;
+      uint16_t domain;
       int8_t kind;
-      uint8_t waits;
-      bool asks, nonblocking, borrowed, watched;
-      int ifindex;
+      int type, proto, ifindex;
       uint32_t registration;
+      bool asks, nonblocking, borrowed, watched;
     } about;
   }
 ]]

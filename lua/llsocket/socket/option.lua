@@ -113,7 +113,7 @@ local Socket = {}
 local function both(name, method4, method6)
   return function(sock, value)
     is_self(sock, name)
-    if sock.about.home ~= AF_INET6 then return method4(sock, value) end
+    if sock.home ~= AF_INET6 then return method4(sock, value) end
     if type(value) ~= "nil" then
       local _, err, e = method4(sock, value)
       if e and not NO_HALF[e] then return nil, err, e end

@@ -43,7 +43,7 @@ end
 local function fill(from, pipe, bytes)
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
-    if INTERNET[from.about.home] then n, e = pass_mark(from, pipe) end
+    if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
   end
   if n > 0 then pipe.bytes = pipe.bytes + n end
   return n, e

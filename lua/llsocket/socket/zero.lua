@@ -44,7 +44,8 @@ end
 ---@param flags integer  MSG_* of the receive
 ---@return boolean
 function M.is_end(sock, e, flags)
-  if not sock.about.asks or e ~= EAGAIN and e ~= EWOULDBLOCK or sock.about.kind == SOCK_SEQPACKET then return false end
+  if not (asked.any and sock.about.asks) or e ~= EAGAIN and e ~= EWOULDBLOCK then return false end
+  if sock.about.kind == SOCK_SEQPACKET then return false end
   if band(flags, MSG_ERRQUEUE) ~= 0 then return false end
   return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
 end

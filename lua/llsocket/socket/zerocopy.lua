@@ -63,7 +63,7 @@ end
 -- with EBUSY.
 local function begin(sock)
   if sock.sd < 0 then return nil, EBADF end
-  if not (is_there and INTERNET[sock.about.home]) then return nil, const.EOPNOTSUPP end
+  if not (is_there and INTERNET[sock.home]) then return nil, const.EOPNOTSUPP end
   local on, _, e = KIND.int.read(sock.sd, SOL_SOCKET, SO_ZEROCOPY)
   if not on or on ~= 0 then return nil, e or EBUSY end
   -- Make the state before setting the option: if memory ran out after that, every later call would answer EBUSY.
