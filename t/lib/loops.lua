@@ -1,5 +1,6 @@
 -- loops.lua -- the event loops that tests run in, all under the same two calls: spawn and run.
-local M = { names = { "coroutine", "luv", "cqueues", "copas" } }
+local only = os.getenv "LLSOCKET_LOOP"
+local M = { names = only and { only } or { "coroutine", "luv", "cqueues", "copas" } }
 
 -- What the coroutines of a test do wrong comes out of run, whatever a loop does with errors.
 local errors, live = {}, 0
@@ -34,12 +35,19 @@ function MAKE.cqueues(cqueues)
   return { spawn = function(fn, ...) controller:wrap(fn, ...) end, run = function() assert(controller:loop()) end }
 end
 
--- Copas of Debian runs for ever: step by step while anybody lives, and a bit longer for what it has of its own.  It
--- gives a thread nil before its arguments.
+-- Copas of Debian 12 and 13 runs for ever: step by step while anybody lives, and a bit longer for what it has of its own.  It
+-- gives a thread nil before its arguments.  A newer one starts a thread when it goes round.
 function MAKE.copas(copas)
-  local function spawn(fn, ...) copas.addthread(function(_, ...) fn(...) end, ...) end
-  return { spawn = spawn, run = function()
-    while live > 0 do copas.step(5) end
+  local unstarted, gives_nil = 0, not copas.pause
+  local function spawn(fn, ...)
+    unstarted = unstarted + 1
+    return copas.addthread(function(...)
+      unstarted = unstarted - 1
+      fn(select(gives_nil and 2 or 1, ...))
+    end, ...)
+  end
+  return { spawn = spawn, spawn_thread = copas.addthread, run = function()
+    while live > 0 or unstarted > 0 do copas.step(5) end
     copas.step(0.15)
   end }
 end

@@ -1,7 +1,7 @@
 -- copas.lua -- waits in the threads of Copas, whose loop drives them with select(2).
 --
--- Not every version of Copas has timers.  A time-out is noticed when its loop goes round; while a thread waits for a limited
--- time, a timer descriptor makes the loop go round every PRECISION seconds.
+-- A time-out is noticed when the loop goes round.  Since version 2, Copas does so every 0.1 s.  In an older one a timer
+-- descriptor makes it go round every PRECISION seconds while a thread waits for a limited time.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local copas = require "copas"
@@ -12,64 +12,52 @@ local event = require "llsocket.poll.event"
 local sockets = require "llsocket.socket.object"
 local lifecycle = require "llsocket.socket.lifecycle"
 local waiting = require "llsocket.wait"
-local next, pairs, setmetatable, max = next, pairs, setmetatable, math.max
+local pairs, rawequal, setmetatable, max = pairs, rawequal, setmetatable, math.max
 
 local now = shim.llsocket2_now
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local EBADF, EINVAL = const.EBADF, const.EINVAL
 local SELECTABLE = luasocket._SETSIZE or 1024
 local PRECISION = 0.1
+local GOES_ROUND = copas.pause ~= nil
 
--- The class of the objects that Copas uses like luasocket objects.
+-- The objects that Copas uses like luasocket objects: one for each thread that waits, and used again after its wait.  They have
+-- no method `dirty`: select would call it for each object each time.
+--   fd, at    what is waited for, and until when
+--   closed    the descriptor was closed
+--   pair      two sockets, of which one is always readable and writable; `number` is its descriptor.  A watch that is over by
+--             time or by close shows that one to select, which finds it ready
 local Watch = {}
 Watch.__index = Watch
 
--- watches[fd]: the watches in select, so that close can end them.
-local watches = {}
+local crowd = waiting.crowd(function() return setmetatable({}, Watch) end)
 
--- common.pair: two sockets, of which one is always readable and writable.  A watch that is over by time or by close shows that
--- one to select, which finds it ready.  Only the waiting threads refer to the pair.
+-- common.pair: the pair.  Only waiting threads refer to it: where none waits the collector closes it.
 local common = setmetatable({}, { __mode = "v" })
 
--- sleepers[token]: the watch.  Only the waiting coroutine refers to the token: if the coroutine is dropped, Copas keeps the
--- watch for ever, but the token is collected.
-local sleepers = setmetatable({}, { __mode = "k" })
+-- Those of the watches that have a limited time.
+local timed = setmetatable({}, { __mode = "k" })
 
 local function make_pair()
   local socks, _, e = lifecycle.pair(const.SOCK_STREAM)
   if not socks then return nil, e end
-  common.pair = { ready = socks[1], other = socks[2] }
   socks[2]:send "x"
+  common.pair = { ready = socks[1], other = socks[2], number = socks[1].sd }
   return common.pair
 end
 
-local function close_pair(pair)
-  common.pair = nil
-  pair.ready:close()
-  pair.other:close()
-end
-
--- Answers the token, or nil and the errno.
-local function enter(watch)
+-- Answers the pair; nil and the errno where there is none, or where select cannot take it or the descriptor.
+local function selectable(fd)
   local pair, e = common.pair, nil
   if not pair then pair, e = make_pair() end
   if not pair then return nil, e end
-  if max(watch.fd, pair.ready.sd) >= SELECTABLE then
-    if not next(sleepers) then close_pair(pair) end
-    return nil, EINVAL
+  if max(fd, pair.number) < SELECTABLE then return pair end
+  if pair.number >= SELECTABLE then -- the next may have lower numbers
+    common.pair = nil
+    pair.ready:close()
+    pair.other:close()
   end
-  local token = { pair = pair }
-  sleepers[token] = watch
-  watches[watch.fd] = watches[watch.fd] or setmetatable({}, { __mode = "k" })
-  watches[watch.fd][watch] = true
-  return token
-end
-
-local function leave(watch, token)
-  sleepers[token] = nil
-  local same = watches[watch.fd]
-  if same then same[watch] = nil end
-  if same and not next(same) then watches[watch.fd] = nil end
-  if not next(sleepers) then close_pair(token.pair) end
+  return nil, EINVAL
 end
 
 local function is_late(watch) return watch.at and now() >= watch.at end
@@ -77,40 +65,50 @@ local function is_late(watch) return watch.at and now() >= watch.at end
 --- Answers the descriptor that Copas selects; once the wait is over, one that is always ready.
 ---@return integer
 function Watch:getfd()
-  local pair = common.pair
-  return pair and (self.answer ~= nil or is_late(self)) and pair.ready.sd or self.fd
+  if self.closed or self.at and is_late(self) then return self.pair.number end
+  return self.fd
 end
 
---- Answers false, because nothing was read ahead.
----@return boolean
-function Watch.dirty() return false end
-
---- Does nothing, because this module keeps the time.
+--- Does nothing; Copas calls it before a connect.
 function Watch.settimeout() end
 
 --- Does nothing; Copas calls it for the object that a thread waited for last.
 function Watch.close() end
 
---- Tells whether the wait is over; Copas repeats the call until the answer is no longer "timeout".
----@return true?
----@return string?
-function Watch:receive()
-  if self.answer == nil then
-    local is_ready, _, e = waiting.poll(self.fd, self.direction, 0)
-    if is_ready or e then self.answer = is_ready or e
-    elseif is_late(self) then self.answer = false end
-  end
-  if self.answer == nil then return nil, "timeout" end
-  return true
-end
+--- Answers "timeout", so that Copas puts the thread into a queue.
+---@return nil
+---@return string
+function Watch.receive() return nil, "timeout" end
 
 Watch.connect = Watch.receive
+
+-- Answers the queue into which a function of Copas puts a thread: a thread yields an object and its queue.  To yield these from
+-- here, and not by that function, is cheaper, and spares the watch what Copas does to a thread that waits for more than two
+-- minutes: it continues it.  A thread of a newer Copas may pause before.
+local function queue_of(wait)
+  local probe = setmetatable({}, Watch)
+  local co = create(wait)
+  local ok, object, queue = resume(co, probe, 1)
+  while ok and not rawequal(object, probe) do ok, object, queue = resume(co) end
+  function probe.receive() return 1 end
+  probe.connect = probe.receive
+  while resume(co) do end -- it takes back what it noted about the probe
+  return queue
+end
+
+local QUEUES = { r = queue_of(copas.receive), w = queue_of(copas.connect) }
+
+-- Do not believe anybody but Copas, which continues a thread with the object that it waited for.
+local function pause(watch, direction)
+  local queue = QUEUES[direction]
+  repeat until rawequal(yield(watch, queue), watch)
+end
 
 local ticking = false
 
 -- Whether there is a watch whose time is not over yet.  Select finds those whose time is over without a tick.
 local function is_wanted()
-  for _, watch in pairs(sleepers) do
+  for watch in pairs(timed) do
     if watch.at and not is_late(watch) then return true end
   end
   return false
@@ -118,32 +116,61 @@ end
 
 -- Makes the loop go round while there are watches with a limited time.
 local function tick(timer)
-  local watch = setmetatable({ fd = timer:fd() }, { __index = Watch })
-  function watch.receive()
-    if timer:read() then return true end
-    return nil, "timeout"
+  local watch = setmetatable({ fd = timer:fd() }, Watch)
+  while is_wanted() do
+    pause(watch, "r")
+    timer:read()
   end
-  while is_wanted() do copas.receive(watch, 1) end
   ticking = false
   timer:close()
 end
 
 local function start_ticking()
-  local timer = not ticking and event.timer(PRECISION, PRECISION)
+  local timer = not ticking and not GOES_ROUND and event.timer(PRECISION, PRECISION)
   if not timer then return end
   ticking = true
   copas.addthread(function() tick(timer) end)
 end
 
--- Waits; answers true, false or the errno.
+local function set_time(watch, sec)
+  watch.at, timed[watch] = now() + sec, true
+  start_ticking()
+end
+
+-- Whether the wait ended well: select found the descriptor ready, or the pair.  Answers true, false or the errno.
+local function result(watch, fd, direction)
+  if watch.closed then return EBADF end
+  if not is_late(watch) then return true end
+  local is_ready, _, e = waiting.poll(fd, direction, 0)
+  return e or is_ready
+end
+
+local function leave(fd, watch)
+  if watch.at then watch.at, timed[watch] = nil, nil end
+  watch.pair = nil
+  crowd:leave(fd, watch)
+end
+
+-- How many waits in a row found their descriptor ready.  Like Copas, do not let the others run then: a round of its loop costs
+-- more than ten such waits.  But let them run now and then, or a thread whose peer is fast could starve them.
+local streak, LONGEST_STREAK = 0, 10
+
+-- Waits; answers true, false or the errno.  Call poll(2) first: a number that is not open would end the loop of Copas.
 local function sleep(fd, direction, sec)
-  local watch = setmetatable({ fd = fd, direction = direction, at = sec and now() + sec }, Watch)
-  local token, e = enter(watch)
-  if not token then return e end
-  if sec then start_ticking() end
-  if direction == "r" then copas.receive(watch, 1) else copas.connect(watch) end
-  leave(watch, token)
-  return watch.answer
+  local is_ready, _, why = waiting.poll(fd, direction, 0)
+  if why then return why end
+  streak = is_ready and streak + 1 or 0
+  if is_ready and streak < LONGEST_STREAK then return true end
+  local pair, e = selectable(fd)
+  if not pair then return is_ready or e end
+  streak = 0
+  local watch = crowd:enter(fd)
+  watch.fd, watch.pair = fd, pair
+  if sec then set_time(watch, sec) end
+  pause(watch, direction)
+  local answer = result(watch, fd, direction)
+  leave(fd, watch)
+  return answer
 end
 
 local M = {}
@@ -161,11 +188,6 @@ function M.wait(fd, direction, sec)
   return waiting.answer(sleep(fd, direction, sec))
 end
 
-sockets.before_close(function(object)
-  local fd = object.sd -- nil for a poller
-  if not watches[fd] then return nil end
-  for watch in pairs(watches[fd]) do watch.answer = EBADF end
-  watches[fd] = nil
-end)
+sockets.before_close(function(object) crowd:close(object.sd) end) -- sd is nil for a poller
 
 return M

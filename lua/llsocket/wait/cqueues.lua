@@ -5,58 +5,65 @@ local cqueues = require "cqueues"
 local const = require "llsocket.core.const"
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
+local rawequal, max = rawequal, math.max
 
-local pairs, max, monotime = pairs, math.max, cqueues.monotime
+local monotime, running, cancel, pause = cqueues.monotime, cqueues.running, cqueues.cancel, cqueues.poll
 local EBADF = const.EBADF
 
 local crowd = waiting.crowd()
 
--- Call cqueues.cancel after each wait: cqueues keeps the descriptor in its kernel queue, and its loop ends with an error
--- if the descriptor is gone by the next wait.  That can happen unnoticed, because a socket may be collected.  Cancel even
--- where the crowd has other waiters, since their coroutines may have been dropped; cqueues then tells them that they are ready,
--- so is_disturbed makes them look.
+-- wanted[direction][fd]: what cqueues.poll takes.  It holds only the number, so one does for all waits.
+local wanted = { r = {}, w = {} }
+
+local function make_wanted(fd, direction)
+  local one = { pollfd = fd, events = direction }
+  wanted[direction][fd] = one
+  return one
+end
+
+-- Call cqueues.cancel after each wait: cqueues keeps the descriptor in its kernel queue until the coroutine yields, and its loop
+-- ends with an error if the descriptor is gone by then.  That can happen unnoticed, because a socket may be collected.  Cancel
+-- even where the crowd has other waiters, since their coroutines may have been dropped; cqueues then tells them that they are
+-- ready, so is_disturbed makes them look.
 local function leave(fd, waiter)
+  waiter.is_disturbed = false
   crowd:leave(fd, waiter)
-  for other in pairs(crowd[fd] or {}) do other.is_disturbed = true end
-  cqueues.cancel(fd)
+  crowd:mark(fd, "is_disturbed")
+  cancel(fd)
 end
 
 -- Whether the descriptor is really ready: the wake-up may only mean that another waiter has left.
-local function is_true(wanted, waiter)
+local function is_true(fd, direction, waiter)
   if not waiter.is_disturbed then return true end
   waiter.is_disturbed = false
-  return waiting.poll(wanted.pollfd, wanted.events, 0) ~= false
+  return waiting.poll(fd, direction, 0) ~= false
 end
 
 -- cqueues also wakes a coroutine that waits for the other direction of the descriptor; then poll answers nothing.  Do not pass
 -- a time of nil: cqueues takes it for an object that is never ready.
-local function poll(wanted, stop, waiter)
-  local ready
+local function poll(fd, direction, stop, waiter)
+  local one, left = wanted[direction][fd] or make_wanted(fd, direction), nil
   repeat
-    local left = stop and max(stop - monotime(), 0)
-    if left then ready = cqueues.poll(wanted, left) else ready = cqueues.poll(wanted) end
-    if ready == wanted and is_true(wanted, waiter) then return true end
+    local ready
+    if stop then
+      left = max(stop - monotime(), 0)
+      ready = pause(one, left)
+    else ready = pause(one) end
+    if rawequal(ready, one) and is_true(fd, direction, waiter) then return true end
   until waiter.closed or left == 0
   return false
 end
 
--- Do not pass a ready descriptor to cqueues, only let others run: it may be a regular file, which is always ready and which
--- epoll refuses.
-local function watch(fd, direction, sec, is_ready, waiter)
-  if not is_ready then return poll({ pollfd = fd, events = direction }, sec and monotime() + sec, waiter) end
-  cqueues.sleep(0)
-  return true
-end
-
--- Answers true, false or the errno.  Call poll(2) first: a descriptor that is not open would end the loop of cqueues.
+-- Answers true, false or the errno.  Call poll(2) first: a descriptor that is not open would end the loop of cqueues, and a
+-- regular file, which is always ready, is refused by epoll; so only let others run where it is ready.
 local function sleep(fd, direction, sec)
-  local is_ready, _, e = waiting.poll(fd, direction, 0)
+  local ready, _, e = waiting.poll(fd, direction, 0)
   if e then return e end
   local waiter = crowd:enter(fd)
-  local ready = watch(fd, direction, sec, is_ready, waiter)
-  if waiter.closed then return EBADF end
+  if ready then pause(0) else ready = poll(fd, direction, sec and monotime() + sec, waiter) end
+  local is_closed = waiter.closed
   leave(fd, waiter)
-  return ready
+  return is_closed and EBADF or ready
 end
 
 local M = {}
@@ -69,13 +76,13 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EINVAL
 function M.wait(fd, direction, sec)
-  local co, _, is_ours = waiting.sleeper(fd, direction, sec), cqueues.running()
+  local co, _, is_ours = waiting.sleeper(fd, direction, sec), running()
   if not (co and is_ours) then return waiting.poll(fd, direction, sec) end
   return waiting.answer(sleep(fd, direction, sec))
 end
 
 sockets.before_close(function(sock)
-  if crowd:close(sock.sd) then cqueues.cancel(sock.sd) end
+  if crowd:close(sock.sd) then cancel(sock.sd) end
 end)
 
 return M

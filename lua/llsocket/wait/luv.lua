@@ -2,90 +2,183 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local uv = require "luv"
+local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
-local error, tostring, traceback = error, tostring, debug.traceback
+local error, rawequal, tostring, traceback = error, rawequal, tostring, debug.traceback
 
+local now = shim.llsocket2_now
 local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 
--- watches[fd]: one entry for both directions, because libuv has one handle for both.  poll: that handle; waiting and timers:
--- the coroutine and the timer of each direction.  An entry is kept for the next wait; its stopped handle holds only the
--- number, and does not keep the descriptor open.
+-- watches[fd]: one entry for both directions, because libuv has one handle for both.  An entry is kept for the next wait; its
+-- stopped handle holds only the number, and does not keep the descriptor open.
+--   poll, tell   libuv's handle and its callback
+--   r, w         the coroutine that waits to read, to write
+--   word         the directions for which the handle is started; "" when it is stopped
+--   sock         the socket for which it is started; nil for a bare number
+--   timers       the timer of each direction
+--
+-- The handle of a socket stays started while a coroutine runs that was told of an event.  Mostly it waits for the same socket
+-- next, and makes no system call then; a stop and a start make three.  If it waits for something else, the handle is stopped.
+-- Keep `sock` until then: if the collector closed it, its number could go to a handle of the program, which libuv would not
+-- watch while ours is started.
 local watches = {}
+
+-- What libuv tells, by direction.
+local READS, WRITES = { r = true, rw = true }, { w = true, rw = true }
+
+-- Continues a coroutine; answers the text of its error.
+local function advance(co, answer)
+  local ok, err = resume(co, answer)
+  return not ok and traceback(co, tostring(err)) or nil
+end
 
 -- Raises an error of the coroutine, like an error in a callback of libuv.
 local function wake(co, answer)
-  local ok, err = resume(co, answer)
-  if not ok then error(traceback(co, tostring(err)), 0) end
+  local err = advance(co, answer)
+  if err then error(err, 0) end
 end
 
--- Makes libuv watch the directions that a coroutine waits for now.
-local function watch(entry)
-  local word = (entry.waiting.r and "r" or "") .. (entry.waiting.w and "w" or "")
-  if word == "" then return entry.poll:stop() end
-  return entry.poll:start(word, entry.tell)
+-- The directions that a coroutine waits for now.
+local function wanted(entry) return entry.r and (entry.w and "rw" or "r") or entry.w and "w" or "" end
+
+local function halt(timer)
+  if not (timer and timer.due) then return end
+  timer.due = nil
+  timer.handle:stop()
+end
+
+-- Stops all that is started for an entry; the loop of libuv ends when nothing is started.
+local function stop(entry)
+  if entry.word ~= "" then entry.poll:stop() end
+  entry.word, entry.sock = "", nil
+  halt(entry.timers.r)
+  halt(entry.timers.w)
+end
+
+-- Makes libuv watch the directions that a coroutine waits for now; answers the errno, or nil.
+local function watch(entry, sock)
+  local word = wanted(entry)
+  if word == "" then return stop(entry) end
+  local ok, _, name = entry.poll:start(word, entry.tell)
+  if not ok then return const[name] or EINVAL end
+  entry.word, entry.sock = word, sock
 end
 
 -- Ends the wait of one direction; answers its coroutine, or nil where none waits.
 local function release(entry, direction)
-  local co, timer = entry.waiting[direction], entry.timers[direction]
-  entry.waiting[direction] = nil
-  if timer then timer:stop() end
+  local co, timer = entry[direction], entry.timers[direction]
+  entry[direction] = nil
+  if timer then timer.at = nil end
   return co
 end
 
--- Look at both directions before any coroutine runs: one that runs may wait again at once.  An error counts as ready: the next
--- call on the socket will report it.
-local function told(entry, err, events)
-  local r = (err or events:find("r", 1, true)) and release(entry, "r")
-  local w = (err or events:find("w", 1, true)) and release(entry, "w")
-  watch(entry)
-  if r then wake(r, true) end
-  if w then wake(w, true) end
+-- Look at both directions before any coroutine runs: one that runs may wait again at once.
+local function told(entry, r, w)
+  local reader, writer = r and release(entry, "r"), w and release(entry, "w")
+  if not entry.sock then watch(entry) end -- a coroutine may close the number and not say so
+  local first = reader and advance(reader, true)
+  local second = writer and advance(writer, true)
+  if not (entry.r or entry.w) then
+    stop(entry)
+  elseif r and not reader or w and not writer then
+    watch(entry, entry.sock)
+  end
+  if first or second then error(first or second, 0) end
+end
+
+-- An error counts as ready: the next call on the socket will report it.  Libuv has stopped the handle then, but not told the
+-- kernel.
+local function tell(entry, err, events)
+  if not err then return told(entry, READS[events], WRITES[events]) end
+  entry.poll:stop()
+  entry.word, entry.sock = "", nil
+  told(entry, true, true)
 end
 
 local function new_watch(fd)
   local poll, _, name = uv.new_poll(fd)
   if not poll then return nil, const[name] or EINVAL end
-  local entry = { poll = poll, waiting = {}, timers = {} }
-  function entry.tell(err, events) told(entry, err, events) end
+  local entry = { poll = poll, word = "", timers = {} }
+  function entry.tell(err, events) tell(entry, err, events) end
   watches[fd] = entry
   return entry
 end
 
-local function start_timer(entry, direction, milliseconds, answer)
-  local timer = entry.timers[direction] or uv.new_timer()
-  entry.timers[direction] = timer
-  uv.update_time()
-  timer:start(milliseconds, 0, function()
-    local co = release(entry, direction)
-    watch(entry)
-    if co then wake(co, answer) end
-  end)
+-- Add 1 ms, so that few timers run out too early: libuv counts whole milliseconds, from when it last looked at the clock.
+local function run_timer(timer, sec)
+  timer.due = now() + sec
+  timer.handle:start(sec > 0 and ceil(sec * 1000) + 1 or 0, 0, timer.run)
 end
 
--- Add 1 ms, so that no wait ends early: libuv counts whole milliseconds, starting with the one that has already begun.
-local function wait_for(entry, direction, sec)
-  watch(entry)
-  if sec then start_timer(entry, direction, ceil(sec * 1000) + 1, false) end
+-- Stop the handle before the coroutine runs: after a time-out the socket may be collected at once.
+local function run_out(entry, direction, timer)
+  timer.due = nil
+  local left, answer = timer.at and timer.at - now(), timer.answer
+  if not left then return end
+  if left > 0 then return run_timer(timer, left) end
+  local co = release(entry, direction)
+  watch(entry, entry.sock)
+  wake(co, answer)
 end
 
--- Waits in coroutine `co`; answers true, false or the errno.  Call poll(2) first: the number of a kept handle may be closed by
--- now, or be a regular file, which is always ready, and libuv aborts the program when it must watch one of these.
-local function sleep(co, fd, direction, sec)
-  local entry, e = watches[fd]
-  if not entry then
-    entry, e = new_watch(fd)
-    if not entry then return e end
+local function timer_of(entry, direction)
+  local timer = entry.timers[direction]
+  if not timer then
+    timer = { handle = uv.new_timer() }
+    function timer.run() run_out(entry, direction, timer) end
+    entry.timers[direction] = timer
   end
-  if entry.waiting[direction] then return EBUSY end
-  local is_ready, _, why = waiting.poll(fd, direction, 0)
-  if why then return why end
-  entry.waiting[direction] = co
-  if is_ready then start_timer(entry, direction, 0, true) else wait_for(entry, direction, sec) end
-  return yield()
+  return timer
+end
+
+-- Ends the wait of a direction after a time.  A timer that an earlier wait has started is left as it is, unless it would run out
+-- too late; if it runs out too early, it is started again.
+local function limit(entry, direction, sec, answer)
+  local timer, at = timer_of(entry, direction), now() + sec
+  timer.at, timer.answer = at, answer
+  if not timer.due or timer.due > at then run_timer(timer, sec) end
+end
+
+-- Makes another handle where the program has closed all handles of the loop.
+local function entry_of(fd)
+  local entry = watches[fd]
+  if entry and (entry.word ~= "" or not entry.poll:is_closing()) then return entry end
+  return new_watch(fd)
+end
+
+-- Starts to watch; answers the errno, or nil.  Call poll(2) first: the number may be closed by now, or be a regular file, which
+-- is always ready, and libuv aborts the program when it must watch one of these.  Treat a borrowed descriptor like a bare number:
+-- its owner may close it and not say so.
+local function begin(entry, fd, direction, sock)
+  local is_ready, _, e = waiting.poll(fd, direction, 0)
+  if e then return e end
+  if is_ready then return limit(entry, direction, 0, true) end
+  return watch(entry, sock and not sock.about.borrowed and sock or nil)
+end
+
+-- Waits in coroutine `co`; answers true, false or the errno.
+local function sleep(co, fd, direction, sec, sock)
+  local entry, e = entry_of(fd)
+  if not entry then return e end
+  if entry[direction] then return EBUSY end
+  entry[direction] = co
+  if sec then limit(entry, direction, sec, false) end
+  local is_watched = sock and rawequal(entry.sock, sock) and (entry.word == direction or entry.word == "rw")
+  e = not is_watched and begin(entry, fd, direction, sock)
+  if e then
+    release(entry, direction)
+    watch(entry, entry.sock)
+    return e
+  end
+  local answer = yield()
+  if rawequal(entry[direction], co) then -- somebody else resumed it
+    release(entry, direction)
+    watch(entry, entry.sock)
+  end
+  return answer
 end
 
 local M = {}
@@ -94,14 +187,15 @@ local M = {}
 ---@param fd integer  libuv makes it non-blocking
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
+---@param sock? llsocket.socket  whose descriptor it is: if it is waited for again at once, no system call is made for that
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
 ---same descriptor and direction; EEXIST: the program watches it with its own uv_poll_t; EPERM: a regular file; EINVAL
-function M.wait(fd, direction, sec)
+function M.wait(fd, direction, sec, sock)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
-  return waiting.answer(sleep(co, fd, direction, sec))
+  return waiting.answer(sleep(co, fd, direction, sec, sock))
 end
 
 -- Wakes the coroutine from the loop of libuv, not from inside close().
@@ -118,7 +212,7 @@ sockets.before_close(function(sock)
   local entry = watches[sock.sd]
   if not entry then return nil end
   local r, w = release(entry, "r"), release(entry, "w")
-  entry.poll:stop()
+  stop(entry)
   if r then wake_later(r) end
   if w then wake_later(w) end
 end)
