@@ -55,7 +55,7 @@ local ROWS = {
     prepare = "crowd = {} for i = 1, n do crowd[i] = client() end",
     uses = "listener", body = "listener:accept():close()",
     bare = "got = C.llsocket2_accept4(lfd, nil, nil, L.SOCK_CLOEXEC) C.llsocket2_close(got)" },
-  { name = "an option read", c = "option read", over = 25, beyond = 15, cold = 800, calls = 1, bytes = 0,
+  { name = "an option read", c = "option read", over = 25, beyond = 15, cold = 850, calls = 1, bytes = 0,
     uses = "a", body = "a:rcvbuf()",
     bare = "size[0] = 4 C.llsocket2_getsockopt(afd, L.SOL_SOCKET, L.SO_RCVBUF, cell, size) got = cell[0]" },
   { name = "an option set", c = "option set", over = 25, beyond = 15, cold = 1770, calls = 1, bytes = 0,

@@ -14,7 +14,7 @@ local finalize = shim.llsocket2_finalize
 local Socket = check.methods() -- socket.lua makes some on first use
 
 -- The struct has few fields, and __index is the table of methods itself: the interpreter finds a method by comparing its name
--- with each field first and then asking __index (550 instructions; 730 with twelve fields and a function).  No field may have
+-- with each field first and then asking __index (570 instructions; 730 with twelve fields and a function).  No field may have
 -- the name of a method: a field `fd` would hide `sock:fd()`.
 --   sd                  the descriptor.  It must be the first field, for the finaliser
 --   home                the kernel's family
