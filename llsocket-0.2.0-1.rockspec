@@ -42,6 +42,7 @@ build = {
     ["llsocket.gai"] = "lua/llsocket/gai.lua",
     ["llsocket.socket.onclose"] = "lua/llsocket/socket/onclose.lua",
     ["llsocket.inet"] = "lua/llsocket/inet.lua",
+    ["llsocket.message.carrier"] = "lua/llsocket/message/carrier.lua",
     ["llsocket.message.control"] = "lua/llsocket/message/control.lua",
     ["llsocket.message.iovec"] = "lua/llsocket/message/iovec.lua",
     ["llsocket.message.region"] = "lua/llsocket/message/region.lua",

@@ -114,6 +114,22 @@ EXPORT void llsocket2_control_close(struct llsocket_control *control) {
     control->len = 0;
 }
 
+/* Closes all descriptors but the first one that SCM_RIGHTS passed, and leaves that one as the only content: in the
+ * first header, so that Lua knows where it lies.  The buffer must have room for it.  Returns whether there is one. */
+EXPORT int llsocket2_control_single(struct llsocket_control *control) {
+    int32_t cmsg[5], fd = -1;
+    for (uint32_t at = 0; fd < 0 && llsocket2_cmsg_get(control->bytes, control->len, at, cmsg);
+         at = (uint32_t)cmsg[4]) {
+        if (cmsg[0] != SOL_SOCKET || cmsg[1] != SCM_RIGHTS || cmsg[3] < (int32_t)sizeof fd) continue;
+        memcpy(&fd, control->bytes + cmsg[2], sizeof fd);
+        memset(control->bytes + cmsg[2], 0xff, sizeof fd); /* -1: not to be closed below */
+    }
+    llsocket2_control_close(control);
+    if (fd < 0) return 0;
+    control->len = llsocket2_cmsg_put(control->bytes, 0, SOL_SOCKET, SCM_RIGHTS, &fd, sizeof fd);
+    return 1;
+}
+
 /* A finaliser, too, so it keeps errno. */
 EXPORT void llsocket2_control_free(void *control) {
     int saved = errno;

@@ -64,6 +64,14 @@ local ROWS = {
   { name = "getaddrinfo of numbers", c = "address", over = 320, beyond = 60, cold = 2150, calls = 0, bytes = 255,
     uses = "L", body = "got = L.inet.getaddrinfo('127.0.0.1', '80')",
     bare = "got = C.llsocket2_inet_pton(L.AF_INET, '127.0.0.1', cell)" },
+  { name = "the text of an address", c = "nothing", over = 3300, beyond = 15, cold = 3400, calls = 0, bytes = 85,
+    uses = "name", body = "got = tostring(name)", bare = "got = cell" },
+  { name = "unix.getaddrinfo held in a local", c = "nothing", over = 310, beyond = 15, cold = 835, calls = 0, bytes = 255,
+    setup = "local getaddrinfo = L.unix.getaddrinfo",
+    uses = "getaddrinfo", body = "got = getaddrinfo('/run/x')", bare = "got = cell" },
+  { name = "sendfd, recvfd and close", c = "message", over = 1950, beyond = 15, cold = 4200, calls = 4, bytes = 85,
+    uses = "a, b", body = "a:sendfd(0) got = b:recvfd() got:close()",
+    bare = "C.llsocket2_sendmsg(afd, header, NOSIGNAL) got = C.llsocket2_recvmsg(bfd, header, 0)" },
   { name = "send, wait, event and recv", c = "event", over = 360, beyond = 15, cold = 3350, calls = 3, bytes = 0,
     setup = [[local poller, events = L.poll.new(), ffi.new "uint8_t[1024]"
       local epfd = poller:fd()

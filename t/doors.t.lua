@@ -11,7 +11,7 @@ local FLOOR = {
   ["socket.zero"] = 5, ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7,
   ["socket.activated"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
   ["socket.zerocopy"] = 10, ["socket.batch"] = 11, ["socket.message"] = 11,
-  ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9,
+  ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9, ["message.carrier"] = 10,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["poll.waker"] = 6,
   ["wait.copas"] = 8, ["wait.coroutine"] = 8, ["wait.cqueues"] = 8, ["wait.luv"] = 8, ["wait.nginx"] = 8,

@@ -71,7 +71,7 @@ local function starve(step)
     for i = 1, #GRAINS do pcall(fill_holes, GRAINS[i]) end
     release(point)
     collectgarbage "stop"
-    local ok = pcall(step, b, mh)
+    local ok = pcall(step, b, mh, a, pipe_w)
     collectgarbage "restart"
     sweep()
     collectgarbage(); collectgarbage()
@@ -98,7 +98,15 @@ local STEPS = {
     assert(b:recvmsg(mh))
     mh:control()
   end },
-  { "recvfd", function(b) assert(b:recvfd()) end },
+  -- Many times, because one needs hardly any memory.  What remains of a message that was not received is dropped by the caller.
+  { "recvfd", function(b, _, a, fd)
+    local held = { (assert(b:recvfd())) }
+    for i = 2, 40 do
+      assert(a:sendfd(fd))
+      held[i] = assert(b:recvfd())
+    end
+    return held
+  end },
   { "a second try to make objects", function(b, mh)
     assert(b:recvmsg(mh))
     if not pcall(mh.control, mh) then mh:control() end

@@ -29,6 +29,12 @@ local function family_name(domain)
   return found or "family " .. domain
 end
 
+-- Answers an abstract name as ss(8) shows it, any other address as it is.  No pattern, because LuaJIT compiles none.
+local function shown(addr)
+  if addr:byte() == 0 then return "@" .. addr:sub(2) end
+  return addr
+end
+
 -- The address comes first, so that the object itself is the pointer that a call wants.
 local decl = "struct { $ name; uint32_t namelen; int domain, type, proto; }"
 local addrinfo_t, is_object
@@ -40,7 +46,7 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   __index = Addrinfo,
   __tostring = function(ai)
     local show = sockaddr.families[ai.domain].show
-    if show then return show:format(ai:addr():gsub("^%z", "@"), ai:port()) end -- an abstract name as ss(8) shows it
+    if show then return (show:format(shown(ai:addr()), (ai:port()))) end
     return ("llsocket.addrinfo: %s, %d bytes"):format(family_name(ai.domain), ai.namelen)
   end,
 })
@@ -171,7 +177,7 @@ end
 ---@return integer? port  0 to 65535, host order; nil for families without ports
 function Addrinfo:port()
   is_self(self, "port")
-  return sockaddr.port(self.name, self.domain)
+  return (sockaddr.port(self.name, self.domain))
 end
 
 -- libc reads the path of a unix socket up to a NUL.  Where a path fills all its bytes, it would read beyond the address; where

@@ -38,11 +38,17 @@ end
 
 local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
 
--- Answers the number of an object's descriptor; or nil and the errno.  Check the object here again: rights() hands out the
--- table of objects, and the program may have put anything into it.
+-- Answers what io.type tells of a file, nil for all else.  LuaJIT does not compile io.type: ask only of what may be a file.
+local function file_state(object) return luatype(object) == "userdata" and io_type(object) or nil end
+
+--- Answers the number of an object's descriptor.  Check the object here again: rights() hands out the table of objects, and
+--- the program may have put anything into it.
+---@param object any
+---@return integer? fd
+---@return integer? errno  EBADF
 local function number_of(object)
-  if io_type(object) == "file" then return (C.llsocket2_fileno(object)) end
   local is_number = luatype(object) == "number"
+  if file_state(object) == "file" then return (C.llsocket2_fileno(object)) end
   if not (is_number or is_socket(object) or is_descriptor(object)) then return nil, EBADF end
   local fd = is_number and object or object.sd
   if check.int(fd) and fd >= 0 then return fd end
@@ -74,12 +80,14 @@ local function encode(cmsg)
 end
 
 local function check_owner(object, position, method)
-  if luatype(object) == "number" or io_type(object) then return end
+  if luatype(object) == "number" or file_state(object) then return end
   if is_socket(object) or is_descriptor(object) then return end
   check.bad(position, method, "number, socket, descriptor or file", object)
 end
 
--- Answers EINVAL or EBADF for a number that cannot be a descriptor's.  The kernel checks at the send whether it is open.
+--- Answers EINVAL or EBADF for a number that cannot be a descriptor's.  The kernel checks at the send whether it is open.
+---@param object any
+---@return integer? errno
 local function refusal(object)
   local fd = luatype(object) ~= "number" and 0 or check.fd(object)
   if not fd then return EINVAL end
@@ -364,8 +372,11 @@ end
 
 local fd_ptr = ffi.typeof "int32_t *"
 
--- Makes an object that owns descriptor `i` of a control buffer.  Move the number in one statement that cannot raise: the
--- buffer owns it until then, and closes it if memory runs out.  The receive has already set close-on-exec.
+--- Makes an object that owns descriptor `i` of a control buffer.  Move the number in one statement that cannot raise: the
+--- buffer owns it until then, and closes it if memory runs out.  The receive has already set close-on-exec.
+---@param fds ffi.cdata*  the buffer's descriptors
+---@param i integer
+---@return llsocket.socket|llsocket.descriptor object
 local function own(fds, i)
   local fd = fds[i]
   local object = wraps.shell(fd, nil, true) or descriptor.new()
@@ -390,5 +401,6 @@ end
 function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end
 
 M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
+M.number_of, M.refusal, M.own = number_of, refusal, own
 
 return require("llsocket.core.lazy").keep("llsocket.cmsghdr", M)

@@ -113,7 +113,10 @@
 ---@field package check_owner function
 ---@field package encode function
 ---@field package is_rights function
+---@field package number_of function
+---@field package own function
 ---@field package received function
+---@field package refusal function
 
 ---@class llsocket.descriptor.module
 ---@field package new function

@@ -39,6 +39,7 @@ void *llsocket2_control_new(uint32_t size);
 void *llsocket2_control_bytes(void *control);
 void llsocket2_control_received(void *control, const void *msg, int n);
 void llsocket2_control_close(void *control);
+int llsocket2_control_single(void *control);
 void llsocket2_control_free(void *control);
 
 int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes);

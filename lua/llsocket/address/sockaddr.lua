@@ -44,14 +44,15 @@ end
 local function path_of(name, namelen)
   if namelen <= PATH_AT then return "" end
   local bytes = ffi.string(name.un.sun_path, min(namelen - PATH_AT, SIZE - PATH_AT))
-  if bytes:byte() == 0 then return bytes end
-  return bytes:match "^%Z*"
+  local ending = bytes:find("\0", 1, true) -- plain, because LuaJIT compiles no pattern
+  if not ending or ending == 1 then return bytes end
+  return (bytes:sub(1, ending - 1))
 end
 
 -- The length is exact: no byte is padded.
 local function read_path(name, path)
   if #path > PATH_MAX then return nil, ENAMETOOLONG end
-  if path:find("%z", 2) and path:byte() ~= 0 then return nil, EINVAL end
+  if (path:find("\0", 1, true) or 1) > 1 then return nil, EINVAL end
   ffi.copy(name.un.sun_path, path, #path)
   return PATH_AT + #path
 end
@@ -157,8 +158,8 @@ end
 ---@return string? text  nil for other families
 function M.text(name, namelen, family)
   local row = families[family]
-  if row.addr then return numeric(family, name[row.member][row.addr]) end
-  return row.text and row.text(name, namelen)
+  if row.addr then return (numeric(family, name[row.member][row.addr])) end
+  return row.text and (row.text(name, namelen))
 end
 
 --- Tells a hardware address.
@@ -177,7 +178,7 @@ end
 ---@return integer? port  nil for families without ports
 function M.port(name, family)
   local row = families[family]
-  if row.port then return in_order(row, name[row.member][row.port]) end
+  return row.port and (in_order(row, name[row.member][row.port])) or nil
 end
 
 --- Tells the IPv6 scope, an interface's index.

@@ -19,10 +19,10 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of ano
 -- All modules that `require "llsocket"` does not run, except the ways of waiting: a program gets those by require alone.
 local NAMES = {
   "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "cmsghdr", "descriptor", "device",
-  "message.control", "message.iovec", "message.region", "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event",
-  "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer",
-  "socket.ended", "socket.foreign", "socket.message", "socket.multicast", "socket.onclose", "socket.splice", "socket.steer",
-  "socket.wrap", "socket.zerocopy",
+  "message.carrier", "message.control", "message.iovec", "message.region", "msghdr", "pipe", "poll", "poll.bits",
+  "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption",
+  "socket.batch", "socket.buffer", "socket.ended", "socket.foreign", "socket.message", "socket.multicast",
+  "socket.onclose", "socket.splice", "socket.steer", "socket.wrap", "socket.zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs

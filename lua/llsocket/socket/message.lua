@@ -9,19 +9,20 @@ local check = require "llsocket.core.check"
 local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
+local carriers = require "llsocket.message.carrier"
 local control = require "llsocket.message.control"
 local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
 local shortage = require "llsocket.core.shortage"
 local zero = require "llsocket.socket.zero"
-local ipairs, type = ipairs, type
+local type = type
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
 local is_self, send_flags = sockets.self, answer.send_flags
 local not_received, not_sent = answer.not_received, answer.not_sent
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
-local EBADMSG, EMFILE = const.EBADMSG, const.EMFILE
+local EBADMSG, EMFILE, ENOMEM = const.EBADMSG, const.EMFILE, const.ENOMEM
 local AF_UNIX = const.AF_UNIX
 local c_sendmsg, is_blind, is_message, is_end = answer.sendmsg, answer.is_blind, zero.is_message, zero.is_end
 local MSG_NOSIGNAL, MSG_CTRUNC = answer.MSG_NOSIGNAL, const.MSG_CTRUNC
@@ -173,6 +174,22 @@ function Socket:readv(sizes, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   return readv(self, sizes, check.flags(2, "readv", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
+local function sendfd(sock, object, ai, flags)
+  local carrier = carriers.to_send(object, ai)
+  if not carrier then return not_sent(ENOMEM) end
+  local fd = cmsghdr.number_of(object) -- now, because a finaliser may have closed it when the carrier was made
+  local e = not fd and EBADF or sock.sd < 0 and EBADF or sock.home ~= AF_UNIX and EOPNOTSUPP or nil
+  if e then
+    carriers.sent(carrier)
+    return not_sent(e)
+  end
+  carrier.fd[0] = fd
+  local n, why = c_sendmsg(sock.sd, carrier.header, bor(flags, MSG_NOSIGNAL)), errno()
+  carriers.sent(carrier)
+  if n < 0 then return answer.send_failed(sock, why) end
+  return n, nil, false
+end
+
 --- Sends a descriptor, with one byte to carry it; see SCM_RIGHTS in unix(7).  Blocks on a blocking socket, for as long
 --- as sndtimeo allows.
 ---@param fd integer|llsocket.socket|llsocket.descriptor|file*  still belongs to the caller
@@ -186,27 +203,35 @@ end
 function Socket:sendfd(fd, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendfd")
   cmsghdr.check_owner(fd, 1, "sendfd")
-  local cmsg, _, e = cmsghdr.rights(fd)
+  local e = cmsghdr.refusal(fd)
   check.optional(addrinfo.arg, ai, 2, "sendfd")
   local flags = send_flags(3, "sendfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  if not (cmsg and flags) then return not_sent(e or EINVAL) end
-  local mh, _, why = msghdr.new { name = ai, data = "\0", control = { cmsg } }
-  if not mh then return not_sent(why) end
-  return sendmsg(self, mh, flags)
+  if e or not flags then return not_sent(e or EINVAL) end
+  return sendfd(self, fd, ai, flags)
 end
 
--- Answers the one descriptor that the caller wants, and closes the others at once.
-local function only_one(mh)
-  local one
-  for _, cmsg in ipairs(mh:control()) do
-    for _, object in ipairs(cmsg:rights() or {}) do
-      if one or not cmsghdr.is_rights(cmsg) then object:close() else one = object end -- not rights: a pidfd of SO_PASSPIDFD
-    end
-  end
-  if one then return one, nil, false end
-  if band(mh:flags(), MSG_CTRUNC) == 0 then return not_received(EBADMSG) end
+-- Answers for a message that had no descriptor.
+local function without_descriptor(is_cut)
+  if not is_cut then return not_received(EBADMSG) end
   shortage.collected(EMFILE) -- helps only the next call: the buffer was large enough, so a descriptor number was missing
   return not_received(EMFILE)
+end
+
+local function recvfd(sock, flags)
+  local carrier = carriers.to_receive()
+  if not carrier then return not_received(ENOMEM) end
+  local n, why = C.llsocket2_recvmsg(sock.sd, carrier.header, bor(flags, MSG_CMSG_CLOEXEC)), errno()
+  received(carrier.control.block, carrier.header, n) -- do not branch before this call, see recvmsg
+  if n < 0 then
+    carriers.unused(carrier)
+    if is_end(sock, why, flags) then return end
+    return answer.receive_failed(sock, why)
+  end
+  local is_cut = carriers.is_cut(carrier)
+  local is_any = n > 0 or is_message(sock, carrier.header.msg_flags, carriers.is_accompanied(carrier))
+  local object = carriers.received(carrier)
+  if object then return object, nil, false end
+  if is_any then return without_descriptor(is_cut) end
 end
 
 --- Receives a descriptor, close-on-exec, and the one byte that carries it.  Blocks on a blocking socket, for as long as
@@ -223,11 +248,8 @@ function Socket:recvfd(flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local flags = check.flags(1, "recvfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return not_received(EINVAL) end
   if self.sd < 0 or self.home ~= AF_UNIX then return not_received(self.sd < 0 and EBADF or EOPNOTSUPP) end
-  local mh, _, why = msghdr.new { size = 1, controlsize = 256 }
-  if not mh then return not_received(why) end
-  local n, err, again, e = recvmsg(self, mh, flags)
-  if n then return only_one(mh) end
-  if again ~= nil then return nil, err, again, e end
+  if is_blind(self, flags) then return not_received(EINVAL) end
+  return recvfd(self, flags)
 end
 
 return { methods = Socket }

@@ -72,9 +72,9 @@ end
 ---@return string? err
 ---@return integer? errno  EBADF, ENOTSOCK
 local function shell(fd, nonblock, as_is)
-  local sock = sockets.new()
   local domain, socktype, proto = identity(fd)
   if not domain then return nil, socktype, proto end
+  local sock = sockets.new()
   local nonblocking, e = take_over(fd, nonblock, as_is)
   if nonblocking == nil then return failed(e) end
   lifecycle.describe(sock, domain, socktype, proto, nonblocking)
