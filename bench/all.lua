@@ -26,11 +26,11 @@ local report = require "bench.lib.report"
 local tables = require "bench.lib.tables"
 local turns = require "bench.lib.turns"
 local verdict = require "bench.lib.verdict"
-participant.place = { root = root, build = build, luajit = os.getenv "LLSOCKET_LUAJIT" or "luajit" }
-
 local quick = options["--quick"]
-local TURNS, SECONDS, RUNS = quick and 3 or 11, quick and 0.02 or 0.04, quick and 2 or 7
-local QUESTIONS = { "round", "receive", "udp", "echo", "accept", "sendfile", "resolve", "loading", "memory" }
+participant.place = { root = root, build = build, luajit = os.getenv "LLSOCKET_LUAJIT" or "luajit", quick = quick }
+
+local TURNS, SECONDS, RUNS = quick and 3 or 11, quick and 0.02 or 0.04, quick and 1 or 7
+local QUESTIONS = { "round", "receive", "udp", "echo", "files", "accept", "sendfile", "resolve", "loading", "memory" }
 
 local missing = {} -- who is not installed
 
@@ -134,7 +134,7 @@ end
 
 local function write_all(folder, text, plain)
   write(folder .. "/result.json", text)
-  if not plot.write(folder .. "/result.svg", plain) then print "# without gnuplot no plot" end
+  if not plot.write(folder .. "/result.svg", plain) then print "# no plot: there is no gnuplot, or nothing to show" end
 end
 
 -- Pages are made of what the file holds, whose numbers are rounded, so that they can be made of it again.

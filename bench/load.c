@@ -1,17 +1,20 @@
-// load.c -- starts an echo server, holds connections to it and counts rounds: 64 bytes there and back on each.
+// load.c -- starts a server, holds connections to it and counts rounds: 64 bytes there and back, or a file over HTTP.
 //
-//   load same|new CONNECTIONS SECONDS SERVER [ARG...]   prints rounds, the ns they took, and the server's ns on the CPU
-//   load same|new CONNECTIONS -ROUNDS SERVER [ARG...]   so many rounds on each connection, for strace and callgrind
+//   load same|new|get CONNECTIONS SECONDS SERVER [ARG...]   prints rounds, the ns they took, the server's ns on the CPU
+//   load same|new|get CONNECTIONS -ROUNDS SERVER [ARG...]   so many rounds on each connection, for strace and callgrind
 //
-// "same" sends the same 64 bytes always, with "new" no two messages are alike.  The server prints its port, and ends
-// when its last connection has closed.
+// "same" sends the same 64 bytes always, with "new" no two messages are alike, and "get" asks for the file "file".  The
+// server prints its port at the end of a line.  An echo server ends when its last connection has closed; one of HTTP is
+// ended.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,10 +22,12 @@
 
 enum { SIZE = 64, EVENTS = 1024 };
 static const double WARM_UP = 0.1; // seconds, in which LuaJIT compiles
+static const char REQUEST[] = "GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 struct connection {
     int fd;
     long left;
+    size_t missing; // bytes of the answer
     long message[SIZE / sizeof(long)];
 };
 
@@ -62,44 +67,94 @@ static void settle_on(size_t which) {
 
 // Starts the server; answers its port.
 static int start(char **command, size_t cpu, pid_t *pid) {
-    int ends[2], port = 0;
+    int ends[2], port;
+    char line[256];
     if (pipe(ends) != 0 || (*pid = fork()) < 0) die("fork");
     if (*pid == 0) {
         dup2(ends[1], 1);
         close(ends[0]);
         close(ends[1]);
         settle_on(cpu);
+        prctl(PR_SET_PDEATHSIG, SIGTERM); // some servers never end by themselves
         execvp(command[0], command);
         die(command[0]);
     }
     close(ends[1]);
     FILE *said = fdopen(ends[0], "r");
-    if (fscanf(said, "%d", &port) != 1) die("no port");
+    if (!fgets(line, sizeof line, said)) die("no port");
+    const char *colon = strrchr(line, ':');
+    port = atoi(colon ? colon + 1 : line);
     fclose(said);
     return port;
 }
 
-static int connected(int port) {
+static int connection_to(int port) {
     struct sockaddr_in name = { .sin_family = AF_INET,
                                 .sin_port = htons((uint16_t)port),
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&name, sizeof name) != 0) die("connect");
+    if (fd < 0 || connect(fd, (struct sockaddr *)&name, sizeof name) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static int connected(int port) {
+    int fd = connection_to(port);
+    if (fd < 0) die("connect");
     return fd;
 }
 
-static int changing;
+// nginx tells its port before it listens there.
+static int first_connection(int port) {
+    int fd = connection_to(port);
+    for (int tries = 0; fd < 0 && tries < 5000; tries++) {
+        usleep(1000);
+        fd = connection_to(port);
+    }
+    if (fd < 0) die("connect");
+    return fd;
+}
+
+static int changing, is_http;
+static size_t answer_size = SIZE;
 
 static void ask(struct connection *c) {
     static long count;
+    c->missing = answer_size;
+    if (is_http) {
+        if (send(c->fd, REQUEST, sizeof REQUEST - 1, MSG_NOSIGNAL) != sizeof REQUEST - 1) die("send");
+        return;
+    }
     if (changing) c->message[0] = ++count;
     if (send(c->fd, c->message, SIZE, MSG_NOSIGNAL) != SIZE) die("send");
 }
 
-static void check_answer(struct connection *c) {
-    char got[SIZE + 1];
-    if (recv(c->fd, got, sizeof got, 0) != SIZE) die("recv");
-    if (memcmp(got, c->message, SIZE) != 0) die("another answer");
+// Answers whether the whole answer is there.
+static int has_answer(struct connection *c) {
+    static char got[1 << 16];
+    ssize_t n = recv(c->fd, got, sizeof got, 0);
+    if (n <= 0 || (size_t)n > c->missing) die("recv");
+    c->missing -= (size_t)n;
+    if (!is_http && (n != SIZE || memcmp(got, c->message, SIZE) != 0)) die("another answer");
+    return c->missing == 0;
+}
+
+// Asks once; answers the bytes of the whole answer, which are as many each time.
+static size_t measure_answer(int port) {
+    static char got[1 << 16];
+    struct connection c = { .fd = first_connection(port) };
+    size_t have = 0, all = 0;
+    ask(&c);
+    do {
+        ssize_t n = recv(c.fd, got + have, sizeof got - 1 - have, 0);
+        if (n <= 0) die("recv");
+        have += (size_t)n;
+        char *length = strstr(got, "Content-Length: "), *end = strstr(got, "\r\n\r\n");
+        if (length && end) all = (size_t)(end + 4 - got) + strtoul(length + 16, NULL, 10);
+    } while (all == 0 || have < all);
+    close(c.fd);
+    if (strncmp(got, "HTTP/1.1 200 ", 13) != 0) die(got);
+    return all;
 }
 
 static struct connection *open_all(int port, int epoll, int n, long rounds) {
@@ -127,7 +182,7 @@ static void run(struct connection *all, int epoll, int n, double span, pid_t ser
         if (ready < 0) die("epoll_wait");
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
-            check_answer(c);
+            if (!has_answer(c)) continue;
             done++;
             if (timed ? phase != OVER : --c->left > 0)
                 ask(c);
@@ -154,19 +209,22 @@ static void run(struct connection *all, int epoll, int n, double span, pid_t ser
 
 int main(int argc, char **argv) {
     if (argc < 5 || atoi(argv[2]) < 1 || atof(argv[3]) == 0) {
-        fprintf(stderr, "load same|new CONNECTIONS SECONDS|-ROUNDS SERVER [ARG...]\n");
+        fprintf(stderr, "load same|new|get CONNECTIONS SECONDS|-ROUNDS SERVER [ARG...]\n");
         return 2;
     }
     changing = strcmp(argv[1], "new") == 0;
+    is_http = strcmp(argv[1], "get") == 0;
     int n = atoi(argv[2]), epoll = epoll_create1(EPOLL_CLOEXEC), status = 0;
     double span = atof(argv[3]);
     pid_t server;
     int port = start(argv + 4, n > 1 ? 1 : 0, &server);
     settle_on(0);
+    if (is_http) answer_size = measure_answer(port);
     struct connection *all = open_all(port, epoll, n, span < 0 ? (long)-span : 0);
     run(all, epoll, n, span, server);
     for (int i = 0; i < n; i++)
         close(all[i].fd);
-    if (waitpid(server, &status, 0) != server || status != 0) die("the server failed");
+    if (is_http) kill(server, SIGTERM);
+    if (waitpid(server, &status, 0) != server || (status != 0 && !is_http)) die("the server failed");
     return 0;
 }

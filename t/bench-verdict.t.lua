@@ -4,7 +4,7 @@ local before = leak.count()
 package.path = os.getenv "LLSOCKET_SOURCE" .. "/?.lua;" .. package.path
 local verdict = require "bench.lib.verdict"
 local question = require "bench.echo"
-local T = require("tap").plan(17)
+local T = require("tap").plan(18)
 
 -- One who does `cpu` and `rate` in the time in which C does 1; another's `cpu` is nil, for it has threads.
 local function measured(name, cpu, rate, more)
@@ -67,5 +67,8 @@ local function counted(goal, more) return (judge(ONE, CO, goal, { [CO] = measure
 T.is(counted("at most 3000 instructions", { instructions = 2000, instruction_runs = { 1900, 2000, 3100 } }), false,
   "a run that costs more than 1.5 times the median is a miss")
 T.is(counted("at most 3 system calls", { calls = 3.01 }), false, "and so is a system call in a hundred rounds too much")
+local files, skipped = require "bench.files", nil
+verdict.each(files.rows, files.cases[1], function(_, judged) skipped = judged { measured(files.rows[2].name, 1, 1) } == nil end)
+T.is(skipped, true, "without nginx the file server is not judged")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

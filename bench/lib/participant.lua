@@ -1,7 +1,7 @@
 -- participant.lua -- starts one participant for one question, in a process of its own, and reads what it measured.
 local M = {}
 
--- Where things are; bench/all.lua fills it in: root, build, luajit.
+-- Where things are; bench/all.lua fills it in: root, build, luajit.  quick: whether to count few operations.
 M.place = {}
 
 local function quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
@@ -31,6 +31,27 @@ local function compile(name)
   return nil, ": " .. said:gsub("\n", " ")
 end
 
+-- nginx where it is installed, or where the tests have unpacked it; and the folder of the libraries that came along.
+local function nginx()
+  local path = output_of "command -v nginx /usr/sbin/nginx":match "[^\n]+"
+  if path then return path, "" end
+  local prefix = M.place.build .. "/t/nginx/prefix"
+  path = prefix .. "/usr/sbin/nginx"
+  if output_of("command -v " .. quote(path)) == "" then return nil end
+  return path, (output_of(("echo %s/usr/lib/*-linux-*"):format(quote(prefix))):gsub("\n", ""))
+end
+
+-- A folder with the file that the servers of HTTP answer.
+local served
+local function folder_with(size)
+  if served then return served end
+  served = output_of("mktemp -d"):gsub("\n", "")
+  local file = assert(io.open(served .. "/file", "w"))
+  file:write(("x"):rep(size))
+  file:close()
+  return served
+end
+
 -- By which program a server runs, by the ending of its name; C's have none.
 local RUNNERS = {
   lua = function(path) return quote(M.place.luajit) .. " " .. path end,
@@ -47,6 +68,7 @@ function M.present(row)
   local tool = TOOLS[kind]
   if tool and not M.has(tool) then return false end
   if kind == "go" then return compile(row.server) end
+  if row.server == "nginx.lua" then return nginx() ~= nil end
   return not row.needs or (pcall(require, row.needs))
 end
 
@@ -61,9 +83,14 @@ local function file_of(size)
   return file
 end
 
+local function remove(dir)
+  if dir then output_of(("{ chmod -R u+w %s; rm -rf %s; }"):format(quote(dir), quote(dir))) end
+end
+
 function M.cleanup()
   if file then os.remove(file) end
-  if folder then output_of("chmod -R u+w " .. quote(folder) .. "; rm -rf " .. quote(folder)) end
+  remove(folder)
+  remove(served)
 end
 
 local function environment()
@@ -72,16 +99,33 @@ local function environment()
     quote(place.build .. "/csrc/?.so;;"))
 end
 
--- The server of an echo, which load.c starts.
-local function echo(row, case, span, tool)
-  local runner = RUNNERS[ending(row.server)]
-  local command = runner and runner(quote(M.place.root .. "/bench/server/" .. row.server)) or quote(M.program(row.server))
-  return ("%s %s %d %g %s %s %s"):format(quote(M.program "load"), case[1], case[2], span, tool, command, row.argument or "")
+-- What stands for a path in a row's `arguments`.
+local ARGUMENTS = {
+  folder = function(question) return folder_with(question.served) end,
+  nginx = function() return (nginx()) end,
+  libraries = function() return (select(2, nginx())) end,
+}
+
+local function arguments_of(question, row)
+  local words = {}
+  for i, word in ipairs(row.arguments or {}) do
+    words[i] = quote(ARGUMENTS[word] and ARGUMENTS[word](question) or word)
+  end
+  return table.concat(words, " ")
+end
+
+-- A server, which load.c starts.
+local function serving(question, row, case, span, tool)
+  local runner, path = RUNNERS[ending(row.server)], row.server
+  path = quote(M.place.root .. (path:find "/" and "/" or "/bench/server/") .. path)
+  local command = runner and runner(path) or quote(M.program(row.server))
+  return ("%s %s %d %g %s %s %s"):format(quote(M.program "load"), case[1], case[2], span, tool, command,
+    arguments_of(question, row))
 end
 
 -- The command by which a row of a question works for so many seconds, or as many operations as the negative says.
 local function command_of(question, row, case, span, tool)
-  if question.load then return echo(row, case, span, tool) end
+  if question.load then return serving(question, row, case, span, tool) end
   local head = question.crowd and quote(M.program "crowd") .. " " or ""
   local work = row.work and ("%s %s"):format(quote(M.program "work"), row.work)
     or ("%s %s %s %d"):format(quote(M.place.luajit), quote(M.place.root .. "/bench/one.lua"), question.name, row.index)
@@ -134,11 +178,14 @@ local function between_marks(question, row, case, operations)
   return total and total / (operations / 2)
 end
 
-local function operations_of(question) return (question.chunk or 100) * (question.chunks or 8) end
+local function operations_of(question)
+  local chunks = question.chunks or 8
+  return (question.chunk or 100) * (M.place.quick and math.max(2, chunks / 2) or chunks)
+end
 
 -- User-space instructions of one operation.  Other languages' machines run in threads, of which one would be counted.
 function M.instructions(question, row, case)
-  if row.threads or not M.has "valgrind" then return nil end
+  if row.threads or row.uncounted or not M.has "valgrind" then return nil end
   if not question.load then
     local one = between_marks(question, row, case, operations_of(question))
     local other = between_marks(question, row, case, operations_of(question))
@@ -153,6 +200,15 @@ function M.calls(question, row, case)
   return difference(question, row, case, operations_of(question), "strace -c", "(%d+)%s+%d* total%s")
 end
 
+-- The peers' versions.
+local function peers()
+  local list = output_of("dpkg-query -W -f '${Package} ${Version}, ' lua-socket lua-posix lua-luv lua-cqueues lua-copas "
+    .. "lua-ljsyscall golang-go nodejs"):gsub("dpkg%-query[^\n]*\n", ""):gsub("%S+ , ", "")
+  local path, libraries = nginx()
+  local said = path and output_of(("LD_LIBRARY_PATH=%s %s -v"):format(quote(libraries), quote(path))) or ""
+  return ((list .. (said:match "nginx/%S+" or "")):gsub(", $", ""):gsub("nginx/", "nginx "))
+end
+
 -- What the machine is.
 function M.machine()
   local function first(command) return (output_of(command):match "[^\n]*") end
@@ -160,8 +216,7 @@ function M.machine()
     cpu = first "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1", cpus = tonumber((first "nproc")),
     kernel = first "uname -sr", luajit = first(M.place.luajit .. " -v"), compiler = first "cc --version",
     date = os.date "!%Y-%m-%d", load = first "cut -d' ' -f1-3 /proc/loadavg",
-    peers = (output_of("dpkg-query -W -f '${Package} ${Version}, ' lua-socket lua-posix lua-luv lua-cqueues lua-copas "
-      .. "lua-ljsyscall golang-go nodejs"):gsub("dpkg%-query[^\n]*\n", ""):gsub("%S+ , ", ""):gsub(", $", "")),
+    peers = peers(),
   }
 end
 

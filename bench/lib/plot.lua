@@ -6,7 +6,10 @@ local SERIES = {
   { "llsocket", "^llsocket$", "^llsocket, buffers$", point = 7, colour = "#d62728", size = 0.9 },
   { "llsocket with strings", "^llsocket, strings$", point = 6, colour = "#d62728", size = 0.9 },
   { "llsocket, coroutines", "^llsocket, coroutines$", point = 11, colour = "#d62728", size = 1.1 },
-  { "llsocket, callbacks", "^llsocket, callbacks$", point = 10, colour = "#d62728", size = 1 },
+  {
+    "llsocket, callbacks", "^llsocket, callbacks$", "^llsocket, buffers, called from a callback$", point = 10,
+    colour = "#d62728", size = 1,
+  },
   { "llsocket, UDP in batches", "^llsocket, batches$", point = 9, colour = "#d62728", size = 1 },
   { "llsocket, UDP in segments", "^llsocket, segments$", point = 5, colour = "#d62728", size = 0.9 },
   { "lua-socket", "^lua%-socket", point = 2, colour = "#1f77b4", size = 0.7 },

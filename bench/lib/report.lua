@@ -11,7 +11,7 @@ local function amount(question, ns)
   return (question.scale or 1) * 1e9 / ns
 end
 
-local LINE = "# %-24s %12s %-23s %6s %-11s %6s %10s %6s %8s"
+local LINE = "# %-41s %12s %-23s %6s %-11s %6s %10s %6s %8s"
 
 local function line(question, row)
   local low, high, cpu = amount(question, row.wall.high), amount(question, row.wall.low), row.cpu_ratio

@@ -40,7 +40,8 @@ local function named(rows, name)
   end
 end
 
--- Level is what the clock cannot tell apart, where no more instructions are spent: the kernel does the same for both.
+-- Level is what the clock cannot tell apart, where no more instructions are spent: the kernel does the same for both.  Loops
+-- differ in what they ask the kernel, so there is no level for those who run handlers.
 local function is_level(row, peer, ratio)
   if ratio.high < 1 then return false end
   return not (row.instructions and peer.instructions) or row.instructions <= peer.instructions
@@ -59,6 +60,7 @@ function GOALS.to_c(row, rows, case)
   local base, judged, least = row.base or rows[1].name, row.judged or "cpu", value_of(row.to_c, case)
   return ("at least %g of %s%s"):format(least, base, BY[judged]), function(done)
     local good, notes = true, {}
+    if not done(base) then return nil, base .. " is not installed" end
     for i, time in ipairs(TIMES[judged]) do
       local ratio = against(done(row.name), done(base), time)
       good = good and ratio.median >= least
@@ -80,7 +82,7 @@ local function is_ahead(row, peer, done)
   local good, times, notes = true, times_against(row, peer), {}
   for i, time in ipairs(times) do
     local ratio = against(done(row.name), done(peer.name), time)
-    local level = ratio.median < 1 and is_level(done(row.name), done(peer.name), ratio)
+    local level = ratio.median < 1 and row.ahead ~= "loops" and is_level(done(row.name), done(peer.name), ratio)
     good = good and (ratio.median >= 1 or level)
     notes[i] = ("%.2f%s"):format(ratio.median, level and " (level)" or "")
   end

@@ -1,6 +1,8 @@
--- coroutine.lua LOOP -- the echo server with a coroutine for each connection, in llsocket's own loop or in another one.
+-- coroutine.lua LOOP [buffer] -- the echo server with a coroutine for each connection, in llsocket's own loop or another one.
 --
--- LOOP is coroutine (llsocket's own), luv, cqueues or copas.  Only the lines that start and run coroutines differ.
+-- LOOP is coroutine (llsocket's own), luv, cqueues or copas.  Only the lines that start and run coroutines differ.  Messages
+-- are strings, or pass through one buffer.
+local ffi = require "ffi"
 local L = require "llsocket"
 
 local LOOPS = {}
@@ -36,11 +38,28 @@ io.stdout:flush()
 
 local open = 0
 
-local function echo(sock)
+local ECHO = {}
+
+function ECHO.string(sock)
   repeat
     sock:recvable()
     local message = sock:recv()
   until not message or sock:send(message) ~= #message
+end
+
+-- No coroutine waits between the two calls, so one buffer does for all.
+local buf = ffi.new "uint8_t[4096]"
+function ECHO.buffer(sock)
+  repeat
+    sock:recvable()
+    local n = sock:recvinto(buf)
+  until not n or sock:sendfrom(buf, n) ~= n
+end
+
+local serve = ECHO[arg[2] or "string"]
+
+local function echo(sock)
+  serve(sock)
   sock:close()
   open = open - 1
   if open == 0 then os.exit(0) end -- some of the loops never end by themselves
