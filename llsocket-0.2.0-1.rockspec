@@ -82,8 +82,12 @@ build = {
     ["llsocket.wait.copas"] = "lua/llsocket/wait/copas.lua",
     ["llsocket.wait.coroutine"] = "lua/llsocket/wait/coroutine.lua",
     ["llsocket.wait.cqueues"] = "lua/llsocket/wait/cqueues.lua",
+    ["llsocket.wait.kernel"] = "lua/llsocket/wait/kernel.lua",
     ["llsocket.wait.luv"] = "lua/llsocket/wait/luv.lua",
     ["llsocket.wait.nginx"] = "lua/llsocket/wait/nginx.lua",
+    ["llsocket.wait.pause"] = "lua/llsocket/wait/pause.lua",
+    ["llsocket.wait.results"] = "lua/llsocket/wait/results.lua",
+    ["llsocket.wait.timers"] = "lua/llsocket/wait/timers.lua",
     ["llsocket.shim"] = {
       sources = {
         "csrc/ancillary.c", "csrc/event.c", "csrc/facts.c", "csrc/lifetime.c", "csrc/platform.c", "csrc/renamed.c",

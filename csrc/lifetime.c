@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 /* Lua passes the ABI number that it was written for.  Any other number is refused: the answer is ours, negative. */
@@ -28,4 +29,16 @@ EXPORT void llsocket2_finalize(void *owner) {
     if (*fd >= 0) close(*fd);
     *fd = -1;
     errno = saved;
+}
+
+static int forks;
+
+static void forked(void) {
+    forks++;
+}
+
+/* A counter that grows in each child of fork(2), so that Lua sees a fork without a system call; NULL without memory.
+ * Each caller adds a handler: only that the counter changes matters. */
+EXPORT const int *llsocket2_forks(void) {
+    return pthread_atfork(NULL, NULL, forked) == 0 ? &forks : NULL;
 }

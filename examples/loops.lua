@@ -19,12 +19,13 @@ local function echo(sock)
   end
 end
 
--- For each loop: a function that runs another one in a coroutine, and a function that runs the loop.
+-- For each loop: a function that runs another one in a coroutine, a function that runs the loop, and one that pauses, where
+-- that is not pause().
 local LOOPS = {}
 
 function LOOPS.coroutine()
   local W = require "llsocket.wait.coroutine"
-  return W.spawn, W.run
+  return W.spawn, W.run, W.sleep
 end
 
 function LOOPS.luv()
@@ -57,26 +58,27 @@ local function guarded(sock)
   sock:close()
 end
 
--- If accept fails, for example because no descriptor is free, it pauses by waiting for `nobody`, which never sends.
--- The loop itself may need a descriptor to wait; if it gets none, poll(2) waits.
-local function serve(listener, spawn)
-  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- keep both ends: if one were closed, the other would be ready
+local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- keep both ends: if one were closed, the other would be ready
+
+-- Waits for `nobody`, which never sends.  The loop itself may need a descriptor to wait; if it gets none, poll(2) waits.
+local function pause(sec)
+  if nobody[1]:recvable(sec) == nil then L.wait.poll(nobody[1]:fd(), "r", sec) end
+end
+
+-- If accept fails, for example because no descriptor is free, it pauses.
+local function serve(listener, spawn, sleep)
   while true do
     local ready = listener:recvable()
     local sock, _, again = listener:accept()
-    if sock then
-      spawn(function() guarded(sock) end)
-    elseif not (ready and again) and nobody[1]:recvable(0.2) == nil then
-      L.wait.poll(nobody[1]:fd(), "r", 0.2)
-    end
+    if sock then spawn(function() guarded(sock) end) elseif not (ready and again) then sleep(0.2) end
   end
 end
 
 local make = LOOPS[LOOP] or error("there is no loop " .. LOOP)
-local spawn, run = make()
+local spawn, run, sleep = make()
 L.wait.set(require("llsocket.wait." .. LOOP).wait)
 local listener = open(arg[2] or "7000")
 print("listening on " .. tostring(listener:getsockname()))
 io.stdout:flush()
-spawn(function() serve(listener, spawn) end)
+spawn(function() serve(listener, spawn, sleep or pause) end)
 run()

@@ -103,11 +103,10 @@ end
 
 -- If accept fails, for example because no descriptor is free, it tries again after a pause.
 local function serve(listener, list)
-  local nobody = assert(L.socket.pair(L.SOCK_STREAM)) -- never sends: waiting for it is a pause
   while true do
     local ready = listener:recvable()
     local client, _, again = listener:accept(true)
-    if client then spawn(pass, client, list) elseif not (ready and again) then nobody[1]:recvable(0.2) end
+    if client then spawn(pass, client, list) elseif not (ready and again) then W.sleep(0.2) end
   end
 end
 
@@ -121,7 +120,6 @@ local listener = assert(L.socket.new(ours[1], true))
 listener:reuseaddr(true)
 err = listener:bind() or listener:listen()
 if err then fail(1, "%s: %s", tostring(ours[1]), err) end
-L.wait.set(W.wait)
 print("listening on " .. tostring(listener:getsockname()))
 io.stdout:flush()
 W.spawn(serve, listener, list)

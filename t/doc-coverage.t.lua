@@ -27,7 +27,8 @@ local INSIDE = set [[
   message.carrier message.control message.iovec message.region meta poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
-  socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy
+  socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel
+  wait.pause wait.results wait.timers
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.
@@ -40,6 +41,7 @@ local SURE = set [[
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
+  loop.now loop.cancel
   socket.activated
 ]]
 

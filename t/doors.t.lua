@@ -14,6 +14,7 @@ local FLOOR = {
   ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 9, ["message.carrier"] = 10,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["poll.waker"] = 6,
+  ["wait.timers"] = 6, ["wait.results"] = 6, ["wait.kernel"] = 7, ["wait.pause"] = 7,
   ["wait.copas"] = 8, ["wait.coroutine"] = 8, ["wait.cqueues"] = 8, ["wait.luv"] = 8, ["wait.nginx"] = 8,
   meta = -3, shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 7,
   cmsghdr = 8, inet = 7, batch = 10, msghdr = 10, socket = 12,

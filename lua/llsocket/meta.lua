@@ -129,6 +129,8 @@
 ---@class llsocket.wait.module
 ---@field package answer function
 ---@field package crowd function
+---@field package give_back function
+---@field package lend function
 ---@field package milliseconds function
 ---@field package sleeper function
 

@@ -17,6 +17,7 @@ ffi.cdef [[
 int llsocket2_abi(int wanted);
 void llsocket2_stay(void);
 void llsocket2_finalize(void *owner);
+const int *llsocket2_forks(void);
 
 int llsocket2_fcntl(int fd, int cmd, int arg);
 int llsocket2_ioctl(int fd, uint32_t request, void *arg);

@@ -171,6 +171,21 @@ function M.set(fn)
   return previous
 end
 
+local lent -- the way of a loop that runs now
+
+--- Sets the way of a loop for as long as it runs, unless the program has set one.
+---@param fn function
+function M.lend(fn)
+  if current ~= M.poll then return end
+  current, lent = fn, fn
+end
+
+--- Ends lend; what the program has set meanwhile stays.
+function M.give_back()
+  if current == lent then current = M.poll end
+  lent = nil
+end
+
 --- Tells whether the program has set its own way of waiting.
 ---@return boolean set
 function M.is_set() return current ~= M.poll end

@@ -1,78 +1,40 @@
--- coroutine.lua -- coroutines that wait with a poller of this module: spawn, run, wait.
+-- coroutine.lua -- a loop for coroutines: spawn, run, wait, sleep, cancel, join.
 --
--- Every wait registers the descriptor again, by its number and for one event.  So a descriptor that was closed or collected
--- unnoticed leaves no registration that could report without end, or be mistaken for that of the number's next owner.
+-- kernel.lua tells which descriptor is ready, timers.lua which time has come.  Here is who waits for what.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
+local bit = require "bit"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
+local failure = require "llsocket.core.failure"
 local sockets = require "llsocket.socket.object"
-local poll = require "llsocket.poll"
+local readiness = require "llsocket.poll.bits"
 local waiting = require "llsocket.wait"
-local error, ipairs, pcall, select, tostring = error, ipairs, pcall, select, tostring
-local type, unpack, create, traceback = type, unpack, coroutine.create, debug.traceback
+local kernel = require "llsocket.wait.kernel"
+local pause = require "llsocket.wait.pause"
+local results = require "llsocket.wait.results"
+local timers = require "llsocket.wait.timers"
+local error, off, pcall, select, type, unpack = error, jit.off, pcall, select, type, unpack
+local create, getinfo, traceback = coroutine.create, debug.getinfo, debug.traceback
 
-local now = shim.llsocket2_now
-local floor, max, min = math.floor, math.max, math.min
-local resume, yield = coroutine.resume, coroutine.yield
-local EBADF, EBUSY, EINTR, ENOENT = const.EBADF, const.EBUSY, const.EINTR, const.ENOENT
+local now, failed, take, limits = shim.llsocket2_now, failure.failed, kernel.take, timers.at
+local band, bor, ceil, max, min = bit.band, bit.bor, math.ceil, math.max, math.min
+local resume, running, yield = coroutine.resume, coroutine.running, coroutine.yield
+local is_socket, told_r, told_w = check.is(sockets.type), kernel.reads, kernel.writes
+local EBADF, EBUSY, ECANCELED, EINTR = const.EBADF, const.EBUSY, const.ECANCELED, const.EINTR
+local READ, WRITE = readiness.READ, readiness.WRITE
+local READABLE = READ + readiness.HANGUP + readiness.HALF + readiness.ERROR
+local WRITABLE = WRITE + readiness.HANGUP + readiness.ERROR
 
-local poller -- made by the first wait, and closed when no coroutine waits any more
-local is_running, waiters = false, 0
+-- By descriptor: the coroutine that waits, or false.
+local readers, writers = {}, {}
+local WAITS, TOLD, BIT = { r = readers, w = writers }, { r = told_r, w = told_w }, { r = READ, w = WRITE }
 
--- One slot for each descriptor and direction, kept for the next wait.  co: the coroutine that waits; at: until when.
--- key: the time by which the heap sorts the slot; index: its place in the heap.
-local slots = { r = {}, w = {} }
+local is_running, waiters, complain = false, 0, nil
 
--- A heap of slots, sorted by time.  A wait that ends leaves its slot there: most waits end early, and the next wait of the
--- same slot has a later time and then needs no change of the heap.
-local heap, heap_size = {}, 0
-
-local function place(slot, i)
-  heap[i], slot.index = slot, i
-end
-
-local function sift_up(slot, i)
-  while i > 1 do
-    local parent = heap[floor(i / 2)]
-    if parent.key <= slot.key then break end
-    place(parent, i)
-    i = floor(i / 2)
-  end
-  place(slot, i)
-end
-
-local function sift_down(slot, i)
-  while 2 * i <= heap_size do
-    local child = 2 * i
-    if child < heap_size and heap[child + 1].key < heap[child].key then child = child + 1 end
-    if slot.key <= heap[child].key then break end
-    place(heap[child], i)
-    i = child
-  end
-  place(slot, i)
-end
-
-local function set_time(slot, at)
-  if slot.index and slot.key <= at then return end -- expire() looks at the slot again when its key has come
-  slot.key = at
-  if not slot.index then
-    heap_size = heap_size + 1
-    slot.index = heap_size
-  end
-  sift_up(slot, slot.index)
-end
-
-local function pop()
-  local slot, last = heap[1], heap[heap_size]
-  heap[heap_size], slot.index = nil, nil
-  heap_size = heap_size - 1
-  if heap_size > 0 then sift_down(last, 1) end
-  return slot
-end
-
--- The coroutines to run next, each followed by the answer of its wait.
+-- The coroutines to run in the next round, each followed by the answer of its wait.  A new one is followed by its function and
+-- arguments.
 local queue, first, last = {}, 1, 0
 
 local function enqueue(co, answer)
@@ -80,82 +42,129 @@ local function enqueue(co, answer)
   last = last + 2
 end
 
-local function wake(slot, answer)
-  local co = slot.co
-  slot.co, slot.at = nil, nil
+pause.enqueue = enqueue
+
+-- The id in timers.lua of a wait.
+local function id_of(waits, fd) return waits == readers and fd or -1 - fd end
+
+-- Ends a wait; answers the coroutine, or false.
+local function finish(waits, fd)
+  local co, id = waits[fd], id_of(waits, fd)
+  if not co then return false end
+  if limits[id] then limits[id] = false end
+  waits[fd] = false
   waiters = waiters - 1
-  enqueue(co, answer)
+  return co
 end
 
-local function is_waiting(direction, fd)
-  local slot = slots[direction][fd]
-  return slot and slot.co
+local function wake(waits, fd, answer)
+  local co = finish(waits, fd)
+  if co then enqueue(co, answer) end
 end
 
--- Registers a descriptor for one event, in the directions that a coroutine waits for; answers nil, or the errno.
-local function arm(fd)
-  local word = is_waiting("r", fd) and (is_waiting("w", fd) and "rwo" or "ro") or "wo"
-  local ok, _, e = poller:modify(fd, word)
-  if e == ENOENT then ok, _, e = poller:add(fd, word) end
-  return not ok and e or nil
+local function waited(fd) return bor(readers[fd] and READ or 0, writers[fd] and WRITE or 0) end
+
+local function lost(fd, e)
+  wake(readers, fd, e)
+  wake(writers, fd, e)
 end
 
-local function slot_of(direction, fd)
-  local slot = slots[direction][fd]
-  if not slot then
-    slot = { fd = fd }
-    slots[direction][fd] = slot
+kernel.waited, kernel.lost = waited, lost
+
+-- Registers what is not yet told, and notes that `co` waits; answers the errno.
+local function begin(co, fd, direction, sock)
+  local waits, bits, holds = WAITS[direction], bor(waited(fd), BIT[direction]), sock and kernel.holds(fd, sock)
+  if waits[fd] and (holds or not sock) then return EBUSY end
+  local e, is_new
+  if not sock then
+    e = kernel.once(fd, bits)
+  elseif not holds then
+    e, is_new = kernel.register(fd, bits, sock)
   end
-  return slot
+  if e then return e end
+  if is_new then lost(fd, EBADF) end
+  if waits[fd] then return EBUSY end
+  waits[fd], waiters = co, waiters + 1
+  e = holds and not TOLD[direction][fd] and kernel.change(fd, bits) or nil
+  if e then finish(waits, fd) end
+  return e
 end
 
-local M = {}
+-- The other arguments are kept alive by being arguments: a tail call with nothing after the yield would drop them.
+local function answer(told)
+  if told == true then return true end
+  if type(told) == "number" then return failed(told) end
+  return told
+end
 
--- Waits in coroutine `co`; answers true, false or the errno.
-local function sleep(co, fd, direction, sec)
-  local slot = slot_of(direction, fd)
-  if slot.co then return EBUSY end
-  if not poller then
-    local _, e
-    poller, _, e = poll.new()
-    if not poller then return e end
+-- The method that tells a foreign object's descriptor, or nil.
+local function teller(x) return x.fd or x.getfd end
+
+-- Answers the number of whatever has one, and the socket where it is one of ours.
+local function number_of(x)
+  if is_socket(x) then return x.sd, x end
+  local ok, tell = pcall(teller, x)
+  if not ok or type(tell) ~= "function" then
+    check.bad(1, "wait", "number, socket or object with a method fd or getfd", x)
   end
-  slot.co = co
-  local e = arm(fd)
-  if e then
-    slot.co = nil
-    return e
-  end
-  waiters = waiters + 1
-  slot.at = sec and now() + sec
-  if sec then set_time(slot, slot.at) end
-  return yield()
+  local fd = tell(x)
+  return type(fd) == "number" and fd or -1
+end
+
+local M = { sleep = pause.sleep, join = pause.join }
+
+-- Waits where the descriptor may have to be registered, and checks all arguments.
+local function wait(x, direction, sec, sock)
+  local fd = x
+  if type(x) ~= "number" then fd, sock = number_of(x) end
+  if sock and not (is_socket(sock) and sock.sd == fd) then sock = nil end
+  local co = waiting.sleeper(fd, direction, sec)
+  if not co then return waiting.poll(fd, direction, sec) end
+  local e = begin(co, fd, direction, sock)
+  if e then return failed(e) end
+  if sec then timers.set(id_of(WAITS[direction], fd), now() + sec) end
+  return answer(yield(), x, sock)
 end
 
 --- Waits in the calling coroutine, while run lets others run; outside a coroutine with poll(2).
----@param fd integer
+---@param x integer|llsocket.socket|any  a descriptor, or whatever has a method `fd` or `getfd`; it is kept during the wait
 ---@param direction "r"|"w"
 ---@param sec? number  seconds, below 2^31; the default is for ever
+---@param sock? llsocket.socket  the socket of the descriptor: recvable and sendable pass it
 ---@return boolean? ready  false: the time ran out
 ---@return string? err
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
----same descriptor and direction; EMFILE, EPERM: a regular file; EINVAL
-function M.wait(fd, direction, sec)
-  local co = waiting.sleeper(fd, direction, sec)
-  if not co then return waiting.poll(fd, direction, sec) end
-  return waiting.answer(sleep(co, fd, direction, sec))
+---same descriptor and direction; ECANCELED; EMFILE, EPERM: a regular file; EINVAL
+function M.wait(x, direction, sec, sock)
+  local told = TOLD[direction]
+  local number, co, is_main = told and told[x], running()
+  if not (number and co and is_socket(sock)) or is_main then return wait(x, direction, sec, sock) end
+  local waits, is_odd = WAITS[direction], sec and (sec <= 0 or sec ~= sec)
+  if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
+  if sec then timers.set(id_of(waits, x), now() + sec) end
+  waits[x], waiters = co, waiters + 1
+  return answer(yield(), sock)
 end
 
-local function wake_closed(slot)
-  if slot and slot.co then wake(slot, EBADF) end
+local function number_before(object)
+  if type(object) == "table" then return object:fd() end -- a poller
+  return object.sd
 end
 
 -- Do not use pairs here: LuaJIT could not compile the code that closes a socket.
-sockets.before_close(function(sock)
-  local fd = sock.sd
-  wake_closed(slots.r[fd])
-  wake_closed(slots.w[fd])
+sockets.before_close(function(object)
+  local fd = number_before(object)
+  kernel.forget(fd)
+  lost(fd, EBADF)
 end)
+
+local function ended(...)
+  local co = running()
+  results.done(co, ...)
+  pause.ended(co)
+end
+
+local function main(fn, ...) return ended(fn(...)) end
 
 --- Makes a coroutine, which run starts.
 ---@param fn function
@@ -163,10 +172,59 @@ end)
 ---@return thread co
 function M.spawn(fn, ...)
   if type(fn) ~= "function" then check.bad(1, "spawn", "function", fn) end
-  local n, arguments = select("#", ...), { ... }
-  local co = create(function() return fn(unpack(arguments, 1, n)) end)
-  enqueue(co)
+  local co = create(main)
+  enqueue(co, { fn = fn, n = select("#", ...), ... })
   return co
+end
+
+-- Tells whether spawn made a coroutine: it has results, or `main` is its first function, or it is yet to start.
+local function is_ours(co)
+  local level, info = 0, nil
+  repeat
+    local fn = info and info.func
+    level, info = level + 1, getinfo(co, level, "f")
+    if not info and fn == main then return true end
+  until not info
+  for i = first, last, 2 do
+    if queue[i] == co then return type(queue[i + 1]) == "table" end
+  end
+  return results.has(co)
+end
+
+pause.is_ours = is_ours
+
+--- Ends what a coroutine waits for: wait, sleep or join answers it nil, a text and ECANCELED.
+---@param co thread
+---@return boolean canceled  false: it does not wait in this loop, or is about to go on
+function M.cancel(co)
+  if type(co) ~= "thread" then check.bad(1, "cancel", "thread", co) end
+  if pause.cancel(co, ECANCELED) then return true end
+  for fd = 0, kernel.highest() do
+    local waits = readers[fd] == co and readers or writers[fd] == co and writers
+    if waits then
+      wake(waits, fd, ECANCELED)
+      return true
+    end
+  end
+  return false
+end
+
+local function report(co, err)
+  local text = traceback(co, sockets.text_of(err))
+  results.failed(co, text)
+  if pause.ended(co) then return end
+  if not complain then error(text, 0) end
+  complain(text, co)
+end
+
+local function go_on(co, told)
+  local ok, err
+  if type(told) == "table" then
+    ok, err = resume(co, told.fn, unpack(told, 1, told.n))
+  else
+    ok, err = resume(co, told)
+  end
+  if not ok then report(co, err) end
 end
 
 -- Runs all coroutines that are in the queue now.  Those that they add wait for the next round, so that none can starve the
@@ -174,86 +232,131 @@ end
 local function run_queue()
   local stop = last
   while first <= stop do
-    local co, answer = queue[first], queue[first + 1]
+    local co, told = queue[first], queue[first + 1]
     queue[first], queue[first + 1] = nil, nil
     first = first + 2
-    local ok, err = resume(co, answer)
-    if not ok then error(traceback(co, tostring(err)), 0) end
+    go_on(co, told)
   end
   if first > last then first, last = 1, 0 end
 end
 
+-- Looks at both directions before any coroutine runs: one that runs may wait again or close at once.  What the kernel told and
+-- nobody waits for is not asked for any more: it would be told without end.
+local function tell(fd, ready)
+  local can_read, can_write = band(ready, READABLE) ~= 0, band(ready, WRITABLE) ~= 0
+  local asked_r, asked_w = told_r[fd], told_w[fd]
+  local r, w = can_read and finish(readers, fd), can_write and finish(writers, fd)
+  local left = waited(fd)
+  if not (asked_r or asked_w) then
+    local e = left ~= 0 and kernel.once(fd, left)
+    if e then lost(fd, e) end
+  elseif can_read and asked_r and not r or can_write and asked_w and not w or not (r or w) then
+    kernel.change(fd, left)
+  end
+  if r and w then enqueue(w, true) end
+  return r or w
+end
+
+-- Answers the coroutine that the next event wakes; nil or false where it wakes none.
+local function next_waiter()
+  local fd, ready = take()
+  if not fd then return nil end
+  if told_r[fd] and band(ready, WRITABLE) == 0 and readers[fd] then return finish(readers, fd) end
+  return tell(fd, ready)
+end
+
 -- Ends the waits whose time has come.
-local function expire()
-  local t = heap_size > 0 and now()
-  while heap_size > 0 and heap[1].key <= t do
-    local slot = pop()
-    if slot.at and slot.at <= t then
-      wake(slot, false)
-    elseif slot.at then
-      set_time(slot, slot.at)
+local function expire(t)
+  local id = timers.due(t)
+  while id do
+    if type(id) == "table" then
+      pause.expire(id)
+    elseif id >= 0 then
+      wake(readers, id, false)
+    else
+      wake(writers, -1 - id, false)
     end
+    id = timers.due(t)
   end
 end
 
-local function patience()
+local function patience(t)
   if first <= last then return 0 end
-  if heap_size > 0 then return min(max(heap[1].key - now(), 0), 2^31 - 1) end
+  if not t then return -1 end
+  return min(max(ceil((timers.first() - t) * 1000), 0), waiting.LONGEST)
 end
 
--- Look at both directions before any coroutine runs: one that runs may wait again at once.
-local function tell(fd, readable, writable)
-  local r, w = is_waiting("r", fd), is_waiting("w", fd)
-  if r and readable then wake(slots.r[fd], true) end
-  if w and writable then wake(slots.w[fd], true) end
-  if (r and not readable or w and not writable) and arm(fd) then
-    local slot = slots[r and not readable and "r" or "w"][fd]
-    wake(slot, EBADF)
-  end
+-- Answers how many events there are, or -1 and the errno; and the time before the wait, where there are timers.
+local function wait_for_events()
+  local t = timers.first() and now()
+  local n, e = kernel.wait(patience(t))
+  return n, e, t
 end
 
--- Wakes the coroutines whose descriptor is no longer open.  Only the back-end poll(2) can report such numbers: epoll and
--- kqueue forget a closed descriptor silently.
-local function tell_closed(fds)
-  for _, fd in ipairs(fds) do
-    for _, direction in ipairs { "r", "w" } do
-      if is_waiting(direction, fd) then wake(slots[direction][fd], EBADF) end
+-- Resumes straight from the events, without a queue in between.  Events come before times: where a socket is ready in time,
+-- its wait does not run out because the process was busy.
+local function run_events()
+  local n, e, t = wait_for_events()
+  if n < 0 and e ~= EINTR then error("llsocket.wait.coroutine: " .. failure.texts[e], 0) end
+  for _ = 1, n do
+    local co = next_waiter()
+    if co then
+      local ok, err = resume(co, true)
+      if not ok then report(co, err) end
     end
   end
-end
-
-local function wait_for_events()
-  local n, err, e = poller:wait(patience())
-  if not n then return e == EINTR or error("llsocket.wait.coroutine: " .. err, 0) end
-  for i = 1, n do
-    local fd, read, write, hangup, half, failure = poller:event(i)
-    if fd then tell(fd, read or hangup or half or failure, write or hangup or failure) end
-  end
-  local dropped = poller.backend_state.dropped
-  if dropped then tell_closed(dropped) end
+  if t then expire(n > 0 and t or now()) end
 end
 
 local function loop()
-  while first <= last or waiters > 0 do
-    run_queue()
-    if waiters > 0 then
-      wait_for_events()
-      expire()
-    end
+  while first <= last or waiters > 0 or pause.n > 0 do
+    if first <= last then run_queue() end
+    if waiters > 0 or pause.n > 0 then run_events() end
   end
-  while heap_size > 0 do pop() end
-  if poller then poller:close() end
-  poller = nil
+  timers.clear()
+  kernel.close()
 end
 
---- Runs until no coroutine waits or is ready to run.  Raises an error that a coroutine raised, with its traceback; the other
---- coroutines are unharmed, and run may be called again.
-function M.run()
-  if is_running then error("llsocket.wait.coroutine is running", 2) end
-  is_running = true
-  local ok, err = pcall(loop)
-  is_running = false
-  if not ok then error(err, 0) end
+-- These resume coroutines, which LuaJIT does not compile: to try would only take time.
+off(go_on)
+off(run_queue)
+off(run_events)
+off(loop)
+
+-- The events that an error left behind.
+local function queue_rest()
+  while kernel.left() > 0 do
+    local co = next_waiter()
+    if co then enqueue(co, true) end
+  end
 end
+
+local function handler(value)
+  if type(value) == "table" then value = value.onerror end
+  if type(value) ~= "nil" and type(value) ~= "function" then check.bad(1, "run", "function or table with onerror", value) end
+  return value
+end
+
+--- Runs until no coroutine waits or is ready to run.  While it runs, recvable and sendable wait in this loop unless the
+--- program has set another way.  Raises an error that a coroutine raised, with its traceback; the other coroutines are
+--- unharmed, and run may be called again.
+---@param onerror? fun(err: string, co: thread)|{ onerror: fun(err: string, co: thread) }  is told of the errors instead, and
+---run goes on
+function M.run(onerror)
+  local fn = handler(onerror)
+  if is_running then error("llsocket.wait.coroutine is running", 2) end
+  is_running, complain = true, fn
+  waiting.lend(M.wait)
+  local ok, err = pcall(loop)
+  waiting.give_back()
+  is_running, complain = false, nil
+  if ok then return end
+  queue_rest()
+  error(err, 0)
+end
+
+--- Tells the time of the clock by which the loop's times run: it only goes forward, and has no relation to the date.
+---@return number seconds
+function M.now() return now() end
 
 return M

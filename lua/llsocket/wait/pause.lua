@@ -1,0 +1,140 @@
+-- pause.lua -- what coroutines wait for that has no descriptor: a time, and the end of another coroutine.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local shim = require "llsocket.shim"
+local C = require "llsocket.core.libc"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
+local failed = require("llsocket.core.failure").failed
+local waiting = require "llsocket.wait"
+local results = require "llsocket.wait.results"
+local timers = require "llsocket.wait.timers"
+local ipairs, type, insert, remove = ipairs, type, table.insert, table.remove
+
+local now, errno, LONGEST = shim.llsocket2_now, ffi.errno, waiting.LONGEST
+local running, yield = coroutine.running, coroutine.yield
+local EDEADLK, EINVAL, ETIMEDOUT = const.EDEADLK, const.EINVAL, const.ETIMEDOUT
+
+-- by coroutine: its pause.  pause.co; pause.target: the coroutine that it joins; pause.late: the answer when the time runs
+-- out; pause.ends: the loop must run until the pause is over.
+local pauses = {}
+local joining = {} -- by the coroutine that is joined: a list of pauses
+
+---@class llsocket.wait.pause
+---@field enqueue fun(co: thread, answer: any)  set by the loop: lets a coroutine go on in the next round
+---@field is_ours fun(co: thread): boolean  set by the loop: whether spawn made it
+---@field n integer  how many pauses the loop must see the end of
+local M = { n = 0 }
+
+local function unlist(pause)
+  local list = joining[pause.target]
+  for i, one in ipairs(list) do
+    if one == pause then
+      remove(list, i)
+      break
+    end
+  end
+  if #list == 0 then joining[pause.target] = nil end
+end
+
+-- Ends a pause: its coroutine goes on in the next round, with that answer.
+local function leave(pause, answer)
+  if pause.ends then M.n = M.n - 1 end
+  pauses[pause.co] = nil
+  timers.drop(pause)
+  if pause.target then unlist(pause) end
+  M.enqueue(pause.co, answer)
+end
+
+-- A join without a limit does not keep the loop running: if nothing else does, it would wait for ever.
+local function enter(co, sec, late, target)
+  local pause = { co = co, late = late, target = target, ends = sec ~= nil }
+  pauses[co] = pause
+  if sec then
+    timers.set(pause, now() + sec)
+    M.n = M.n + 1
+  end
+  if not target then return end
+  joining[target] = joining[target] or {}
+  insert(joining[target], pause)
+end
+
+-- Sleeps outside of coroutines: the whole process.
+local function nap(sec, milliseconds)
+  local n, e = C.llsocket2_poll(nil, 0, milliseconds), errno()
+  if n < 0 then return failed(e) end
+  if sec * 1000 > LONGEST then return M.sleep(sec - LONGEST / 1000) end
+  return true
+end
+
+local function answer(told)
+  if told == true then return true end
+  return failed(told)
+end
+
+--- Lets the calling coroutine sleep, while run lets others run; outside a coroutine the whole process sleeps.
+---@param sec number  seconds, 0 to below 2^31; 0 lets the others run once
+---@return boolean? slept
+---@return string? err
+---@return integer? errno  ECANCELED; EINTR: a signal handler ran, outside a coroutine; EINVAL for an impossible time
+function M.sleep(sec)
+  check.number(sec, 1, "sleep")
+  local milliseconds, co, is_main = waiting.milliseconds(sec, 1, "sleep"), running()
+  if not milliseconds then return failed(EINVAL) end
+  if not co or is_main then return nap(sec, milliseconds) end
+  if sec == 0 then M.enqueue(co, true) else enter(co, sec, true) end
+  return answer(yield())
+end
+
+-- Answers the errno for which co cannot be waited for.
+local function refusal(co, milliseconds, me)
+  if not milliseconds or not M.is_ours(co) then return EINVAL end
+  if me == nil or me == co then return EDEADLK end
+  if milliseconds == 0 then return ETIMEDOUT end
+end
+
+--- Waits for the end of a coroutine that spawn made.
+---@param co thread
+---@param sec? number  seconds, below 2^31; the default is for ever
+---@return any ...  what its function returned; nil and the text if an error ended it; or nil, text, errno
+---@return string? err
+---@return integer? errno  ETIMEDOUT; ECANCELED; EDEADLK: it is the calling coroutine, or none calls; EINVAL: spawn did not make
+---it, or an impossible time
+function M.join(co, sec)
+  if type(co) ~= "thread" then check.bad(1, "join", "thread", co) end
+  local milliseconds, me, is_main = waiting.milliseconds(sec, 2, "join"), running()
+  if milliseconds and results.has(co) then return results.of(co) end
+  local e = refusal(co, milliseconds, not is_main and me or nil)
+  if e then return failed(e) end
+  enter(me, sec, ETIMEDOUT, co)
+  local told = yield()
+  if told ~= true then return failed(told) end
+  return results.of(co)
+end
+
+--- Ends the pause of a coroutine early.
+---@param co thread
+---@param e integer  the errno that it is told
+---@return boolean ended  false: it does not pause
+function M.cancel(co, e)
+  local pause = pauses[co]
+  if pause then leave(pause, e) end
+  return pause ~= nil
+end
+
+--- Ends a pause whose time has run out.
+---@param pause table
+function M.expire(pause) leave(pause, pause.late) end
+
+--- Tells those who join a coroutine that it has ended.
+---@param co thread
+---@return boolean any  whether there was one
+function M.ended(co)
+  local list = joining[co]
+  if not list then return false end
+  while #list > 0 do leave(list[1], true) end
+  return true
+end
+
+return M
