@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum { SIZE = 64, EVENTS = 1024 };
-static const double WARM_UP = 0.1; // seconds, in which LuaJIT compiles
+static const double WARM_UP = 0.3; // seconds, in which LuaJIT and Node.js compile: a server runs for long
 static const char REQUEST[] = "GET /file HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 struct connection {

@@ -178,8 +178,8 @@ local function between_marks(question, row, case, operations)
   return total and total / (operations / 2)
 end
 
-local function operations_of(question)
-  local chunks = question.chunks or 8
+local function operations_of(question, row)
+  local chunks = row.chunks or question.chunks or 8
   return (question.chunk or 100) * (M.place.quick and math.max(2, chunks / 2) or chunks)
 end
 
@@ -187,17 +187,17 @@ end
 function M.instructions(question, row, case)
   if row.threads or row.uncounted or not M.has "valgrind" then return nil end
   if not question.load then
-    local one = between_marks(question, row, case, operations_of(question))
-    local other = between_marks(question, row, case, operations_of(question))
+    local one = between_marks(question, row, case, operations_of(question, row))
+    local other = between_marks(question, row, case, operations_of(question, row))
     return one and other and math.min(one, other) -- a trace that is made in between counts as well
   end
-  return difference(question, row, case, operations_of(question), CALLGRIND .. "/dev/null", "Collected : (%d+)")
+  return difference(question, row, case, operations_of(question, row), CALLGRIND .. "/dev/null", "Collected : (%d+)")
 end
 
 -- System calls of one operation.
 function M.calls(question, row, case)
   if row.threads or not M.has "strace" then return nil end
-  return difference(question, row, case, operations_of(question), "strace -c", "(%d+)%s+%d* total%s")
+  return difference(question, row, case, operations_of(question, row), "strace -c", "(%d+)%s+%d* total%s")
 end
 
 -- The peers' versions.
