@@ -4,7 +4,7 @@ local leak = require "leak"
 local net = require "net"
 local nginx = require "nginx"
 local sys = require "sys"
-local T = require("tap").plan(10)
+local T = require("tap").plan(11)
 local before = leak.count()
 
 local CONF = [[
@@ -37,6 +37,24 @@ elseif what == "/timeout" then
 elseif what == "/close" then
   ngx.timer.at(0.05, function() a:close() L.socket.pair(L.SOCK_STREAM, true) end)
   ngx.print(table.concat({ tostring((a:recvable(5))), select(2, a:recvable(5)) }, " "))
+elseif what == "/kill" then
+  local far, threads = {}, {}
+  for i = 1, 20 do
+    threads[i] = ngx.thread.spawn(function()
+      local near = L.socket.pair(L.SOCK_STREAM, true)
+      far[i] = near[2]
+      near[1]:recvable()
+    end)
+  end
+  for i = 1, 20 do assert(ngx.thread.kill(threads[i])) end
+  threads = nil
+  collectgarbage() collectgarbage()
+  local ended = 0
+  for i = 1, 20 do
+    if far[i]:recvable(1) and select("#", far[i]:recv()) == 0 then ended = ended + 1 end
+    far[i]:close()
+  end
+  ngx.print(ended)
 elseif what == "/arguments" then
   local wait = require("llsocket.wait.nginx").wait
   ngx.print(select(3, wait(-1, "r", 1)), " ", select(3, wait(a:fd(), "x", 1)), " ", tostring(wait(a:fd(), "w")))
@@ -55,7 +73,7 @@ socks[1]:close() socks[2]:close()
 ]]
 
 local missing = nginx.missing()
-if missing then T.skip(9, missing)
+if missing then T.skip(10, missing)
 else
   local dir = net.tmpdir()
   nginx.write(dir .. "/content.lua", CONTENT)
@@ -71,6 +89,7 @@ else
   T.ok(sys.clock() - began >= 0.5, "after its time")
   T.is(nginx.get(server, "/close"), "nil Bad file descriptor " .. L.EBADF, "a wait ends when the socket is closed")
   T.is(nginx.get(server, "/arguments"), ("%d %d true"):format(L.EBADF, L.EINVAL), "what is impossible is refused")
+  T.is(nginx.get(server, "/kill"), "20", "the sockets of light threads that are killed while they wait can be collected")
   nginx.get(server, "/log")
   T.is(nginx.get(server, "/logged"), "false", "where nothing can yield poll(2) waits")
   nginx.stop(server)
