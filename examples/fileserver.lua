@@ -10,19 +10,18 @@ local DIR, PORT, PATIENCE = arg[1], arg[2] or "8080", tonumber(arg[3] or 10)
 
 local CLIENTS_MAX = 400 -- each takes two descriptors, and a process usually has 1024
 local HEAD_MAX = 8192 -- bytes of a request line with its fields
-local PIECE = 256 * 1024 -- bytes of a file to send before another client's turn
+local SMALL = 16 * 1024 -- bytes; a smaller file is read, and goes out with its head in one send
+local PIECE = 256 * 1024 -- bytes of a larger file to send before another client's turn
 local FAREWELL = 2 -- seconds for a client to read the last answer
 
 --------------------------------------------------------------------- scheduler
 -- One poller watches all connections; each ready connection gets one turn.
 
 local poller = assert(L.poll.new())
-local tasks, count = {}, 0
-local listener, is_open
+local tasks, count, listener, is_open = {}, 0
 
 -- Yields until the connection is ready to read, "r", or to write, "w"; false if it is not ready by the deadline.
 local function wait(direction, deadline) return coroutine.yield(direction, deadline) end
-
 local function soon() return os.time() + PATIENCE end
 
 -- Watches the listener, or stops watching it so that new clients wait in its queue.
@@ -84,9 +83,9 @@ local function receive_head(conn)
       conn.buffer = conn.buffer:sub(last + 1)
       return head
     end
+    if not wait("r", deadline) then return nil, conn.buffer ~= "" and 408 or nil end
     local bytes, _, again = conn.sock:recv(HEAD_MAX)
     if not (bytes or again) then return nil end
-    if again and not wait("r", deadline) then return nil, conn.buffer ~= "" and 408 or nil end
     conn.buffer = conn.buffer .. (bytes or "")
   end
 end
@@ -139,16 +138,19 @@ end
 
 local STATUS = { [L.EACCES] = 403, [L.EMFILE] = 503, [L.ENFILE] = 503 }
 
--- Returns the file and its size, or nil and a status.  DIR must not contain a fifo: opening it would block all clients.
+-- Returns { size =, text = } of a small file, which is closed by then; { size =, file = } of another; or nil and a status.
+-- DIR must not contain a fifo: opening it would block all clients.
 local function open(path)
   local is_folder = path:sub(-1) == "/"
   local file, _, e = io.open(DIR .. path .. (is_folder and "index.html" or ""), "rb")
   if not file then return nil, STATUS[e] or 404 end
-  e = select(3, file:read(0)) -- a folder can be opened, but not read
-  local size = not e and file:seek "end"
-  if size then return file, size end
-  file:close()
-  return nil, e == L.EISDIR and not is_folder and 301 or 404
+  file:setvbuf "no" -- a buffer would cost one more system call
+  local text, _, why = file:read(SMALL) -- a folder can be opened, but not read
+  local size = text and #text or 0
+  if size == SMALL then size, _, why = file:seek "end" end
+  if why or size < SMALL then file:close() end
+  if not why then return { size = size, file = file, text = size < SMALL and (text or "") or nil } end
+  return nil, why == L.EISDIR and not is_folder and 301 or 404
 end
 
 -- Returns status, first and last byte.  If the field is not a single range of bytes, the answer is the whole file.
@@ -187,49 +189,48 @@ local REASON = {
 }
 
 local function send_all(conn, text, flag)
-  while true do
+  repeat
     local n = conn.sock:send(text, flag)
     if not n then return false end -- closed by the peer, or broken
     text = text:sub(n + 1)
-    if text == "" then return true end
-    if not wait("w", soon()) then return false end
-  end
+  until text == "" or not wait("w", soon())
+  return text == ""
 end
 
--- Sends piece by piece and yields after each, so that no client waits for another's long file.
+-- Sends piece by piece and yields between them, so that no client waits for another's long file.
 local function send_file(conn, file, first, last)
-  while first <= last do
+  repeat
     local n, _, again = conn.sock:sendfile(file, math.min(PIECE, last - first + 1), first)
     if not n or n == 0 and not again then return false end -- closed by the peer, or the file has become shorter
     first = first + n
-    if not wait("w", soon()) then return false end
-  end
-  return true
+  until first > last or not wait("w", soon())
+  return first > last
 end
 
-local function send_head(conn, status, keep, fields, flag)
+local date, dated
+local function head_of(status, keep, fields)
+  if os.time() ~= dated then date, dated = os.date "!%a, %d %b %Y %H:%M:%S GMT", os.time() end
   local head = "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: %s\r\n%s\r\n\r\n"
-  local date, connection = os.date "!%a, %d %b %Y %H:%M:%S GMT", keep and "keep-alive" or "close"
-  return send_all(conn, head:format(status, REASON[status], date, connection, table.concat(fields, "\r\n")), flag)
+  return head:format(status, REASON[status], date, keep and "keep-alive" or "close", table.concat(fields, "\r\n"))
 end
 
 -- Sends an answer without a file.  After a malformed request the connection is closed.
 local function refuse(conn, status, request, field)
   local body = ("%d %s\n"):format(status, REASON[status])
   local keep = request and request.keep
-  local fields = { "Content-Type: text/plain; charset=utf-8", "Content-Length: " .. #body, field }
-  if request and request.method == "HEAD" then return send_head(conn, status, keep, fields) and keep end
-  return send_head(conn, status, keep, fields, L.MSG_MORE) and send_all(conn, body) and keep
+  local head = head_of(status, keep, { "Content-Type: text/plain; charset=utf-8", "Content-Length: " .. #body, field })
+  return send_all(conn, head .. (request and request.method == "HEAD" and "" or body)) and keep
 end
 
-local function send_range(conn, request, file, size, path)
-  local status, first, last = select_range(request, size)
-  if status == 416 then return refuse(conn, 416, request, "Content-Range: bytes */" .. size) end
+local function send_range(conn, request, content, path)
+  local status, first, last = select_range(request, content.size)
+  if status == 416 then return refuse(conn, 416, request, "Content-Range: bytes */" .. content.size) end
   local fields = { "Accept-Ranges: bytes", "Content-Type: " .. type_of(path), "Content-Length: " .. last - first + 1 }
-  if status == 206 then fields[4] = ("Content-Range: bytes %d-%d/%d"):format(first, last, size) end
-  local has_body = request.method == "GET" and first <= last
-  if not send_head(conn, status, request.keep, fields, has_body and L.MSG_MORE or 0) then return false end
-  return (not has_body or send_file(conn, file, first, last)) and request.keep
+  if status == 206 then fields[4] = ("Content-Range: bytes %d-%d/%d"):format(first, last, content.size) end
+  local head = head_of(status, request.keep, fields)
+  if request.method == "HEAD" or first > last then return send_all(conn, head) and request.keep end
+  if content.text then return send_all(conn, head .. content.text:sub(first + 1, last + 1)) and request.keep end
+  return send_all(conn, head, L.MSG_MORE) and send_file(conn, content.file, first, last) and request.keep
 end
 
 local KNOWN = { CONNECT = true, DELETE = true, OPTIONS = true, PATCH = true, POST = true, PUT = true, TRACE = true }
@@ -239,13 +240,13 @@ local function answer(conn, request)
   if request.method ~= "GET" and request.method ~= "HEAD" then return refuse(conn, 501, request) end
   local path, status = resolve(request.target)
   if not path then return refuse(conn, status, request) end
-  local file, size = open(path)
-  if not file then
+  local content, why = open(path)
+  if not content then
     local place = request.target:match "^[^?#]*":gsub("^/+", "/") -- "//host/" would redirect to another host
-    return refuse(conn, size, request, size == 301 and "Location: " .. place .. "/" or nil)
+    return refuse(conn, why, request, why == 301 and "Location: " .. place .. "/" or nil)
   end
-  local keep = send_range(conn, request, file, size, path)
-  file:close()
+  local keep = send_range(conn, request, content, path)
+  if not content.text then content.file:close() end
   return keep
 end
 
@@ -270,10 +271,9 @@ local function exchange(conn)
 end
 
 local function serve(sock)
-  local conn = { sock = sock, buffer = "" }
+  local conn, keep = { sock = sock, buffer = "" }
   sock:tcpnodelay(true)
-  local keep
-  repeat keep = exchange(conn) until not keep or not wait("w", soon()) -- one request a turn
+  repeat keep = exchange(conn) until not keep or conn.buffer ~= "" and not wait("w", soon()) -- one request a turn
   if keep == false then farewell(sock) end
 end
 
