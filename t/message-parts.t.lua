@@ -5,7 +5,7 @@ local net = require "net"
 local values = require "values"
 local show = values.show
 local before = leak.count()
-local T = require("tap").plan(60)
+local T = require("tap").plan(63)
 
 local function flags_of(mh)
   local names = {}
@@ -123,5 +123,34 @@ udp:recvmsg(mh)
 T.is(show(udp:sendmsg(mh)), "4, nil, false", "a message received is sent back as it is")
 T.is(show(from:recvfrom()), ('"echo", %s, nil, false'):format(tostring(name)), "to who sent it")
 udp:close(); from:close()
+
+-- readv keeps its memory for the next call: a call inside a call has its own.  The hook runs at every instruction.
+do
+  local compiles = jit.status()
+  jit.off()
+  local from, to = net.pair(L.SOCK_DGRAM)
+  local c, d = net.pair(L.SOCK_DGRAM)
+  local inner, wrong = 0, 0
+  local function interrupt()
+    inner = inner + 1
+    c:send "other"
+    if table.concat(d:readv { 3, 9 }, "|") ~= "oth|er" then wrong = wrong + 1 end
+  end
+  from:send "message"
+  debug.sethook(interrupt, "", 1)
+  local outer = to:readv { 4, 70000 }
+  debug.sethook()
+  from:send "mess"
+  debug.sethook(interrupt, "", 1)
+  local second = to:readv { 2, 2 }
+  debug.sethook()
+  if compiles then jit.on() end
+  local both = table.concat(outer, "|") .. " " .. table.concat(second, "|")
+  T.is(both, "mess|age me|ss", "readv is not disturbed by a readv of a hook")
+  T.ok(inner > 50 and wrong == 0, "nor is that one")
+  from:send "x"
+  T.is(table.concat(to:readv { 1, 5, 5 }, "|"), "x||", "bytes of an earlier call are not seen by the next")
+  for _, sock in ipairs { from, to, c, d } do sock:close() end
+end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

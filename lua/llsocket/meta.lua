@@ -94,7 +94,6 @@
 ---@field package before_receive function
 ---@field package before_send function
 ---@field package check_size function
----@field package release function
 ---@field package set_data function
 
 ---@class llsocket.batch.module

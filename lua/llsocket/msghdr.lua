@@ -325,14 +325,6 @@ function M.after_partial_send(mh, n)
   aim(mh.out)
 end
 
---- Gives the receive buffer back at once; the next receive makes another.
----@param mh llsocket.msghdr
-function M.release(mh)
-  local into = mh.into
-  if into.control then iovec.release(into.array) end
-  into.control, mh.data_is_received = nil, false
-end
-
 -- The first receive makes the buffers.
 local function make_room(into)
   local receiving, header = control.receiver(into.controlsize), into.header

@@ -11,11 +11,14 @@ local addrinfo = require "llsocket.addrinfo"
 local cmsghdr = require "llsocket.cmsghdr"
 local carriers = require "llsocket.message.carrier"
 local control = require "llsocket.message.control"
+local iovec = require "llsocket.message.iovec"
+local layout = require "llsocket.core.layout"
 local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
+local sockaddr = require "llsocket.address.sockaddr"
 local shortage = require "llsocket.core.shortage"
 local zero = require "llsocket.socket.zero"
-local type = type
+local type, min = type, math.min
 
 local errno, bor, band = ffi.errno, bit.bor, bit.band
 local received = control.received
@@ -143,21 +146,40 @@ function Socket:writev(parts, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   return writev(self, parts, send_flags(2, "writev", flag, f2, f3, f4, f5, f6, f7, f8, f9))
 end
 
--- Replaces the length in readv's results by the received parts.  Free the buffer here: the collector does not count its memory.
-local function parts_of(mh, n, err, again, e)
-  local parts = n and mh:data()
-  msghdr.release(mh)
-  if parts then return parts, nil, again end
-  if e then return nil, err, again, e end
+-- One reader is kept for readv, because a message made for each call cost 30,000 instructions.  A call inside such a call makes
+-- its own, and one whose call raises is not kept.
+local READER_SIZE = 65536
+local kept_reader
+
+local function take_reader()
+  local reader = kept_reader
+  kept_reader = nil
+  if reader then return reader end
+  reader = { header = layout.msghdr(), array = {}, memory = ffi.new "uint8_t[65536]", name = sockaddr.type() }
+  reader.header.msg_name = reader.name
+  return reader
+end
+
+local function receive_parts(sock, reader, sizes, total, flags)
+  local array, header = reader.array, reader.header
+  header.msg_iov, header.msg_iovlen, header.msg_namelen = array.iov, #sizes, sockaddr.SIZE
+  local n, why = C.llsocket2_recvmsg(sock.sd, header, flags), errno()
+  local parts = n >= 0 and iovec.strings(array, sizes, min(n, total)) or nil
+  return parts, n, why, header.msg_flags, header.msg_namelen > 0 or band(header.msg_flags, MSG_CTRUNC) ~= 0
 end
 
 local function readv(sock, sizes, flags)
-  local checked, e = msghdr.check_size(sizes, 1, "readv")
-  if not checked then return not_received(e) end
-  if not flags then return not_received(EINVAL) end
-  local mh, _, why = msghdr.new { size = checked, controlsize = 0 }
-  if not mh then return not_received(why) end
-  return parts_of(mh, recvmsg(sock, mh, flags))
+  local checked, total = msghdr.check_size(sizes, 1, "readv")
+  if not checked then return not_received(total) end
+  if not flags or is_blind(sock, flags) then return not_received(EINVAL) end
+  local reader, is_large = take_reader(), total > READER_SIZE
+  if not iovec.scatter(reader.array, checked, total, not is_large and reader.memory or nil) then return not_received(ENOMEM) end
+  local parts, n, why, told, accompanied = receive_parts(sock, reader, checked, total, flags)
+  if is_large then iovec.release(reader.array) end -- at once: the collector does not count its memory
+  kept_reader = reader
+  if n > 0 or n == 0 and is_message(sock, told, accompanied) then return parts, nil, false end
+  if n == 0 or is_end(sock, why, flags) then return end
+  return answer.receive_failed(sock, why)
 end
 
 --- Receives into several strings; see readv(2).  Blocks on a blocking socket, for as long as rcvtimeo allows.
