@@ -128,7 +128,7 @@ udp:close(); from:close()
 do
   local compiles = jit.status()
   jit.off()
-  local from, to = net.pair(L.SOCK_DGRAM)
+  local near, far = net.pair(L.SOCK_DGRAM)
   local c, d = net.pair(L.SOCK_DGRAM)
   local inner, wrong = 0, 0
   local function interrupt()
@@ -136,21 +136,21 @@ do
     c:send "other"
     if table.concat(d:readv { 3, 9 }, "|") ~= "oth|er" then wrong = wrong + 1 end
   end
-  from:send "message"
+  near:send "message"
   debug.sethook(interrupt, "", 1)
-  local outer = to:readv { 4, 70000 }
+  local outer = far:readv { 4, 70000 }
   debug.sethook()
-  from:send "mess"
+  near:send "mess"
   debug.sethook(interrupt, "", 1)
-  local second = to:readv { 2, 2 }
+  local second = far:readv { 2, 2 }
   debug.sethook()
   if compiles then jit.on() end
   local both = table.concat(outer, "|") .. " " .. table.concat(second, "|")
   T.is(both, "mess|age me|ss", "readv is not disturbed by a readv of a hook")
   T.ok(inner > 50 and wrong == 0, "nor is that one")
-  from:send "x"
-  T.is(table.concat(to:readv { 1, 5, 5 }, "|"), "x||", "bytes of an earlier call are not seen by the next")
-  for _, sock in ipairs { from, to, c, d } do sock:close() end
+  near:send "x"
+  T.is(table.concat(far:readv { 1, 5, 5 }, "|"), "x||", "bytes of an earlier call are not seen by the next")
+  for _, sock in ipairs { near, far, c, d } do sock:close() end
 end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()
