@@ -1,7 +1,7 @@
 -- copas.lua -- waits in the threads of Copas, whose loop drives them with select(2).
 --
--- A time-out is noticed when the loop goes round.  Since version 2, Copas does so every 0.1 s.  In an older one a timer
--- descriptor makes it go round every PRECISION seconds while a thread waits for a limited time.
+-- While a thread waits for a limited time, a thread of this module looks for time-outs every PRECISION seconds.  It pauses where
+-- Copas has timers, since version 2; in an older one it waits for a timer descriptor.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local copas = require "copas"
@@ -19,12 +19,13 @@ local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yiel
 local EBADF, EINVAL = const.EBADF, const.EINVAL
 local SELECTABLE = luasocket._SETSIZE or 1024
 local PRECISION = 0.1
-local GOES_ROUND = copas.pause ~= nil
 
 -- The objects that Copas uses like luasocket objects: one for each thread that waits, and used again after its wait.  They have
 -- no method `dirty`: select would call it for each object each time.
 --   fd, at    what is waited for, and until when
 --   closed    the descriptor was closed
+--   is_late   the time has run out
+--   is_unclocked  nobody looks for that but select, when the loop goes round
 --   pair      two sockets, of which one is always readable and writable; `number` is its descriptor.  A watch that is over by
 --             time or by close shows that one to select, which finds it ready
 local Watch = {}
@@ -35,7 +36,7 @@ local crowd = waiting.crowd(function() return setmetatable({}, Watch) end)
 -- common.pair: the pair.  Only waiting threads refer to it: where none waits the collector closes it.
 local common = setmetatable({}, { __mode = "v" })
 
--- Those of the watches that have a limited time.
+-- Those of the watches whose time is limited and has not run out.
 local timed = setmetatable({}, { __mode = "k" })
 
 local function make_pair()
@@ -60,12 +61,11 @@ local function selectable(fd)
   return nil, EINVAL
 end
 
-local function is_late(watch) return watch.at and now() >= watch.at end
-
 --- Answers the descriptor that Copas selects; once the wait is over, one that is always ready.
 ---@return integer
 function Watch:getfd()
-  if self.closed or self.at and is_late(self) then return self.pair.number end
+  if self.is_unclocked and now() >= self.at then self.is_late = true end
+  if self.closed or self.is_late then return self.pair.number end
   return self.fd
 end
 
@@ -104,49 +104,57 @@ local function pause(watch, direction)
   repeat until rawequal(yield(watch, queue), watch)
 end
 
-local ticking = false
-
--- Whether there is a watch whose time is not over yet.  Select finds those whose time is over without a tick.
-local function is_wanted()
+-- Notes whose time has run out, which the next select finds ready; answers whether there are others.
+local function look()
+  local time, more = now(), false
   for watch in pairs(timed) do
-    if watch.at and not is_late(watch) then return true end
+    if time >= watch.at then watch.is_late, timed[watch] = true, nil else more = true end
   end
-  return false
+  return more
 end
 
--- Makes the loop go round while there are watches with a limited time.
-local function tick(timer)
+-- Answers functions to wait for PRECISION seconds, and to end that; nothing where there is no descriptor for a timer.
+local function clock()
+  if copas.pause then return function() copas.pause(PRECISION) end, function() end end
+  local timer = event.timer(PRECISION, PRECISION)
+  if not timer then return end
   local watch = setmetatable({ fd = timer:fd() }, Watch)
-  while is_wanted() do
+  return function()
     pause(watch, "r")
     timer:read()
-  end
-  ticking = false
-  timer:close()
+  end, function() timer:close() end
 end
 
-local function start_ticking()
-  local timer = not ticking and not GOES_ROUND and event.timer(PRECISION, PRECISION)
-  if not timer then return end
-  ticking = true
-  copas.addthread(function() tick(timer) end)
+local is_looking = false
+
+-- Answers whether somebody looks now.
+local function start_looking()
+  local tick, stop = clock()
+  if not tick then return false end
+  is_looking = true
+  copas.addthread(function()
+    while look() do tick() end
+    is_looking = false
+    stop()
+  end)
+  return true
 end
 
 local function set_time(watch, sec)
   watch.at, timed[watch] = now() + sec, true
-  start_ticking()
+  watch.is_unclocked = not (is_looking or start_looking())
 end
 
 -- Whether the wait ended well: select found the descriptor ready, or the pair.  Answers true, false or the errno.
 local function result(watch, fd, direction)
   if watch.closed then return EBADF end
-  if not is_late(watch) then return true end
+  if not watch.is_late then return true end
   local is_ready, _, e = waiting.poll(fd, direction, 0)
   return e or is_ready
 end
 
 local function leave(fd, watch)
-  if watch.at then watch.at, timed[watch] = nil, nil end
+  if watch.at then watch.at, watch.is_late, watch.is_unclocked, timed[watch] = nil, nil, nil, nil end
   watch.pair = nil
   crowd:leave(fd, watch)
 end

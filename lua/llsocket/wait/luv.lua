@@ -6,10 +6,10 @@ local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
-local error, rawequal, tostring, traceback = error, rawequal, tostring, debug.traceback
+local error, rawequal, tostring, type, traceback = error, rawequal, tostring, type, debug.traceback
 
 local now = shim.llsocket2_now
-local ceil, resume, yield = math.ceil, coroutine.resume, coroutine.yield
+local ceil, resume, running, yield = math.ceil, coroutine.resume, coroutine.running, coroutine.yield
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 
 -- watches[fd]: one entry for both directions, because libuv has one handle for both.  An entry is kept for the next wait; its
@@ -134,10 +134,13 @@ local function timer_of(entry, direction)
   return timer
 end
 
+-- A function of its own, so that it is compiled also where a coroutine waits, which is not.
+local function after(sec) return now() + sec end
+
 -- Ends the wait of a direction after a time.  A timer that an earlier wait has started is left as it is, unless it would run out
 -- too late; if it runs out too early, it is started again.
 local function limit(entry, direction, sec, answer)
-  local timer, at = timer_of(entry, direction), now() + sec
+  local timer, at = timer_of(entry, direction), after(sec)
   timer.at, timer.answer = at, answer
   if not timer.due or timer.due > at then run_timer(timer, sec) end
 end
@@ -159,26 +162,46 @@ local function begin(entry, fd, direction, sock)
   return watch(entry, sock and not sock.about.borrowed and sock or nil)
 end
 
--- Waits in coroutine `co`; answers true, false or the errno.
-local function sleep(co, fd, direction, sec, sock)
+-- Ends a wait that did not begin, or whose coroutine somebody else resumed.
+local function abandon(entry, direction)
+  release(entry, direction)
+  watch(entry, entry.sock)
+end
+
+-- Waits in coroutine `co`, which is noted; answers true, false or the errno.
+local function sleep(entry, co, direction)
+  local answer = yield()
+  if rawequal(entry[direction], co) then abandon(entry, direction) end
+  return answer
+end
+
+local function watch_and_sleep(co, fd, direction, sec, sock)
   local entry, e = entry_of(fd)
   if not entry then return e end
   if entry[direction] then return EBUSY end
   entry[direction] = co
   if sec then limit(entry, direction, sec, false) end
-  local is_watched = sock and rawequal(entry.sock, sock) and (entry.word == direction or entry.word == "rw")
-  e = not is_watched and begin(entry, fd, direction, sock)
+  e = begin(entry, fd, direction, sock)
   if e then
-    release(entry, direction)
-    watch(entry, entry.sock)
+    abandon(entry, direction)
     return e
   end
-  local answer = yield()
-  if rawequal(entry[direction], co) then -- somebody else resumed it
-    release(entry, direction)
-    watch(entry, entry.sock)
-  end
-  return answer
+  return sleep(entry, co, direction)
+end
+
+-- Answers the entry of a socket for which libuv watches the direction while nobody waits.  Its number and the direction need no
+-- more checks, which would cost as much as the wait.
+local function watched(fd, direction, sock)
+  local entry = sock and watches[fd]
+  if not entry or not rawequal(entry.sock, sock) or entry[direction] then return nil end
+  local is_covered = entry.word == direction or entry.word == "rw" and (direction == "r" or direction == "w")
+  return is_covered and entry or nil
+end
+
+local function checked_wait(fd, direction, sec, sock)
+  local co = waiting.sleeper(fd, direction, sec)
+  if not co then return waiting.poll(fd, direction, sec) end
+  return waiting.answer(watch_and_sleep(co, fd, direction, sec, sock))
 end
 
 local M = {}
@@ -193,9 +216,13 @@ local M = {}
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
 ---same descriptor and direction; EEXIST: the program watches it with its own uv_poll_t; EPERM: a regular file; EINVAL
 function M.wait(fd, direction, sec, sock)
-  local co = waiting.sleeper(fd, direction, sec)
-  if not co then return waiting.poll(fd, direction, sec) end
-  return waiting.answer(sleep(co, fd, direction, sec, sock))
+  local entry = watched(fd, direction, sock)
+  local is_odd = type(sec) ~= "nil" and (type(sec) ~= "number" or not (sec > 0 and sec < 2^31))
+  local co, is_main = running()
+  if not entry or is_odd or not co or is_main then return checked_wait(fd, direction, sec, sock) end
+  entry[direction] = co
+  if sec then limit(entry, direction, sec, false) end
+  return waiting.answer(sleep(entry, co, direction))
 end
 
 -- Wakes the coroutine from the loop of libuv, not from inside close().
