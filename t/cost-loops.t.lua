@@ -1,4 +1,4 @@
--- cost-waiting: what a round of an echo handler costs in each loop, and what a wait leaves to the collector.
+-- cost-loops: what a round of an echo handler costs in each loop, and what a wait leaves to the collector.
 --
 -- Two handlers answer each other, so that a wait never finds its socket ready, and each round goes through the loop.  How LuaJIT
 -- compiles differs from run to run; the median of several counts.  Most of a round is the loop's own: with bare FFI calls in
