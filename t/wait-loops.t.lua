@@ -6,7 +6,7 @@ local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(#loops.names * 38 + 1)
+local T = require("tap").plan(#loops.names * 39 + 1)
 loops.settle()
 local before = leak.count()
 
@@ -317,6 +317,19 @@ local function others_close(loop)
   a:close(); b:close()
 end
 
+-- The fourth argument is the socket of the descriptor; anything else is no help, and no harm.
+local function no_socket(loop)
+  local a, b = net.pair(L.SOCK_STREAM, true)
+  local got = {}
+  loop.spawn(function()
+    for _, other in ipairs { {}, "x", b, L.socket } do got[#got + 1] = show(L.wait.wait(a:fd(), "w", 5, other)) end
+  end)
+  loop.run()
+  T.is(table.concat(got, " "), ("true nil nil "):rep(4):sub(1, -2),
+    loop.name .. ": a fourth argument that is not its socket is ignored")
+  a:close(); b:close()
+end
+
 -- A program that closes its sockets when the loop has ended, and ends.
 local LAST = [[
 local L, loop = require "llsocket", require("loops").open "%s"
@@ -349,10 +362,11 @@ for _, name in ipairs(loops.names) do
     arguments(loop)
     unwatchable(loop)
     others_close(loop)
+    no_socket(loop)
     waited_for_alone(loop)
     ending(loop)
     L.wait.set()
-  else T.skip(38, why) end
+  else T.skip(39, why) end
 end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -4,12 +4,14 @@ setfenv(1, require "llsocket.core.lazy")
 local uv = require "luv"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
+local check = require "llsocket.core.check"
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
 local error, rawequal, tostring, type, traceback = error, rawequal, tostring, type, debug.traceback
 
 local now = shim.llsocket2_now
 local ceil, resume, running, yield = math.ceil, coroutine.resume, coroutine.running, coroutine.yield
+local is_socket = check.is(sockets.type)
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 
 -- watches[fd]: one entry for both directions, because libuv has one handle for both.  An entry is kept for the next wait; its
@@ -201,6 +203,7 @@ end
 local function checked_wait(fd, direction, sec, sock)
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
+  if sock and not (is_socket(sock) and sock.sd == fd) then sock = nil end
   return waiting.answer(watch_and_sleep(co, fd, direction, sec, sock))
 end
 
