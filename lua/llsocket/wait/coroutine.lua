@@ -15,7 +15,7 @@ local kernel = require "llsocket.wait.kernel"
 local pause = require "llsocket.wait.pause"
 local results = require "llsocket.wait.results"
 local timers = require "llsocket.wait.timers"
-local error, off, pcall, select, type, unpack = error, jit.off, pcall, select, type, unpack
+local error, pcall, select, type, unpack = error, pcall, select, type, unpack
 local create, getinfo, traceback = coroutine.create, debug.getinfo, debug.traceback
 
 local now, failed, take, limits = shim.llsocket2_now, failure.failed, kernel.take, timers.at
@@ -31,6 +31,11 @@ local WRITABLE = WRITE + readiness.HANGUP + readiness.ERROR
 local readers, writers = {}, {}
 local WAITS, TOLD, BIT = { r = readers, w = writers }, { r = told_r, w = told_w }, { r = READ, w = WRITE }
 
+-- The ids of timers.lua are the descriptors of those who wait to read, and these numbers above for those who wait to write.
+-- Do not make them negative: LuaJIT does not compile a negative key of a table that is also an array.
+local W_BASE = 2^26
+local BASE = { r = 0, w = W_BASE }
+
 local is_running, waiters, complain = false, 0, nil
 
 -- The coroutines to run in the next round, each followed by the answer of its wait.  A new one is followed by its function and
@@ -44,12 +49,9 @@ end
 
 pause.enqueue = enqueue
 
--- The id in timers.lua of a wait.
-local function id_of(waits, fd) return waits == readers and fd or -1 - fd end
-
 -- Ends a wait; answers the coroutine, or false.
-local function finish(waits, fd)
-  local co, id = waits[fd], id_of(waits, fd)
+local function finish(waits, base, fd)
+  local co, id = waits[fd], base + fd
   if not co then return false end
   if limits[id] then limits[id] = false end
   waits[fd] = false
@@ -57,16 +59,16 @@ local function finish(waits, fd)
   return co
 end
 
-local function wake(waits, fd, answer)
-  local co = finish(waits, fd)
+local function wake(waits, base, fd, answer)
+  local co = finish(waits, base, fd)
   if co then enqueue(co, answer) end
 end
 
 local function waited(fd) return bor(readers[fd] and READ or 0, writers[fd] and WRITE or 0) end
 
 local function lost(fd, e)
-  wake(readers, fd, e)
-  wake(writers, fd, e)
+  wake(readers, 0, fd, e)
+  wake(writers, W_BASE, fd, e)
 end
 
 kernel.waited, kernel.lost = waited, lost
@@ -86,7 +88,7 @@ local function begin(co, fd, direction, sock)
   if waits[fd] then return EBUSY end
   waits[fd], waiters = co, waiters + 1
   e = holds and not TOLD[direction][fd] and kernel.change(fd, bits) or nil
-  if e then finish(waits, fd) end
+  if e then finish(waits, BASE[direction], fd) end
   return e
 end
 
@@ -122,7 +124,7 @@ local function wait(x, direction, sec, sock)
   if not co then return waiting.poll(fd, direction, sec) end
   local e = begin(co, fd, direction, sock)
   if e then return failed(e) end
-  if sec then timers.set(id_of(WAITS[direction], fd), now() + sec) end
+  if sec then timers.set(BASE[direction] + fd, now() + sec) end
   return answer(yield(), x, sock)
 end
 
@@ -141,7 +143,7 @@ function M.wait(x, direction, sec, sock)
   if not (number and co and is_socket(sock)) or is_main then return wait(x, direction, sec, sock) end
   local waits, is_odd = WAITS[direction], sec and (sec <= 0 or sec ~= sec)
   if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
-  if sec then timers.set(id_of(waits, x), now() + sec) end
+  if sec then timers.set(BASE[direction] + x, now() + sec) end
   waits[x], waiters = co, waiters + 1
   return answer(yield(), sock)
 end
@@ -200,9 +202,9 @@ function M.cancel(co)
   if type(co) ~= "thread" then check.bad(1, "cancel", "thread", co) end
   if pause.cancel(co, ECANCELED) then return true end
   for fd = 0, kernel.highest() do
-    local waits = readers[fd] == co and readers or writers[fd] == co and writers
-    if waits then
-      wake(waits, fd, ECANCELED)
+    local direction = readers[fd] == co and "r" or writers[fd] == co and "w"
+    if direction then
+      wake(WAITS[direction], BASE[direction], fd, ECANCELED)
       return true
     end
   end
@@ -211,7 +213,7 @@ end
 
 local function report(co, err)
   local text = traceback(co, sockets.text_of(err))
-  results.failed(co, text)
+  if is_ours(co) then results.failed(co, text) end
   if pause.ended(co) then return end
   if not complain then error(text, 0) end
   complain(text, co)
@@ -245,7 +247,7 @@ end
 local function tell(fd, ready)
   local can_read, can_write = band(ready, READABLE) ~= 0, band(ready, WRITABLE) ~= 0
   local asked_r, asked_w = told_r[fd], told_w[fd]
-  local r, w = can_read and finish(readers, fd), can_write and finish(writers, fd)
+  local r, w = can_read and finish(readers, 0, fd), can_write and finish(writers, W_BASE, fd)
   local left = waited(fd)
   if not (asked_r or asked_w) then
     local e = left ~= 0 and kernel.once(fd, left)
@@ -261,7 +263,7 @@ end
 local function next_waiter()
   local fd, ready = take()
   if not fd then return nil end
-  if told_r[fd] and band(ready, WRITABLE) == 0 and readers[fd] then return finish(readers, fd) end
+  if told_r[fd] and band(ready, WRITABLE) == 0 and readers[fd] then return finish(readers, 0, fd) end
   return tell(fd, ready)
 end
 
@@ -271,10 +273,10 @@ local function expire(t)
   while id do
     if type(id) == "table" then
       pause.expire(id)
-    elseif id >= 0 then
-      wake(readers, id, false)
+    elseif id < W_BASE then
+      wake(readers, 0, id, false)
     else
-      wake(writers, -1 - id, false)
+      wake(writers, W_BASE, id - W_BASE, false)
     end
     id = timers.due(t)
   end
@@ -316,12 +318,6 @@ local function loop()
   timers.clear()
   kernel.close()
 end
-
--- These resume coroutines, which LuaJIT does not compile: to try would only take time.
-off(go_on)
-off(run_queue)
-off(run_events)
-off(loop)
 
 -- The events that an error left behind.
 local function queue_rest()
