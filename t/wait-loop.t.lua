@@ -7,7 +7,7 @@ local net = require "net"
 local show = require("values").show
 local sys = require "sys"
 local text = require("llsocket.errno").text
-local T = require("tap").plan(67)
+local T = require("tap").plan(68)
 
 local before = leak.count()
 local log = {}
@@ -273,6 +273,30 @@ T.is(taken(), failure(L.EDEADLK), "nor for itself")
 for _, sec in ipairs { -1, 0 / 0, 2^31 } do T.is(show(W.join(co, sec)), INVALID, ("a limit of %s is EINVAL"):format(sec)) end
 T.ok(raised(W.join, 1):find "bad argument #1 to 'join' %(thread expected, got number%)"
   and raised(W.join, co, "1"):find "bad argument #2 to 'join' %(number expected, got string%)", "wrong types raise")
+-- Many that join the same ones, so that the loop's own code is compiled; some have a time limit, some are cancelled.
+do
+  local answered, right = 0, 0
+  for i = 1, 1500 do
+    W.spawn(function()
+      local co = W.spawn(function()
+        W.sleep(i % 3 == 0 and 0.001 or 0)
+        return i
+      end)
+      local others = {}
+      for k = 1, i % 4 do
+        others[k] = W.spawn(function()
+          W.join(co, k == 2 and 0.0005 or nil)
+          answered = answered + 1
+        end)
+      end
+      if i % 5 == 0 and others[1] then W.sleep(0); W.cancel(others[1]) end
+      if W.join(co) == i then right = right + 1 end
+    end)
+  end
+  W.run()
+  T.is(right .. " " .. answered, "1500 2250", "every one of many joins is answered once")
+end
+
 -- Two that join each other are waited for by nobody.
 local x, y
 x = W.spawn(function() W.sleep(0); note(W.join(y)) end)

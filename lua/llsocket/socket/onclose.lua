@@ -27,7 +27,7 @@ function Hook:remove()
   for i = list and #list or 0, 1, -1 do
     if list[i] == self then
       table_remove(list, i)
-      if #list == 0 then hooks[self.sock] = nil end
+      if list[1] == nil then hooks[self.sock] = nil end -- not #list: see wait/pause.lua
       self.sock = nil
       return true
     end
@@ -39,7 +39,7 @@ end
 local function take(sock)
   local list = hooks[sock]
   local hook = list and table_remove(list)
-  if hook and #list == 0 then hooks[sock] = nil end
+  if hook and list[1] == nil then hooks[sock] = nil end
   return hook
 end
 

@@ -27,6 +27,7 @@ local joining = {} -- by the coroutine that is joined: a list of pauses
 ---@field n integer  how many pauses the loop must see the end of
 local M = { n = 0 }
 
+-- Do not ask for #list after remove(): LuaJIT of 2022 compiles it to the length from before.
 local function unlist(pause)
   local list = joining[pause.target]
   for i, one in ipairs(list) do
@@ -35,7 +36,7 @@ local function unlist(pause)
       break
     end
   end
-  if #list == 0 then joining[pause.target] = nil end
+  if list[1] == nil then joining[pause.target] = nil end
 end
 
 -- Ends a pause: its coroutine goes on in the next round, with that answer.
@@ -133,7 +134,11 @@ function M.expire(pause) leave(pause, pause.late) end
 function M.ended(co)
   local list = joining[co]
   if not list then return false end
-  while #list > 0 do leave(list[1], true) end
+  joining[co] = nil
+  for _, pause in ipairs(list) do
+    pause.target = nil -- it is in no list any more
+    leave(pause, true)
+  end
   return true
 end
 
