@@ -65,7 +65,7 @@ local FIELDS = {
 
 local KINDS = { int = "number", boolean = "boolean", seconds = "number", string = "string", bytes = "string" }
 
-local T = require("tap").plan(#functions + methods + #FIELDS + 5)
+local T = require("tap").plan(#functions + methods + #FIELDS + 6)
 
 -- The error that a call raises, without its place; or what it answered.
 local function raised(fn, args)
@@ -130,6 +130,13 @@ for _, row in ipairs(FIELDS) do
   local out = each_pointer({}, function(pointer) return raised(row[3], { n = 1, pointer }) end, want)
   T.is(table.concat(out, "; "), "", ("%s takes a pointer for no %s"):format(row[1], row[2]))
 end
+
+-- The metatable of a ctype serves its pointers, too.
+local texts = {}
+for _, ctype in ipairs { sockets.type, L.addrinfo.type, L.descriptor.type, require("llsocket.poll.event").type } do
+  texts[#texts + 1] = tostring(ffi.cast(ffi.typeof("$ *", ctype), nil)):match "^llsocket%.(%a+): [%a ]+$"
+end
+T.is(table.concat(texts, " "), "socket addrinfo descriptor event", "tostring of a NULL pointer to an object does not crash")
 
 local sock, out = OBJECT["llsocket.socket"](), {}
 for kind, expected in pairs(KINDS) do

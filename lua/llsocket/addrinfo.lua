@@ -45,6 +45,7 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   end,
   __index = Addrinfo,
   __tostring = function(ai)
+    if not is_object(ai) then return "llsocket.addrinfo: a pointer" end -- it may be NULL
     local show = sockaddr.families[ai.domain].show
     if show then return (show:format(shown(ai:addr()), (ai:port()))) end
     return ("llsocket.addrinfo: %s, %d bytes"):format(family_name(ai.domain), ai.namelen)

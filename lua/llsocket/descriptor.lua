@@ -17,7 +17,7 @@ local Descriptor = check.methods()
 
 local descriptor_t = ffi.metatype("struct { int sd; }", {
   __index = Descriptor,
-  __tostring = function(d) return ("llsocket.descriptor: fd %d"):format(d.sd) end,
+  __tostring = function(d) return d == nil and "llsocket.descriptor: NULL" or ("llsocket.descriptor: fd %d"):format(d.sd) end,
 })
 
 local is_self = check.class(descriptor_t, "llsocket.descriptor")

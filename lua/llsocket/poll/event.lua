@@ -27,7 +27,7 @@ local TIMER, SIGNAL, CHILD = 1, 2, 3
 
 local event_t = ffi.metatype("struct { int sd, kind; }", {
   __index = Event,
-  __tostring = function(e) return ("llsocket.event: fd %d"):format(e.sd) end,
+  __tostring = function(e) return e == nil and "llsocket.event: NULL" or ("llsocket.event: fd %d"):format(e.sd) end,
 })
 
 local is_self = check.class(event_t, "llsocket.event")

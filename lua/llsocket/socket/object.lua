@@ -46,7 +46,8 @@ local decl = [[
 ]]
 local handle_t = ffi.metatype(decl, {
   __index = Socket,
-  __tostring = function(sock) return ("llsocket.socket: fd %d"):format(sock.sd) end,
+  -- It is called for a pointer, too, which may be NULL.
+  __tostring = function(sock) return sock == nil and "llsocket.socket: NULL" or ("llsocket.socket: fd %d"):format(sock.sd) end,
 })
 
 --- Makes an object that owns no descriptor yet.
