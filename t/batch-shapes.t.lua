@@ -7,7 +7,7 @@ local proc = require "proc"
 local values = require "values"
 local show = values.show
 local before = leak.count()
-local T = require("tap").plan(96)
+local T = require("tap").plan(97)
 
 local function failed(e) return show(nil, require("llsocket.errno").text(e), e) end
 local function batch(fields) return assert(L.batch.new(fields)) end
@@ -90,6 +90,22 @@ server:sendto("0123456789abc", names[1])
 T.is(show(clients[1]:recvbatch(b, L.MSG_TRUNC)) .. show(b:data(1), b:length(1)), '1, nil, false"0123456789", 10',
   "MSG_TRUNC shows no byte that did not arrive")
 T.is(show(server:recvbatch(r, 2^32)), values.failed(L.EINVAL), "a flag of 33 bits is EINVAL")
+
+-- What freed memory held.
+local secrets = {}
+for i = 1, 50 do
+  secrets[i] = batch { count = 8, size = 1000 }
+  for j = 1, 8 do secrets[i]:data(j, ("secret"):rep(150)) end
+end
+secrets = nil -- luacheck: ignore
+collectgarbage(); collectgarbage()
+local told = {}
+for i = 1, 50 do
+  local fresh = batch { count = 8, size = 1000 }
+  for j = 1, 8 do fresh:length(j, 1000) end
+  for j = 1, 8 do told[fresh:data(j)] = i end
+end
+T.ok(told[("\0"):rep(1000)] and next(told, (next(told))) == nil, "a message that is only made longer holds zeroes, not old memory")
 
 -- Fewer than asked: an error in the middle is told by the next call.
 local many = batch { count = 3, size = 70000 }

@@ -51,15 +51,14 @@ end
 
 local function round(size) return floor((size + 7) / 8) * 8 end
 
--- Answers the parts with the offset of each, the total size, and the offset of the part `bytes`: all bytes before it must be
--- set to 0.
+-- Answers the parts with the offset of each, and the total size.
 local function arrange(count, size, controlsize)
-  local parts, at, head = parts_of(size, controlsize), 0, 0
+  local parts, at = parts_of(size, controlsize), 0
   for _, part in ipairs(parts) do
-    part.at, part.stride, head = at, round(part[3] or ffi.sizeof(part[2])), at
+    part.at, part.stride = at, round(part[3] or ffi.sizeof(part[2]))
     at = at + count * part.stride
   end
-  return parts, at, head
+  return parts, at
 end
 
 -- Points the headers of message `i` at its parts of the block; this is done once.  All pointers are shifted by one element so
@@ -106,11 +105,11 @@ local function prepare(batch, name)
 end
 
 local function make(count, size, controlsize)
-  local parts, total, head = arrange(count, size, controlsize)
+  local parts, total = arrange(count, size, controlsize)
   if total >= 2^31 then return nil, EINVAL end
-  local block = iovec.memory(total)
+  -- Zeroes: length() may make a message longer than what was written there, and old heap must not be sent.
+  local block = iovec.zeroes(total)
   if not block then return nil, ENOMEM end
-  ffi.fill(block, head)
   local batch = {
     block = block, capacity = count, size = size, controlsize = controlsize, filled = count, segmented = false,
     stride = round(size), controlstride = round(controlsize),

@@ -26,6 +26,14 @@ function M.memory(size)
   if block ~= nil then return (ffi.gc(block, C.llsocket2_free)) end
 end
 
+--- The same, all bytes 0: for memory that a program may read or send before anything is written there.
+---@param size integer  bytes
+---@return ffi.cdata*? block  nil when there is no memory
+function M.zeroes(size)
+  local block = C.llsocket2_calloc(1, size)
+  if block ~= nil then return ffi.gc(block, C.llsocket2_free) end
+end
+
 --- Makes capacity for `n` iovecs in an array.  Keep array.block: the typed pointer array.iov alone would not keep it alive.
 ---@param array llsocket.iovec
 ---@param n integer
