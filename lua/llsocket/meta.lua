@@ -122,6 +122,7 @@
 
 ---@class llsocket.pipe.module
 ---@field package arg function
+---@field package count function
 
 ---@class llsocket.poll.module
 

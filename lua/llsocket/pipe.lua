@@ -1,6 +1,8 @@
 -- pipe.lua -- the pipe that splice moves bytes through: it holds both ends, and counts the bytes in the pipe.
 --
--- No other code has the ends, so the count is right.  The ends are blocking.  Splice never waits for them, only for its
+-- No other code has the ends, so the count is right.  Only an error of a debug hook can come between splice(2) and the count:
+-- `moving` is true meanwhile, and where it is found true the kernel is asked.  A drain that asked for bytes that have gone would
+-- wait for ever.  The ends are blocking.  Splice never waits for them, only for its
 -- sockets: it fills the pipe only when it is empty, and drains only as many bytes as it holds.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
@@ -62,18 +64,31 @@ local M = {}
 ---only one size
 function M.new(size)
   if type(size) ~= "nil" and (not check.int(size, 1, "new") or size < 1) then return failed(EINVAL) end
-  local pipe = setmetatable({ input = descriptor.new(), output = descriptor.new(), bytes = 0 }, meta)
+  local pipe = setmetatable({ input = descriptor.new(), output = descriptor.new(), bytes = 0, moving = false }, meta)
   local e = open_pipe(pipe) or size and set_size(pipe, size)
   if not e then return pipe end
   pipe:close()
   return failed(e)
 end
 
+local bytes_cell = ffi.new "int[1]"
+
+--- Tells how many bytes wait.
+---@param pipe llsocket.pipe
+---@return integer bytes
+function M.count(pipe)
+  if pipe.moving then
+    local rc, n = shim.llsocket2_ioctl(pipe.output.sd, const.FIONREAD, bytes_cell), bytes_cell[0]
+    if rc == 0 then pipe.bytes, pipe.moving = n, false end
+  end
+  return pipe.bytes
+end
+
 --- Tells how many bytes wait in the pipe to be sent.
 ---@return integer bytes
 function Pipe:held()
   is_self(self, "held")
-  return self.bytes
+  return M.count(self)
 end
 
 --- Closes both ends; the bytes in the pipe are lost.  Closing twice is harmless.  A collected pipe is closed, too.
@@ -83,7 +98,7 @@ function Pipe:close()
   is_self(self, "close")
   local _, first = self.input:close()
   local _, second = self.output:close()
-  self.bytes = 0
+  self.bytes, self.moving = 0, false
   if first or second then return refused(first or second) end
 end
 

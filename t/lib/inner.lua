@@ -7,7 +7,7 @@ for title in ([[
   batch.has_empty cmsghdr.arg cmsghdr.check_owner cmsghdr.encode cmsghdr.is_rights cmsghdr.number_of cmsghdr.own
   cmsghdr.received cmsghdr.refusal descriptor.new device.of gai.failed
   msghdr.after_partial_send msghdr.after_receive msghdr.arg msghdr.before_receive msghdr.before_send
-  msghdr.check_size msghdr.set_data pipe.arg wait.answer wait.crowd wait.give_back wait.lend
+  msghdr.check_size msghdr.set_data pipe.arg pipe.count wait.answer wait.crowd wait.give_back wait.lend
   wait.milliseconds wait.sleeper
 ]]):gmatch "%S+" do
   M.list[#M.list + 1], M.set[title] = title, true

@@ -41,11 +41,13 @@ end
 
 -- Count the bytes at once: they have left the socket.
 local function fill(from, pipe, bytes)
+  pipe.moving = true
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
     if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
   end
   if n > 0 then pipe.bytes = pipe.bytes + n end
+  pipe.moving = false
   return n, e
 end
 
@@ -57,9 +59,11 @@ end
 
 -- Never ask for more bytes than the pipe holds: splice(2) would wait for an empty pipe.
 local function drain(pipe, to, bytes)
+  pipe.moving = true
   local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
+  if n > 0 then pipe.bytes = pipe.bytes - n end
+  pipe.moving = false
   if n < 0 then return answer.send_failed(to, e) end
-  pipe.bytes = pipe.bytes - n
   return answer.sent(to, n, n < bytes)
 end
 
@@ -84,7 +88,7 @@ function Socket:splice(to, pipe, bytes)
   if not (bytes >= 1 and bytes <= 2^53 and floor(bytes) == bytes) then return not_sent(EINVAL) end
   local e = objection(self, to, pipe)
   if e then return not_sent(e) end
-  if pipe.bytes == 0 then
+  if pipes.count(pipe) == 0 then
     local n, why = fill(self, pipe, min(bytes, answer.MAX_LENGTH))
     if n < 0 then return not_filled(self, why) end
     if n == 0 then return 0, nil, false end

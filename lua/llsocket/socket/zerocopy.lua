@@ -246,9 +246,24 @@ local function count_failed(sock, state, e)
   if e == ENOBUFS and state.next == was and sock:recverr() then state.copies = true end
 end
 
+local function send_copied(sock, start, len, flags)
+  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), flags), errno()
+  return n, e
+end
+
+-- The next number has an anchor only where an error of a debug hook came between a send and its count.  Count that send, because
+-- the kernel may have its memory.  It may also have no number: then our counter is off by one, so the socket falls back to copying.
+local function count_interrupted(state)
+  state.next, state.outstanding, state.copies = (state.next + 1) % WORD, state.outstanding + 1, true
+end
+
 -- Set the anchor before the call: once the kernel has the memory, nothing may fail.
 local function send(sock, state, buf, start, len, flags)
   local id = state.next
+  if state.anchors[id] ~= nil then
+    count_interrupted(state)
+    return send_copied(sock, start, len, flags)
+  end
   state.anchors[id], state.keeper = buf, sock
   local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_ZEROCOPY)), errno()
   if n > 0 then
@@ -258,11 +273,6 @@ local function send(sock, state, buf, start, len, flags)
   state.anchors[id] = nil
   if state.outstanding == 0 then state.keeper = nil end
   count_failed(sock, state, e)
-  return n, e
-end
-
-local function send_copied(sock, start, len, flags)
-  local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), flags), errno()
   return n, e
 end
 
