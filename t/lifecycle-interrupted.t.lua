@@ -38,7 +38,7 @@ if not L.SPLICE_F_MOVE then
 else
   local from, sender = net.pair(L.SOCK_STREAM, true)
   local to, receiver = net.pair(L.SOCK_STREAM, true)
-  local pipe, wrong, n, ended = assert(L.pipe.new()), {}, 0, false
+  local pipe, wrong, n, ended = assert(L.pipe.new()), {}, 0, nil
   repeat
     n = n + 1
     sender:send "abcdef"
@@ -74,7 +74,7 @@ end
 if not L.SO_ZEROCOPY or not net.tcp():sendzerocopy("x") then
   T.skip(2, "this system has no MSG_ZEROCOPY")
 else
-  local lost, n, ended = {}, 0, false
+  local lost, n, ended = {}, 0, nil
   repeat
     n = n + 1
     local both, kept
