@@ -105,7 +105,8 @@ for i = 1, 50 do
   for j = 1, 8 do fresh:length(j, 1000) end
   for j = 1, 8 do told[fresh:data(j)] = i end
 end
-T.ok(told[("\0"):rep(1000)] and next(told, (next(told))) == nil, "a message that is only made longer holds zeroes, not old memory")
+T.ok(told[("\0"):rep(1000)] and next(told, (next(told))) == nil,
+  "a message that is only made longer holds zeroes, not old memory")
 
 -- Fewer than asked: an error in the middle is told by the next call.
 local many = batch { count = 3, size = 70000 }

@@ -38,7 +38,8 @@ if not L.SPLICE_F_MOVE then
 else
   local from, sender = net.pair(L.SOCK_STREAM, true)
   local to, receiver = net.pair(L.SOCK_STREAM, true)
-  local pipe, wrong, n, ended = assert(L.pipe.new()), {}, 0, nil
+  local pipe, wrong, n = assert(L.pipe.new()), {}, 0
+  local ended
   repeat
     n = n + 1
     sender:send "abcdef"
@@ -74,7 +75,8 @@ end
 if not L.SO_ZEROCOPY or not net.tcp():sendzerocopy("x") then
   T.skip(2, "this system has no MSG_ZEROCOPY")
 else
-  local lost, n, ended = {}, 0, nil
+  local lost, n = {}, 0
+  local ended
   repeat
     n = n + 1
     local both, kept

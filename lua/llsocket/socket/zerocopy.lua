@@ -251,8 +251,9 @@ local function send_copied(sock, start, len, flags)
   return n, e
 end
 
--- The next number has an anchor only where an error of a debug hook came between a send and its count.  Count that send, because
--- the kernel may have its memory.  It may also have no number: then our counter is off by one, so the socket falls back to copying.
+-- The next number has an anchor only where an error of a debug hook came between a send and its count.  Count that send,
+-- because the kernel may have its memory.  It may also have no number: then our counter is off by one, so the socket falls
+-- back to copying.
 local function count_interrupted(state)
   state.next, state.outstanding, state.copies = (state.next + 1) % WORD, state.outstanding + 1, true
 end
