@@ -38,6 +38,9 @@ function M.wait(pid)
   return bit.rshift(bit.band(status[0], 0xff00), 8), 0
 end
 
+-- Takes a child that may have been taken before.
+function M.reap(pid) C.llsocket_t_waitpid(pid, nil, 0) end
+
 function M.kill(pid, sig) return C.llsocket_t_kill(pid, sig or M.SIGTERM) end
 
 function M.getpid() return C.llsocket_t_getpid() end

@@ -16,6 +16,7 @@ int llsocket_t_abs(int n) __asm__("abs");
 
 local C = ffi.C
 local SIG_BLOCK = ffi.os == "Linux" and not ffi.arch:find "mips" and 0 or 1
+local SIG_UNBLOCK = SIG_BLOCK + 1
 local SIGALRM, ITIMER_REAL = 14, 0
 local set_t = ffi.typeof "uint8_t[128]" -- no system's sigset_t is larger
 
@@ -44,6 +45,8 @@ local function members(set)
 end
 
 function M.block(sig) assert(C.llsocket_t_sigprocmask(SIG_BLOCK, set_of(sig), nil) == 0) end
+
+function M.unblock(sig) assert(C.llsocket_t_sigprocmask(SIG_UNBLOCK, set_of(sig), nil) == 0) end
 
 function M.mask()
   local set = set_t()

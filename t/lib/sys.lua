@@ -7,6 +7,9 @@ ffi.cdef [[
 int llsocket_t_clock_gettime(int clock, void *now) __asm__("clock_gettime");
 int llsocket_t_getrlimit(int what, void *limit) __asm__("getrlimit");
 int llsocket_t_setrlimit(int what, const void *limit) __asm__("setrlimit");
+int llsocket_t_move(int fd, int to) __asm__("dup2");
+int llsocket_t_set(const char *name, const char *value, int overwrite) __asm__("setenv");
+int llsocket_t_unset(const char *name) __asm__("unsetenv");
 int llsocket_t_rawclose(int fd) __asm__("close");
 void *llsocket_t_malloc(size_t size) __asm__("malloc");
 void llsocket_t_free(void *memory) __asm__("free");
@@ -92,6 +95,14 @@ function M.is_nonblock(fd) return bit.band(shim.llsocket2_fcntl(fd, K.F_GETFL, 0
 
 -- Copies a descriptor to the first free number from `least`, without close-on-exec.
 function M.copy(fd, least) return shim.llsocket2_fcntl(fd, K.F_DUPFD, least or 0) end
+
+-- Copies a descriptor to a number, which is closed first.
+function M.move(fd, to) return C.llsocket_t_move(fd, to) end
+
+-- Sets a variable of the environment; nil takes it away.
+function M.setenv(name, value)
+  if value then C.llsocket_t_set(name, value, 1) else C.llsocket_t_unset(name) end
+end
 
 -- Sets O_NONBLOCK behind the library's back.
 function M.set_nonblock(fd, on)
