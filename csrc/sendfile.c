@@ -58,11 +58,18 @@ struct guard {
     int before; /* a SIGPIPE was pending before the call (the program blocks it): do not consume that one */
 };
 
-static void block(struct guard *guard) {
+/* Returns -1 and errno where the signal cannot be blocked, as in a sandbox: the call would be deadly, and the mask to
+ * come back to is unknown. */
+static int block(struct guard *guard) {
     sigemptyset(&guard->pipe);
     sigaddset(&guard->pipe, SIGPIPE);
-    THREAD_SIGMASK(SIG_BLOCK, &guard->pipe, &guard->old);
+    int refused = THREAD_SIGMASK(SIG_BLOCK, &guard->pipe, &guard->old);
+    if (refused) {
+        errno = refused > 0 ? refused : errno; /* sigprocmask(2) returns -1 */
+        return -1;
+    }
     guard->before = sigismember(&guard->old, SIGPIPE) == 1 && is_pending();
+    return 0;
 }
 
 /* Ends the guard after a call that answered `n` for `wanted` bytes.  Returns `n`, with the errno of the call. */
@@ -78,36 +85,31 @@ static int unblock(const struct guard *guard, int n, size_t wanted) {
 EXPORT int llsocket2_sendfile(int sd, int fd, int64_t offset, int64_t bytes) {
     size_t most = bytes > MOST ? (size_t)MOST : (size_t)bytes;
     struct guard guard;
-    block(&guard);
-    int n = unblock(&guard, transfer(sd, fd, offset, most), most);
+    int n = block(&guard) ? -1 : unblock(&guard, transfer(sd, fd, offset, most), most);
     return n < 0 ? -errno : n;
 }
 
 EXPORT int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags) {
     struct guard guard;
-    block(&guard);
-    return unblock(&guard, (int)send(sd, buf, len, flags), len);
+    return block(&guard) ? -1 : unblock(&guard, (int)send(sd, buf, len, flags), len);
 }
 
 EXPORT int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name,
                                     uint32_t namelen) {
     struct guard guard;
-    block(&guard);
-    return unblock(&guard, (int)sendto(sd, buf, len, flags, name, namelen), len);
+    return block(&guard) ? -1 : unblock(&guard, (int)sendto(sd, buf, len, flags, name, namelen), len);
 }
 
 EXPORT int llsocket2_guarded_sendmsg(int sd, const struct msghdr *msg, int flags) {
     struct guard guard;
-    block(&guard);
-    return unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
+    return block(&guard) ? -1 : unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
 }
 
 /* Moves bytes from a pipe into a socket. */
 EXPORT int llsocket2_guarded_splice(int pipe, int sd, size_t bytes) {
 #ifdef SPLICE_F_MOVE
     struct guard guard;
-    block(&guard);
-    return unblock(&guard, (int)splice(pipe, NULL, sd, NULL, bytes, 0), bytes);
+    return block(&guard) ? -1 : unblock(&guard, (int)splice(pipe, NULL, sd, NULL, bytes, 0), bytes);
 #else
     (void)pipe, (void)sd, (void)bytes;
     errno = ENOSYS;

@@ -87,7 +87,8 @@ function M.add(state, fd, want, generation)
     if e then return e end
   end
   if state.at[fd] then return const.EEXIST end
-  if not fcntl.is_open(fd) then return const.EBADF end
+  local _, closed = fcntl.is_cloexec(fd)
+  if closed then return closed end
   state.at[fd] = state.n
   state.n = state.n + 1
   set(state, fd, state.at[fd], want, generation)

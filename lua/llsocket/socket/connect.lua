@@ -42,11 +42,18 @@ function Socket:bind(ai)
   if rc ~= 0 then return refused(e) end
 end
 
--- EINPROGRESS on a blocking socket means that sndtimeo ran out.  Ask the kernel whether the socket blocks: a copy of the
--- descriptor shares O_NONBLOCK and may have changed it.
+-- Asks the kernel whether the socket blocks: a copy of the descriptor shares O_NONBLOCK and may have changed it.  A sandbox may
+-- refuse the question.
+local function is_nonblock(sock)
+  local on = fcntl.is_nonblock(sock.sd)
+  if on == nil then return sock.about.nonblocking end
+  return on
+end
+
+-- EINPROGRESS on a blocking socket means that sndtimeo ran out.
 local function not_connected(sock, e)
   sock.waits = WRITE
-  if e == EINPROGRESS and fcntl.is_nonblock(sock.sd) then return nil, true, e end
+  if e == EINPROGRESS and is_nonblock(sock) then return nil, true, e end
   return failure.texts[e], e == EINTR or e == EALREADY or e == EAGAIN, e
 end
 

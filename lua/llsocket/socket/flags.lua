@@ -38,12 +38,7 @@ local function is_nonblock(sd)
   return band(flags, O_NONBLOCK) ~= 0
 end
 
---- Tells whether a number is an open descriptor.
----@param sd integer
----@return boolean open
-local function is_open(sd) return fcntl(sd, F_GETFD, 0) >= 0 end
-
---- Tells whether exec closes the descriptor; see FD_CLOEXEC in fcntl(2).
+--- Tells whether exec closes the descriptor, or that it is not open; see FD_CLOEXEC in fcntl(2).
 ---@param sd integer
 ---@return boolean? on
 ---@return integer? errno  EBADF
@@ -143,5 +138,4 @@ end
 return {
   methods = Socket, settle = settle, close = close, shutdown = shutdown, duplicate = duplicate,
   set_nonblock = set_nonblock, is_nonblock = is_nonblock, set_cloexec = set_cloexec, is_cloexec = is_cloexec,
-  is_open = is_open,
 }

@@ -115,13 +115,15 @@ end
 local spare
 
 local function take()
-  local mh = spare or msghdr.new()
+  local mh = spare
   spare = nil
-  return mh
+  if mh then return mh end
+  return msghdr.new()
 end
 
 local function writev(sock, parts, flags)
-  local mh = take()
+  local mh, _, why = take()
+  if not mh then return not_sent(why) end
   local e = msghdr.set_data(mh, parts, 1, "writev") or not flags and EINVAL
   if e then return not_sent(e) end
   local n, err, again, no = sendmsg(sock, mh, flags)
