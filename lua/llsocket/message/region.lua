@@ -7,7 +7,7 @@ setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local check = require "llsocket.core.check"
 local ENOMEM = require("llsocket.core.const").ENOMEM
-local tostring = tostring
+local error, tostring = error, tostring
 
 local type, pcall, getmetatable, tonumber = type, pcall, getmetatable, tonumber
 local typeof, cast, floor = ffi.typeof, ffi.cast, math.floor
@@ -32,12 +32,16 @@ local function target(buf)
   cell.target = nil
 end
 
+-- Memory may run out at any step.  So the capacity is stored last, because it says that all is known, and an error of another
+-- cause does not say that C may not write there.
 local function learn(id, buf)
   local name = tostring(typeof(buf))
   local is_memory = name:find "[%*%[]" and not name:find("()", 1, true)
-  capacity[id] = is_memory and size_of(buf, name) or -1
-  writable[id], reference[id] = (pcall(target, buf)), name:find("&", 1, true) ~= nil
-  return capacity[id]
+  local size, is_writable, why = is_memory and size_of(buf, name) or -1, pcall(target, buf)
+  if why == "not enough memory" then error(why, 0) end
+  writable[id], reference[id] = is_writable, name:find("&", 1, true) ~= nil
+  capacity[id] = size
+  return size
 end
 
 -- buffers[buf]: whether it is a string.buffer, which newer versions of LuaJIT have.  The answer is kept because getmetatable

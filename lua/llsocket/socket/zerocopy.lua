@@ -265,7 +265,8 @@ local function send(sock, state, buf, start, len, flags)
     count_interrupted(state)
     return send_copied(sock, start, len, flags)
   end
-  state.anchors[id], state.keeper = buf, sock
+  state.anchors[id] = buf -- alone: where memory runs out here, nothing must keep the socket
+  state.keeper = sock
   local n, e = c_send(sock.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_ZEROCOPY)), errno()
   if n > 0 then
     state.next, state.outstanding = (id + 1) % WORD, state.outstanding + 1

@@ -49,6 +49,12 @@ end
 
 pause.enqueue = enqueue
 
+-- Makes the places for two coroutines.  Where memory runs out it must do so before an event, a time or a wait is taken, or a
+-- coroutine is lost: it would neither wait nor be in the queue.
+local function make_room()
+  queue[last + 1], queue[last + 2], queue[last + 3], queue[last + 4] = false, false, false, false
+end
+
 -- Ends a wait; answers the coroutine, or false.
 local function finish(waits, base, fd)
   local co, id = waits[fd], base + fd
@@ -60,8 +66,9 @@ local function finish(waits, base, fd)
 end
 
 local function wake(waits, base, fd, answer)
-  local co = finish(waits, base, fd)
-  if co then enqueue(co, answer) end
+  if not waits[fd] then return end
+  make_room()
+  enqueue(finish(waits, base, fd), answer)
 end
 
 local function waited(fd) return bor(readers[fd] and READ or 0, writers[fd] and WRITE or 0) end
@@ -86,7 +93,8 @@ local function begin(co, fd, direction, sock)
   if e then return e end
   if is_new then lost(fd, EBADF) end
   if waits[fd] then return EBUSY end
-  waits[fd], waiters = co, waiters + 1
+  waits[fd] = co -- alone: where memory runs out here, the count must not have changed
+  waiters = waiters + 1
   e = holds and not TOLD[direction][fd] and kernel.change(fd, bits) or nil
   if e then finish(waits, BASE[direction], fd) end
   return e
@@ -144,7 +152,8 @@ function M.wait(x, direction, sec, sock)
   local waits, is_odd = WAITS[direction], sec and (sec <= 0 or sec ~= sec)
   if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
   if sec then timers.set(BASE[direction] + x, now() + sec) end
-  waits[x], waiters = co, waiters + 1
+  waits[x] = co
+  waiters = waiters + 1
   return answer(yield(), sock)
 end
 
@@ -211,7 +220,17 @@ function M.cancel(co)
   return false
 end
 
+-- An error between the steps that begin a wait, as when memory runs out, leaves a coroutine noted that has ended.
+local function forget_waits(co)
+  pause.forget(co)
+  for fd = 0, kernel.highest() do
+    if readers[fd] == co then finish(readers, 0, fd) end
+    if writers[fd] == co then finish(writers, W_BASE, fd) end
+  end
+end
+
 local function report(co, err)
+  forget_waits(co)
   local text = traceback(co, sockets.text_of(err))
   if is_ours(co) then results.failed(co, text) end
   if pause.ended(co) then return end
@@ -261,6 +280,7 @@ end
 
 -- Answers the coroutine that the next event wakes; nil or false where it wakes none.
 local function next_waiter()
+  if queue[last + 4] == nil then make_room() end
   local fd, ready = take()
   if not fd then return nil end
   if told_r[fd] and band(ready, WRITABLE) == 0 and readers[fd] then return finish(readers, 0, fd) end
@@ -269,6 +289,7 @@ end
 
 -- Ends the waits whose time has come.
 local function expire(t)
+  make_room()
   local id = timers.due(t)
   while id do
     if type(id) == "table" then
@@ -278,6 +299,7 @@ local function expire(t)
     else
       wake(writers, W_BASE, id - W_BASE, false)
     end
+    make_room()
     id = timers.due(t)
   end
 end

@@ -94,11 +94,12 @@ end
 -- Makes a new set with all that is waited for; answers the errno.
 local function renew()
   abandon()
-  seen = forks[0]
+  seen = nil
   local e
   state, e = backend.new()
   if not state then return e end
   for fd = 0, highest do restore(fd) end
+  seen = forks[0] -- at last: where memory runs out before, the next call renews again
 end
 
 -- Answers the errno where there can be no set.

@@ -30,6 +30,7 @@ local M = { n = 0 }
 -- Do not ask for #list after remove(): LuaJIT of 2022 compiles it to the length from before.
 local function unlist(pause)
   local list = joining[pause.target]
+  if not list then return end -- memory ran out before it was listed
   for i, one in ipairs(list) do
     if one == pause then
       remove(list, i)
@@ -39,22 +40,26 @@ local function unlist(pause)
   if list[1] == nil then joining[pause.target] = nil end
 end
 
--- Ends a pause: its coroutine goes on in the next round, with that answer.
-local function leave(pause, answer)
+local function drop(pause)
   if pause.ends then M.n = M.n - 1 end
   pauses[pause.co] = nil
   timers.drop(pause)
   if pause.target then unlist(pause) end
+end
+
+-- Ends a pause: its coroutine goes on in the next round, with that answer.  Memory may run out in the first step only.
+local function leave(pause, answer)
   M.enqueue(pause.co, answer)
+  drop(pause)
 end
 
 -- A join without a limit does not keep the loop running: if nothing else does, it would wait for ever.
 local function enter(co, sec, late, target)
-  local pause = { co = co, late = late, target = target, ends = sec ~= nil }
+  local pause = { co = co, late = late, target = target, ends = false }
   pauses[co] = pause
   if sec then
     timers.set(pause, now() + sec)
-    M.n = M.n + 1
+    pause.ends, M.n = true, M.n + 1
   end
   if not target then return end
   joining[target] = joining[target] or {}
@@ -112,6 +117,13 @@ function M.join(co, sec)
   local told = yield()
   if told ~= true then return failed(told) end
   return results.of(co)
+end
+
+--- Forgets the pause of a coroutine that an error has ended.
+---@param co thread
+function M.forget(co)
+  local pause = pauses[co]
+  if pause then drop(pause) end
 end
 
 --- Ends the pause of a coroutine early.

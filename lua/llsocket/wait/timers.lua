@@ -38,15 +38,20 @@ end
 
 local M = { at = at }
 
---- Makes an id due at a time.
+--- Makes an id due at a time.  Where memory runs out nothing has changed.
 ---@param id integer|table
 ---@param t number  in the seconds of llsocket2_now
 function M.set(id, t)
   local i = index[id]
-  at[id] = t
-  if i and keys[i] <= t then return end -- due() looks at the id again when its key has come
-  if not i then
-    size = size + 1
+  if i then
+    at[id] = t
+    if keys[i] <= t then return end -- due() looks at the id again when its key has come
+  else
+    -- These four may allocate, and nothing behind them: what stands beyond `size` does not count.
+    at[id], index[id] = at[id] or false, false
+    heap[size + 1] = id
+    keys[size + 1] = t
+    at[id], size = t, size + 1
     i = size
   end
   sift_up(id, t, i)
@@ -70,7 +75,7 @@ end
 
 --- Tells until when a wait may last because of the first id.
 ---@return number? t  nil: there is none
-function M.first() return keys[1] end
+function M.first() return size > 0 and keys[1] or nil end
 
 --- Takes an id that is due.
 ---@param t number  the time
