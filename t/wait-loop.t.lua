@@ -7,7 +7,7 @@ local net = require "net"
 local show = require("values").show
 local sys = require "sys"
 local text = require("llsocket.errno").text
-local T = require("tap").plan(68)
+local T = require("tap").plan(70)
 
 local before = leak.count()
 local log = {}
@@ -121,6 +121,11 @@ run(function()
   note(W.wait(-1, "r", 1))
 end)
 T.ok(taken():find("^false, .*; " .. INVALID .. "; " .. INVALID .. "; " .. failure(L.EBADF) .. "$"), "so do wrong types")
+run(function()
+  a:recvable(5) -- registered
+  note(W.wait(a:fd(), "r", 5, {}), W.wait(a:fd(), "r", 5, b))
+end)
+T.is(taken(), "true, true", "a fourth argument that is not the socket of the number does no harm")
 a:recv()
 
 local timer = L.poll.timer(0.05)
@@ -197,10 +202,15 @@ T.is(canceled(function() return W.wait(b:fd(), "r") end), "true; " .. CANCELED, 
 T.is(canceled(function() return W.sleep(5) end), "true; " .. CANCELED, "and a sleep")
 local long = W.spawn(function() W.sleep(0.05); return 7 end)
 T.is(canceled(function() return W.join(long) end), "true; " .. CANCELED, "and a join")
-local writer = net.pair(L.SOCK_STREAM, true)
+local writer, reader = net.pair(L.SOCK_STREAM, true)
 repeat local _, _, again = writer:send(("x"):rep(65536)) until again
 T.is(canceled(function() return writer:sendable(5) end), "true; " .. CANCELED, "and a wait to write")
-writer:close()
+run(function()
+  note(writer:sendable(0.02))
+  note(writer:sendable(0.01))
+end)
+T.is(taken(), "false; false", "a wait to write has a limit")
+writer:close(); reader:close()
 b:send "x"
 run(function() note(a:recvable(5), a:recv()) end)
 T.is(taken(), show(true, "x", nil, false), "after that the socket can be waited for")
