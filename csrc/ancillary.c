@@ -31,16 +31,18 @@ EXPORT uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int ty
 }
 
 /* Reads the header at `at` into `out`: level, type, offset and length of its data, offset of the next header.  Returns
- * 0 at the end of the list.  A header that claims more bytes than there are ends the list, too. */
+ * 0 at the end of the list.  A header that claims more bytes than there are ends the list, too.  The header is copied:
+ * `control` may have any alignment, and C leaves undefined what a pointer to a misaligned struct does. */
 EXPORT int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out) {
-    const struct cmsghdr *cmsg = (const struct cmsghdr *)((const char *)control + at);
+    struct cmsghdr cmsg;
     if (at > controllen || controllen - at < CMSG_LEN(0)) return 0;
-    if (cmsg->cmsg_len < CMSG_LEN(0) || cmsg->cmsg_len > controllen - at) return 0;
-    out[0] = cmsg->cmsg_level;
-    out[1] = cmsg->cmsg_type;
+    memcpy(&cmsg, (const char *)control + at, sizeof cmsg);
+    if (cmsg.cmsg_len < CMSG_LEN(0) || cmsg.cmsg_len > controllen - at) return 0;
+    out[0] = cmsg.cmsg_level;
+    out[1] = cmsg.cmsg_type;
     out[2] = (int32_t)(at + CMSG_LEN(0));
-    out[3] = (int32_t)(cmsg->cmsg_len - CMSG_LEN(0));
-    out[4] = (int32_t)(at + CMSG_SPACE(cmsg->cmsg_len - CMSG_LEN(0)));
+    out[3] = (int32_t)(cmsg.cmsg_len - CMSG_LEN(0));
+    out[4] = (int32_t)(at + CMSG_SPACE(cmsg.cmsg_len - CMSG_LEN(0)));
     return 1;
 }
 
