@@ -29,6 +29,9 @@ function M.fork(fn, ...)
   C.llsocket_t_exit(not ok and 1 or answer == false and 1 or tonumber(answer) or 0)
 end
 
+-- fork(2) as it is: answers the child's number, in the child 0.
+function M.split() return C.llsocket_t_fork() end
+
 -- Waits for a child; answers its exit status (nil when a signal ended it) and the signal (0 for none).
 function M.wait(pid)
   local status = ffi.new "int[1]"

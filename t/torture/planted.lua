@@ -38,6 +38,27 @@ local ROWS = {
   { "memory that malloc did not give used", "memory", "^sock:writev$", "lua/llsocket/socket/message.lua",
     "if not mh then return not_sent(why) end\n  local e = msghdr.set_data", "local e = why and nil or msghdr.set_data",
     "it raises" },
+  { "a descriptor that is closed twice", "threads", "in four threads", "csrc/lifetime.c",
+    "if (*fd >= 0) close(*fd);", "if (*fd >= 0 && close(*fd) == 0) close(*fd);",
+    "not ok" },
+  { "a finaliser that shuts down", "threads", "that forks", "csrc/lifetime.c",
+    "if (*fd >= 0) close(*fd);", "extern int shutdown(int, int); if (*fd >= 0) shutdown(*fd, 2), close(*fd);",
+    "not ok" },
+  { "a child that keeps its parent's poller", "threads", "that forks", "lua/llsocket/wait/kernel.lua",
+    "if state and forks[0] == seen then return nil end", "if state then return nil end",
+    "not ok" },
+  { "a length unchecked", "sanitize", "^rights-hostile$", "csrc/ancillary.c",
+    "|| cmsg.cmsg_len > controllen - at) return 0;", ") return 0;",
+    "not ok" },
+  { "a buffer that is 8 bytes short", "sanitize", "^rights-fd$", "csrc/ancillary.c",
+    "malloc(sizeof *control + size)", "malloc(sizeof *control + size - 8)",
+    "heap%-buffer%-overflow" },
+  { "an anchor dropped", "sanitize", "^threads$", "lua/llsocket/msghdr.lua",
+    "if start then into.memory, into.start = memory, start end", "if start then into.start = start end",
+    "heap%-use%-after%-free" },
+  { "descriptors that nobody took are kept", "peers", "^unix recvmsg$", "csrc/ancillary.c",
+    "if (fd >= 0) act(fd);", "if (fd >= 1000) act(fd);",
+    "descriptors are left" },
 }
 
 local T = require("tap").plan(#ROWS)
@@ -66,12 +87,25 @@ local function plant(row, to)
   local old = read(source .. "/" .. path)
   local first, last = old:find(text, 1, true)
   if not first or old:find(text, last + 1, true) then return nil end
-  assert(os.execute(shell.format("mkdir -p %q && cp -r %q/lua %q/csrc %q", to, source, source, to)) == 0)
+  local COPY = "mkdir -p %q && cp -r %q/lua %q/csrc %q && ln -s %q/t %q"
+  assert(os.execute(shell.format(COPY, to, source, source, to, source, to)) == 0)
   write(to .. "/" .. path, old:sub(1, first - 1) .. fault .. old:sub(last + 1))
   return true
 end
 
 local BUILD = "cd %q && mkdir -p so/llsocket && ${CC:-cc} -O1 -shared -fPIC -Icsrc csrc/*.c -o %q/so/llsocket/shim.so"
+
+-- How each torture runs; sanitize builds the copy that it stands in.
+local function in_vm(vm, flag)
+  return function(_, name) return shell.format("%q %s %q", vm, flag or "", ("%s/%s.lua"):format(torture_dir, name)) end
+end
+
+local COMMANDS = {
+  inject = in_vm(host), memory = in_vm(host, "-joff"), threads = in_vm(proc.luajit), peers = in_vm(proc.luajit),
+  sanitize = function(to) return shell.format("%q/t/torture/sanitize address", to) end,
+}
+local SECONDS = { threads = "40" } -- it ends with the first failure
+local ENVIRONMENT = " LLSOCKET_TORTURE_PATIENCE=2 LLSOCKET_TORTURE_SECONDS=%q LLSOCKET_TORTURE_ONLY=%q "
 
 -- Runs the torture over the copy; answers what it said, and whether it passed.
 local function run(row, to)
@@ -81,8 +115,8 @@ local function run(row, to)
     assert(ok, built)
     env = env .. shell.format(" LUA_CPATH=%q/'so/?.so;'\"$LUA_CPATH\"", to)
   end
-  return proc.run(env .. shell.format(" LLSOCKET_TORTURE_SECONDS= LLSOCKET_TORTURE_ONLY=%q %q %s %q", row[3], host,
-    row[2] == "memory" and "-joff" or "", ("%s/%s.lua"):format(torture_dir, row[2])))
+  return proc.run(env .. shell.format(ENVIRONMENT, SECONDS[row[2]] or "", row[3])
+    .. COMMANDS[row[2]](to, row[2]))
 end
 
 for i, row in ipairs(ROWS) do
