@@ -1,12 +1,14 @@
 -- wait-fork: a forked child has the loop's waits, too, in a set of its own; what it does with them leaves the parent's alone.
 local engines = require "engines"
+local errors = require "llsocket.errno"
 local L = require "llsocket"
 local W = require "llsocket.wait.coroutine"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local show = require("values").show
-local T = require("tap").plan(17)
+local sys = require "sys"
+local T = require("tap").plan(20)
 
 local before = leak.count()
 local calls = engines.count()
@@ -118,8 +120,26 @@ end)
 W.run()
 T.is(log[1], "0", "a child that closes a socket does not remove it from its parent's set")
 T.is(log[2], show(true, "y", nil, false), "where it is still waited for")
-reader:close()
+reader:close(); a:close(); b:close()
 
+-- The child closes what is waited for before its loop has made a set.
+a, b = pair()
+W.spawn(function()
+  local waiter = W.spawn(function() return a:recvable(5) end)
+  W.sleep(0.01)
+  pid, reader = fork(function()
+    sys.close(a:fd())
+    return show(W.join(waiter, 2))
+  end)
+  b:send "x"
+  log[1] = show(W.join(waiter))
+end)
+W.run()
+T.is(told(pid, reader), show(nil, errors.text(L.EBADF), L.EBADF), "a wait for what the child has closed ends at once")
+T.is(log[1], "true", "and in the parent it goes on")
+reader:close(); a:close(); b:close()
+
+a, b = pair()
 -- The child of a child; and a loop that runs first in a child.
 pid, reader = fork(function()
   local all = {}

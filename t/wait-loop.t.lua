@@ -7,7 +7,7 @@ local net = require "net"
 local show = require("values").show
 local sys = require "sys"
 local text = require("llsocket.errno").text
-local T = require("tap").plan(70)
+local T = require("tap").plan(71)
 
 local before = leak.count()
 local log = {}
@@ -126,6 +126,14 @@ run(function()
   note(W.wait(a:fd(), "r", 5, {}), W.wait(a:fd(), "r", 5, b))
 end)
 T.is(taken(), "true, true", "a fourth argument that is not the socket of the number does no harm")
+run(function() -- a socket that is registered
+  assert(a:recvable(5))
+  note(W.wait(a:fd(), "r", 1 / 0, a))
+  note(W.wait(a:fd(), "r", 2^31, a))
+  note(raised(W.wait, a:fd(), "r", "5", a))
+end)
+T.is(taken(), ('%s; %s; "bad argument #3 to \'wait\' (number expected, got string)"'):format(INVALID, INVALID),
+  "nor is an impossible time taken with a registered socket")
 a:recv()
 
 local timer = L.poll.timer(0.05)
@@ -288,19 +296,19 @@ do
   local answered, right = 0, 0
   for i = 1, 1500 do
     W.spawn(function()
-      local co = W.spawn(function()
+      local target = W.spawn(function()
         W.sleep(i % 3 == 0 and 0.001 or 0)
         return i
       end)
       local others = {}
       for k = 1, i % 4 do
         others[k] = W.spawn(function()
-          W.join(co, k == 2 and 0.0005 or nil)
+          W.join(target, k == 2 and 0.0005 or nil)
           answered = answered + 1
         end)
       end
       if i % 5 == 0 and others[1] then W.sleep(0); W.cancel(others[1]) end
-      if W.join(co) == i then right = right + 1 end
+      if W.join(target) == i then right = right + 1 end
     end)
   end
   W.run()

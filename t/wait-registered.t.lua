@@ -7,7 +7,7 @@ local leak = require "leak"
 local net = require "net"
 local show = require("values").show
 local sys = require "sys"
-local T = require("tap").plan(26)
+local T = require("tap").plan(28)
 local is_epoll = L.EPOLLIN ~= nil
 
 local before = leak.count()
@@ -248,6 +248,40 @@ for _, is_registered in ipairs { true, false } do
   T.is(log, show(true, "still there", nil, false), which .. ": and who waited for another goes on waiting")
 end
 bystander:close(); friend:close()
+
+-- A registered socket whose number is closed behind the loop.  `is_lowest`: a set that the loop makes then takes this number.
+local function orphaned(sec, is_lowest)
+  local low = { net.pair(L.SOCK_STREAM, true) }
+  a, b = net.pair(L.SOCK_STREAM, true)
+  rounds(1)
+  local number = a:fd()
+  if not is_lowest then low[1]:close(); low[2]:close() end
+  sys.close(number)
+  local said = show(a:sendable(sec))
+  ffi.gc(a, nil)
+  a.sd = -1
+  b:close(); low[1]:close(); low[2]:close()
+  return said, number
+end
+
+local EBADF = show(nil, require("llsocket.errno").text(L.EBADF), L.EBADF)
+W.spawn(function() log = { (orphaned(5, true)) } end)
+W.run()
+T.is(log[1], EBADF, "a socket whose number was closed is EBADF, even where a new set has the number")
+
+W.spawn(function()
+  local said, number = orphaned(0.05)
+  local c, d = take(number)
+  repeat local _, _, again = c:send(("x"):rep(65536)) until again
+  W.spawn(function()
+    W.sleep(0.2)
+    c:close()
+  end)
+  told = show(said, c:sendable())
+  d:close()
+end)
+W.run()
+T.is(told, show(EBADF) .. ", " .. EBADF, "and the limit of its wait does not end a later wait for the number")
 T.is(leak.count(), before, "no descriptor is left")
 engines.others(T)
 T.done()

@@ -30,6 +30,7 @@ end
 local function add(list, ident, change)
   local _, note = find(list, ident, change.filter)
   if not sys.is_open(ident) then return K.EBADF end
+  if knotes[ident] == list then return K.EINVAL end -- itself
   if not note then
     note = { ident = ident, filter = change.filter, flags = band(change.flags, bor(CLEAR, DISPATCH, ONESHOT)), enabled = true }
     list[#list + 1] = note

@@ -132,7 +132,8 @@ local function wait(x, direction, sec, sock)
   if not co then return waiting.poll(fd, direction, sec) end
   local e = begin(co, fd, direction, sock)
   if e then return failed(e) end
-  if sec then timers.set(BASE[direction] + fd, now() + sec) end
+  -- A coroutine that begin() has woken with an error waits no longer: its limit would end the next wait.
+  if sec and WAITS[direction][fd] == co then timers.set(BASE[direction] + fd, now() + sec) end
   return answer(yield(), x, sock)
 end
 
@@ -149,7 +150,8 @@ function M.wait(x, direction, sec, sock)
   local told = TOLD[direction]
   local number, co, is_main = told and told[x], running()
   if not (number and co and is_socket(sock)) or is_main then return wait(x, direction, sec, sock) end
-  local waits, is_odd = WAITS[direction], sec and (sec <= 0 or sec ~= sec)
+  local waits = WAITS[direction]
+  local is_odd = type(sec) ~= "nil" and (type(sec) ~= "number" or not (sec > 0 and sec < 2^31))
   if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
   if sec then timers.set(BASE[direction] + x, now() + sec) end
   waits[x] = co

@@ -20,7 +20,7 @@ local ipairs = ipairs
 
 local errno, band, max = ffi.errno, bit.band, math.max
 local READ, WRITE, ONCE = readiness.READ, readiness.WRITE, readiness.ONCE
-local EBADF, EEXIST, ENOENT = const.EBADF, const.EEXIST, const.ENOENT
+local EBADF, EEXIST, EINVAL, ENOENT = const.EBADF, const.EEXIST, const.EINVAL, const.ENOENT
 
 local BACKENDS = { epoll = "llsocket.poll.epoll", kqueue = "llsocket.poll.kqueue", poll = "llsocket.poll.poll" }
 local backend = lazy.require(BACKENDS[const.EPOLLIN and "epoll" or const.EV_ADD and "kqueue" or "poll"])
@@ -80,14 +80,15 @@ local function abandon()
   state, count = nil, at
 end
 
--- Registers again, under the old number, what somebody waits for; all else is forgotten.
+-- Registers again, under the old number, what somebody waits for; all else is forgotten.  EINVAL: the number was closed, and the
+-- new set itself has it now.
 local function restore(fd)
   local bits, number, lasting = M.waited(fd), number_of(fd), not onces[fd]
   if not number then return end
   unnote(fd)
   if bits == 0 then return end
   local e = backend.add(state, fd, lasting and bits or bits + ONCE, number)
-  if e then return M.lost(fd, e) end
+  if e then return M.lost(fd, e == EINVAL and EBADF or e) end
   note(fd, number, bits, lasting)
 end
 
@@ -102,9 +103,11 @@ local function renew()
   seen = forks[0] -- at last: where memory runs out before, the next call renews again
 end
 
+local function is_current() return state and forks[0] == seen end
+
 -- Answers the errno where there can be no set.
 local function settle()
-  if state and forks[0] == seen then return nil end
+  if is_current() then return nil end
   return renew()
 end
 
@@ -154,7 +157,7 @@ end
 ---@param bits integer  0: nothing, also no error and no end; the socket is no longer registered
 ---@return integer? errno  EMFILE, ENFILE, ENOMEM: there is no set of registrations
 function M.change(fd, bits)
-  if not (state and forks[0] == seen) then return renew() end
+  if not is_current() then return renew() end
   local number = number_of(fd)
   local e
   if bits == 0 then e = backend.remove(state, fd) else e = backend.modify(state, fd, bits, number) end
@@ -166,7 +169,7 @@ end
 ---@param fd integer
 function M.forget(fd)
   if not number_of(fd) then return end
-  if state and forks[0] == seen then backend.remove(state, fd) end
+  if is_current() then backend.remove(state, fd) end
   unnote(fd)
 end
 
@@ -183,9 +186,12 @@ end
 ---@return integer n  how many; -1 with an errno
 ---@return integer errno
 function M.wait(milliseconds)
-  local e = (state or highest >= 0) and settle()
-  if e then return -1, e end
   batch, at, count = batch + 1, 0, 0
+  if (state or highest >= 0) and not is_current() then
+    local e = renew()
+    if e then return -1, e end
+    milliseconds = 0 -- renew() may have woken somebody, who must not wait for an event
+  end
   if not state then
     local rc, why = C.llsocket2_poll(nil, 0, milliseconds), errno()
     return rc, why
