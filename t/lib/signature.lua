@@ -196,7 +196,7 @@ local function params(row, known)
   for i = 2, #row do
     local kind = known[row[i]:match "%a+"]
     out[i - 1] = {
-      accepts = kind[1], expected = kind[2], sample = kind[3], impossible = kind[4] or {},
+      kind = row[i]:match "%a+", accepts = kind[1], expected = kind[2], sample = kind[3], impossible = kind[4] or {},
       below_zero = kind[5], -- the errno that an integer below 0 is
       optional = row[i]:find "?" ~= nil, vararg = row[i] == "more?",
     }
