@@ -42,7 +42,8 @@ local function reserve(array, n)
   if array.capacity and array.capacity >= n then return true end
   local block = M.memory(n * SIZE)
   if not block then return false end
-  array.block, array.iov, array.capacity = block, ffi.cast(iovec_ptr, block), n
+  array.block, array.iov = block, ffi.cast(iovec_ptr, block)
+  array.capacity = n -- last: where a debug hook raises before, the next call makes all of it again
   return true
 end
 
