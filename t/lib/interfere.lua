@@ -131,7 +131,8 @@ M.takes_over = { ["socket.wrap"] = true, ["socket.activated"] = true }
 --- Whether the way cannot be gone: an object that is lost owns descriptor 3, which socket.activated borrows; signals are the
 --- process's.
 function M.is_vain(op, way)
-  if op.name == "loop.wait" and way.raises then return true end -- the loop reports the error, and the waiter stays registered
+  -- An error at the edges of loop.run leaves it "running" for good, and a loop inside the loop is refused.
+  if op.name:find "^loop%." and (way.raises or way.name == "calls the same") then return true end
   if op.name == "socket.activated" then return not way.harmless or way.twice end
   return op.title == "event:read, signals" and way.name == "calls the same"
 end

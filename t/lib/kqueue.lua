@@ -126,6 +126,10 @@ end
 
 function calls.llsocket2_kevent(kq, change, changes, events, max, timeout)
   local list = knotes[kq]
+  if not list then -- it was closed
+    ffi.errno(K.EBADF)
+    return -1
+  end
   if changes == 1 then return at_once(change_one, list, change) end
   return at_once(wait, list, events, max, timeout)
 end

@@ -60,7 +60,7 @@ local function try(op, way, k)
 end
 
 -- LuaJIT 2.1 of Debian 12 crashes by itself where a finaliser raises below compiled code.
-local function is_left_out(op, way) return interfere.is_vain(op, way) or way.raises and jit.status() end
+local function is_left_out(op, way) return interfere.is_vain(op, way) or way.raises and (jit.status() or arg[3] == "kqueue") end
 
 local function is_ready(op)
   local made, case = pcall(operations.ready, op)

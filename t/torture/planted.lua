@@ -59,6 +59,18 @@ local ROWS = {
   { "descriptors that nobody took are kept", "peers", "^unix recvmsg$", "csrc/ancillary.c",
     "if (fd >= 0) act(fd);", "if (fd >= 1000) act(fd);",
     "descriptors are left" },
+  { "a fraction taken for an integer", "fuzz", "^sock:listen", "lua/llsocket/core/check.lua",
+    'number", value) end\n  return tobit(value) == value\nend', 'number", value) end\n  return value == value and value < 2^31\nend',
+    "an impossible number is taken" },
+  { "a length unchecked", "fuzz", "^sock:sendfrom", "lua/llsocket/message/region.lua",
+    "size >= 0 and offset >= 0 and size + offset <= total and", "size >= 0 and offset >= 0 and", "an impossible number is taken" },
+  { "a shared cell read in a second statement", "hooks", "^socket.pair", "lua/llsocket/socket/lifecycle.lua",
+    "flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]",
+    "flags, proto, pair_cell), errno(); local gap = { {} }; first, second = pair_cell[0], pair_cell[#gap]", "a finaliser that calls the same" },
+  { "a descriptor adopted late", "hooks", "^socket.new$", "lua/llsocket/socket/lifecycle.lua",
+    "sock.sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno()",
+    "local sd; sd, e = C.llsocket2_socket(ai.domain, flags, ai.proto), errno(); collected(0); sock.sd = sd",
+    "descriptors are lost at" },
 }
 
 local T = require("tap").plan(#ROWS)
