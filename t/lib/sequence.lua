@@ -100,7 +100,8 @@ end
 
 local function unsafe_time(name)
   local text = name:match "^number (.*)$"
-  return name == "nil" or text and not (text:find "nan" or text:find "inf" or text:find "^%-" or text == "0" or text:find "2^[56]")
+  return name == "nil" or text
+    and not (text:find "nan" or text:find "inf" or text:find "^%-" or text == "0" or text:find "2^[56]")
 end
 
 local function nasty_value(draw, kind)

@@ -23,7 +23,8 @@ local folder = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 -- field of the owner.  Figures are of LuaJIT 2.1 of Debian 12.
 local LOSES = {
   ["socket.new"] = 4, ["socket.pair"] = 11, ["sock:dup"] = 4, ["sock:accept"] = 4, ["sock:accept, named"] = 6, ["pipe.new"] = 15,
-  ["poll.new"] = 8, ["poll.timer"] = 4, ["poll.signal"] = 4, ["poll.child"] = 4, ["device.getifaddrs"] = 4, ["device.macaddrs"] = 4,
+  ["poll.new"] = 8, ["poll.timer"] = 4, ["poll.signal"] = 4, ["poll.child"] = 4,
+  ["device.getifaddrs"] = 4, ["device.macaddrs"] = 4,
   ["device.index"] = 4, ["device.name"] = 4, ["cmsghdr.pktinfo"] = 4, ["inet.getaddrinfo6"] = 4, ["sock:recvfd"] = 8,
   ["sock:recvmsg, descriptors"] = 7, ["sock:getsockopt, descriptor"] = 8, ["sock:unwrap"] = 1, ["desc:unwrap"] = 3,
   ["sock:close"] = 5, ["desc:close"] = 4, ["event:close"] = 10, ["tube:close"] = 8, ["poller:close"] = 14,
@@ -44,8 +45,8 @@ local function in_library(level)
   end
 end
 
--- Sets a hook that acts once, at the n-th instruction from here, where that is one of the library.  Answers "acts", "elsewhere" or,
--- behind the operation, nil, and what the operation answered.
+-- Sets a hook that acts once, at the n-th instruction from here, where that is one of the library.  Answers "acts",
+-- "elsewhere" or, behind the operation, nil, and what the operation answered.
 local interrupted
 function interrupted(case, n, act)
   local where
@@ -66,7 +67,7 @@ local function judge_answer(op, way, ok, answer)
   end
   local outcome, _, as_wanted = operations.judge(op, answer)
   if way.harmless and not as_wanted then return "it answers " .. shapes.line(answer) end
-  if op.title:find ":close" and way.raises and answer[1] == nasty.HOSTILE then return "" end -- as the error of a function before it
+  if op.title:find ":close" and way.raises and answer[1] == nasty.HOSTILE then return "" end -- as a hook's error
   if not outcome and not way.spoils then return "its answer has no shape: " .. shapes.line(answer) end
   return ""
 end
@@ -147,7 +148,9 @@ local function go(way)
     if not is_ready(op) or torture.is_time_up() then break end
     local lost = interfere.is_vain(op, way) and 0 or walk(op, way, stride())
     if lost > 0 then losing[#losing + 1] = ("%s %d"):format(op.title, lost) end
-    if lost > (LOSES[op.title] or LOSES[op.name] or 0) then note(op, way, 0, ("descriptors are lost at %d instructions"):format(lost)) end
+    if lost > (LOSES[op.title] or LOSES[op.name] or 0) then
+      note(op, way, 0, ("descriptors are lost at %d instructions"):format(lost))
+    end
   end
   table.sort(losing)
   if #losing > 0 then print("# an error loses descriptors: " .. table.concat(losing, "; ")) end
@@ -178,7 +181,8 @@ end
 local function finalisers(seconds, kind, title)
   local dir, script, performed = net.tmpdir(), {}, 0
   for i, mode in ipairs(MODES) do
-    script[i] = shell.format("( %q %s %q %d %d %s >%q 2>&1 </dev/null; echo $? >%q ) &", proc.luajit, mode, folder .. "finalisers.lua",
+    script[i] = shell.format("( %q %s %q %d %d %s >%q 2>&1 </dev/null; echo $? >%q ) &", proc.luajit, mode,
+      folder .. "finalisers.lua",
       torture.seed, seconds, kind, dir .. "/out" .. i, dir .. "/status" .. i)
   end
   proc.run(table.concat(script, "\n") .. "\nwait")
