@@ -186,7 +186,7 @@ function M.give_back()
   lent = nil
 end
 
---- Tells whether the program has set its own way of waiting.
+--- Tells whether the way of waiting is another than poll(2): the program has set one, or a loop that runs has lent its own.
 ---@return boolean set
 function M.is_set() return current ~= M.poll end
 
