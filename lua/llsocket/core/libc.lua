@@ -76,6 +76,7 @@ int llsocket2_fileno(void *file) __asm__("fileno");
 void *llsocket2_malloc(size_t size) __asm__("malloc");
 void *llsocket2_calloc(size_t count, size_t size) __asm__("calloc");
 void llsocket2_free(void *memory) __asm__("free");
+const void *llsocket2_memchr(const void *memory, int byte, size_t size) __asm__("memchr");
 void llsocket2_memmove(void *to, const void *from, size_t size) __asm__("memmove");
 ]]
 

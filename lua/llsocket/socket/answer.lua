@@ -74,7 +74,10 @@ end
 ---@return integer? errno
 local function not_sent(e)
   if AGAIN[e] or e == EINPROGRESS then return 0, nil, true, e end
-  if e == EPIPE or e == ECONNRESET then return end
+  if e == EPIPE or e == ECONNRESET then
+    M.closed_by = e -- streams tell which it was
+    return
+  end
   return nil, texts[e], false, e
 end
 

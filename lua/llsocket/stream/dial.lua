@@ -1,0 +1,198 @@
+-- dial.lua -- connects to the first of several addresses that answers, after RFC 8305.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local shim = require "llsocket.shim"
+local const = require "llsocket.core.const"
+local failed = require("llsocket.core.failure").failed
+local lifecycle = require "llsocket.socket.lifecycle"
+local poll = require "llsocket.poll"
+local waiting = require "llsocket.wait"
+local ipairs, pairs, setmetatable, max, min = ipairs, pairs, setmetatable, math.max, math.min
+
+local now = shim.llsocket2_now
+local AF_INET6 = const.AF_INET6
+local EAGAIN, EINTR, ETIMEDOUT = const.EAGAIN, const.EINTR, const.ETIMEDOUT
+local DELAY = 0.25 -- seconds until the next attempt; RFC 8305, 5
+
+local M = {}
+
+-- IPv6 first, then one of each family in turn; within a family the order stays.
+local function interleaved(list)
+  local six, others, out = {}, {}, {}
+  for _, ai in ipairs(list) do
+    local same = ai:family() == AF_INET6 and six or others
+    same[#same + 1] = ai
+  end
+  for i = 1, max(#six, #others) do
+    out[#out + 1] = six[i]
+    out[#out + 1] = others[i]
+  end
+  return out
+end
+
+local function left(at) return at and max(at - now(), 0) end
+
+-- Begins to connect; answers the socket and whether it is connected already, or nil, text, errno.
+local function begin(ai)
+  local sock, err, e = lifecycle.new(ai, true)
+  if not sock then return nil, err, e end
+  local why, again, no = sock:connect()
+  if not no then return sock, true end
+  if again then return sock, false end
+  sock:close()
+  return nil, why, no
+end
+
+-- Answers whether a connection that was under way is made: the socket, or nil, text, errno.
+local function finished(sock)
+  local e = sock:error()
+  if e == 0 then return sock end
+  sock:close()
+  return failed(e)
+end
+
+-- Connects to one address.
+local function alone(ai, at)
+  local sock, done, e = begin(ai)
+  if not sock or done == true then return sock, not sock and done or nil, e end
+  local ready, err, no
+  repeat ready, err, no = sock:sendable(left(at)) until no ~= EINTR
+  if ready then return finished(sock) end
+  sock:close()
+  if no then return nil, err, no end
+  return failed(ETIMEDOUT)
+end
+
+-- Waits for a while, in whatever way of waiting is set.
+local function pause(sec)
+  local timer, why, e = poll.timer(sec)
+  if not timer then return nil, why, e end
+  local ready, err, no = waiting.wait(timer:fd(), "r", nil, timer)
+  timer:close()
+  return ready, err, no
+end
+
+-- Connects to a unix path.  Where the backlog is full nothing is under way (EAGAIN): ask again, at first after 1 ms.
+local function patiently(ai, at)
+  local delay = 0.001
+  while true do
+    local sock, err, e = alone(ai, at)
+    if sock or e ~= EAGAIN then return sock, err, e end
+    if at and now() + delay > at then return failed(ETIMEDOUT) end
+    local slept, why, no = pause(delay)
+    if not slept then return nil, why, no end
+    delay = min(delay * 2, 0.05)
+  end
+end
+
+-- A race: attempts to connect that are under way at the same time.
+--   list, next   the addresses, and which one is tried next
+--   poller       tells which attempt has ended
+--   socks, n     the attempts under way: a set, and how many
+--   due          when the next attempt begins
+--   why          the last error: err, errno
+local Race = {}
+Race.__index = Race
+
+-- Begins the next attempt; answers the socket where it is connected at once.
+function Race:begin()
+  local ai = self.list[self.next]
+  self.next, self.due = self.next + 1, now() + DELAY
+  local sock, done, e = begin(ai)
+  if sock and done then return sock end
+  if sock then
+    local added, err, no = self.poller:add(sock, "w")
+    if added then
+      self.socks[sock], self.n = true, self.n + 1
+      return
+    end
+    sock:close()
+    done, e = err, no
+  end
+  self.err, self.errno, self.due = done, e, 0
+end
+
+-- Looks which attempts have ended; answers the first that is connected.  After a failure the next one begins at once.
+function Race:look()
+  local n, err, e = self.poller:wait(0)
+  if not n then
+    self.err, self.errno = err, e
+    return
+  end
+  for i = 1, n do
+    local sock = self.poller:event(i)
+    if sock then
+      self.socks[sock], self.n = nil, self.n - 1
+      self.poller:remove(sock)
+      local won, why, no = finished(sock)
+      if won then return won end
+      self.err, self.errno, self.due = why, no, 0
+    end
+  end
+end
+
+-- Waits until an attempt ends, the next one is due, or the time has run out; answers true, or nil, text, errno.
+function Race:wait(at)
+  local due = self.next <= #self.list and self.due or nil
+  local limit = due and (at and min(due, at) or due) or at
+  local ready, err, e = waiting.wait(self.poller:fd(), "r", left(limit), self.poller)
+  if ready == nil and e ~= EINTR then return nil, err, e end
+  if not ready and at and now() >= at then return failed(ETIMEDOUT) end
+  return true
+end
+
+function Race:run(at)
+  while true do
+    if self.next <= #self.list and (self.n == 0 or now() >= self.due) then
+      local sock = self:begin()
+      if sock then return sock end
+    elseif self.n == 0 then
+      return nil, self.err, self.errno
+    else
+      local ok, err, e = self:wait(at)
+      if not ok then return nil, err, e end
+      local sock = self:look()
+      if sock then return sock end
+    end
+  end
+end
+
+-- Closes the attempts that lost.
+function Race:finish(sock, err, e)
+  for loser in pairs(self.socks) do loser:close() end
+  self.poller:close()
+  return sock, err, e
+end
+
+local function race(list, at)
+  local poller, err, e = poll.new()
+  if not poller then return nil, err, e end
+  local self = setmetatable({ list = interleaved(list), next = 1, poller = poller, socks = {}, n = 0, due = 0 }, Race)
+  return self:finish(self:run(at))
+end
+
+-- Where the system's poller has no descriptor to wait for, one address is tried after the other.
+local function one_by_one(list, at)
+  local err, e
+  for _, ai in ipairs(interleaved(list)) do
+    local sock
+    sock, err, e = alone(ai, at)
+    if sock then return sock end
+  end
+  return nil, err, e
+end
+
+--- Connects to one of several addresses.
+---@param list llsocket.addrinfo[]  one or more
+---@param at? number  until when
+---@return llsocket.socket? sock  non-blocking
+---@return string? err  of the last attempt
+---@return integer? errno
+function M.dial(list, at)
+  if #list == 1 then return patiently(list[1], at) end
+  return (const.EPOLLIN and race or const.EV_ADD and race or one_by_one)(list, at)
+end
+
+M.pause = pause
+
+return M

@@ -1,0 +1,136 @@
+-- inbox.lua -- the bytes of a stream that arrived and were not read yet.
+--
+-- A stream holds memory only while it holds bytes: before it waits with nothing left it gives its block back, and the next
+-- stream that receives takes it.  So idle connections cost nothing, and busy ones share a block that is in the cache.  Before it
+-- waits with a few bytes left in a large block it moves them into a small one.  Blocks only grow by doubling, so each byte is
+-- copied a few times at most, however the peer cuts what it sends.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local const = require "llsocket.core.const"
+local failed = require("llsocket.core.failure").failed
+local streams = require "llsocket.stream.object"
+local pcall, type, min = pcall, type, math.min
+
+local copy = ffi.copy
+local wait, is_late = streams.wait, streams.is_late
+local ENOMEM, EMSGSIZE, ETIMEDOUT, EINTR = const.ENOMEM, const.EMSGSIZE, const.ETIMEDOUT, const.EINTR
+local USUAL, SMALL, LARGEST = 65536, 1024, 2^30 -- sizes of blocks
+
+-- types[size]: the ctype of a block.  Do not use uint8_t[?]: LuaJIT's allocation sinking loses the size.
+local types = {}
+
+local function new_block(size)
+  types[size] = types[size] or ffi.typeof(("uint8_t[%d]"):format(size))
+  local done, block = pcall(types[size]) -- raises where the VM has no memory left
+  return done and block or nil
+end
+
+local spare -- one block of the usual size, for the next stream that receives
+
+local function adopt(s, block, size)
+  if s.last > s.first then copy(block, s.block + s.first, s.last - s.first) end
+  s.block, s.size, s.first, s.last = block, size, 0, s.last - s.first
+end
+
+-- Gives the stream its first block.
+local function begin(s)
+  local block = spare or new_block(USUAL)
+  spare = nil
+  if not block then return false end
+  s.block, s.size, s.first, s.last = block, USUAL, 0, 0
+  return true
+end
+
+local function release(s)
+  if s.size == USUAL then spare = s.block end
+  s.block, s.size, s.first, s.last = nil, 0, 0, 0
+end
+
+-- Makes a block that is at least `size` bytes large, and moves the bytes there.
+local function move(s, least)
+  local size = SMALL
+  while size < least do size = size * 2 end
+  if size > LARGEST then return false end
+  local block = new_block(size)
+  if not block then return false end
+  local old, old_size = s.block, s.size
+  adopt(s, block, size)
+  if old_size == USUAL then spare = old end
+  return true
+end
+
+-- Makes capacity behind the bytes.  They are moved to the front where they do not overlap the place they go to, which costs no
+-- more than reading the bytes before them did.
+local function reserve(s)
+  local held = s.last - s.first
+  if held == 0 then
+    s.first, s.last = 0, 0
+    return s.block and true or begin(s)
+  end
+  if s.last < s.size then return true end
+  if held > s.first then return move(s, s.size * 2) end
+  copy(s.block, s.block + s.first, held)
+  s.first, s.last = 0, held
+  return true
+end
+
+-- Gives back, before a wait, memory that is not needed meanwhile.
+local function shrink(s)
+  local held = s.last - s.first
+  if held == 0 then
+    if s.block then release(s) end
+  elseif s.size >= USUAL and held <= s.size / 4 then
+    move(s, held * 2)
+  end
+end
+
+-- Receives once; answers what recvinto answers.
+local function take(s)
+  local sock, room = s.sock, s.size - s.last
+  if s.direct then return sock:recvinto(s.block, room, s.last) end
+  local msg, err, again, e = sock:recv(room)
+  if not msg then return nil, err, again, e end
+  copy(s.block + s.last, msg, min(#msg, room))
+  return #msg, nil, false
+end
+
+local M = {}
+
+--- Receives what is there, waiting where nothing is.  A stream that would wait beyond its deadline answers ETIMEDOUT.
+---@param s llsocket.stream
+---@return boolean? arrived  no values at all at the end
+---@return string? err
+---@return integer? errno  ETIMEDOUT, ECONNRESET, ENOMEM, EMSGSIZE; EBADF once closed
+function M.receive(s)
+  if is_late(s) then return failed(ETIMEDOUT) end
+  while true do
+    if not reserve(s) then return failed(s.size >= LARGEST and EMSGSIZE or ENOMEM) end
+    local n, err, again, e = take(s)
+    if n then
+      s.last = s.last + n
+      return true
+    end
+    if not again then
+      if err or e then return nil, err, e end
+      return
+    end
+    shrink(s)
+    local ready, why, no = true, nil, nil
+    if e ~= EINTR then ready, why, no = wait(s, "recvable") end
+    if not ready then return nil, why, no end
+  end
+end
+
+--- Takes the first `n` bytes as a string.
+---@param s llsocket.stream
+---@param n integer  at most as many as are held
+---@param skip? integer  bytes behind them that are dropped; the default is 0
+---@return string
+function M.cut(s, n, skip)
+  local msg = ffi.string(s.block + s.first, n)
+  s.first = s.first + n + (skip or 0)
+  return msg
+end
+
+return M

@@ -1,0 +1,140 @@
+-- reading.lua -- what a stream reads: a line, exactly n bytes, some, all.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ffi = require "ffi"
+local C = require "llsocket.core.libc"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
+local failed = require("llsocket.core.failure").failed
+local inbox = require "llsocket.stream.inbox"
+local streams = require "llsocket.stream.object"
+local type, min = type, math.min
+
+local receive, cut, is_self = inbox.receive, inbox.cut, streams.self
+local EINVAL, EMSGSIZE = const.EINVAL, const.EMSGSIZE
+local LINE_FEED, CARRIAGE_RETURN = 10, 13
+local byte_ptr = ffi.typeof "const uint8_t *"
+
+---@class llsocket.stream
+local Stream = streams.methods
+
+-- Answers a count that a caller gave, `default` where it gave none, or nil for an impossible one.
+local function count(n, least, default, method)
+  if type(n) == "nil" then return default end
+  if check.int(n, 1, method) and n >= least then return n end
+end
+
+-- Answers the distance from the first byte to the next line feed, or nil; the first `skip` bytes are known to hold none.
+local function line_feed(s, skip)
+  local held = s.last - s.first
+  if held <= skip then return nil end
+  local start = ffi.cast(byte_ptr, s.block) + s.first
+  local found = C.llsocket2_memchr(start + skip, LINE_FEED, held - skip)
+  if found == nil then return nil end
+  return ffi.cast(byte_ptr, found) - start
+end
+
+-- Takes the line of `n` bytes, without its line end.
+local function take_line(s, n)
+  if n > 0 and s.block[s.first + n - 1] == CARRIAGE_RETURN then return cut(s, n - 1, 2) end
+  return cut(s, n, 1)
+end
+
+-- Answers what a read answers where no more comes: the bytes that are left, or no values.
+local function rest(s)
+  local held = s.last - s.first
+  if held > 0 then return cut(s, held) end
+end
+
+--- Reads a line.  Its end, LF or CRLF, is not in the answer.  A last line without an end is a line, too.
+---@param max? integer  most bytes without the end, 1 to 2^31-1; the default is 65,536
+---@return string? line  no values at all at the end
+---@return string? err
+---@return integer? errno  EMSGSIZE: longer than max, ETIMEDOUT: the next read finds all that arrived; ECONNRESET; EINVAL; EBADF
+---once closed
+function Stream:line(max)
+  is_self(self, "line")
+  max = count(max, 1, 65536, "line")
+  if not max then return failed(EINVAL) end
+  local searched = 0
+  while true do
+    local n = line_feed(self, searched)
+    searched = self.last - self.first
+    if (n or searched) > max + 1 then return failed(EMSGSIZE) end
+    if n then
+      if n == max + 1 and self.block[self.first + max] ~= CARRIAGE_RETURN then return failed(EMSGSIZE) end
+      return take_line(self, n)
+    end
+    local arrived, err, e = receive(self)
+    if e then return nil, err, e end
+    if not arrived then
+      if searched > max then return failed(EMSGSIZE) end
+      return rest(self)
+    end
+  end
+end
+
+local function next_line(s) return s:line() end
+
+--- Walks over the lines up to the end, or to an error, which only line() tells.
+---@return function iterator
+---@return llsocket.stream s
+function Stream:lines()
+  is_self(self, "lines")
+  return next_line, self
+end
+
+--- Reads n bytes.  When the end comes before them it answers no values, and some() and all() still have what came.
+---@param n integer  0 to 2^31-1
+---@return string? bytes  no values at all at the end
+---@return string? err
+---@return integer? errno  ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ENOMEM; EINVAL; EBADF once closed
+function Stream:exactly(n)
+  is_self(self, "exactly")
+  check.number(n, 1, "exactly")
+  if not count(n, 0, nil, "exactly") then return failed(EINVAL) end
+  if n == 0 then return "" end
+  while self.last - self.first < n do
+    local arrived, err, e = receive(self)
+    if e then return nil, err, e end
+    if not arrived then return end
+  end
+  return cut(self, n)
+end
+
+--- Reads what is there, waiting only where nothing is.
+---@param max? integer  most bytes, 1 to 2^31-1; the default is no limit
+---@return string? bytes  no values at all at the end
+---@return string? err
+---@return integer? errno  ETIMEDOUT, ECONNRESET; EINVAL; EBADF once closed
+function Stream:some(max)
+  is_self(self, "some")
+  max = count(max, 1, 2^31, "some")
+  if not max then return failed(EINVAL) end
+  if self.last == self.first then
+    local arrived, err, e = receive(self)
+    if e then return nil, err, e end
+    if not arrived then return end
+  end
+  return cut(self, min(self.last - self.first, max))
+end
+
+--- Reads everything up to the end.
+---@param max? integer  most bytes, 1 to 2^31-1; the default is no limit
+---@return string? bytes  no values at all where nothing was left
+---@return string? err
+---@return integer? errno  EMSGSIZE: more than max came, ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ENOMEM;
+---EINVAL; EBADF once closed
+function Stream:all(max)
+  is_self(self, "all")
+  max = count(max, 1, 2^31, "all")
+  if not max then return failed(EINVAL) end
+  while true do
+    if self.last - self.first > max then return failed(EMSGSIZE) end
+    local arrived, err, e = receive(self)
+    if e then return nil, err, e end
+    if not arrived then return rest(self) end
+  end
+end
+
+return { methods = Stream }

@@ -1,0 +1,213 @@
+-- serving.lua -- listens, and serves each connection in a coroutine of its own.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
+local refused = require("llsocket.core.failure").refused
+local addrinfo = require "llsocket.addrinfo"
+local inet = require "llsocket.inet"
+local lifecycle = require "llsocket.socket.lifecycle"
+local sockets = require "llsocket.socket.object"
+local streams = require "llsocket.stream.object"
+local unix = require "llsocket.unix"
+local waiting = require "llsocket.wait"
+local waker = require "llsocket.poll.waker"
+local ipairs, pairs, pcall, require, setmetatable, tostring = ipairs, pairs, pcall, require, setmetatable, tostring
+local type, xpcall, huge = type, xpcall, math.huge
+local running, stderr, traceback = coroutine.running, io.stderr, debug.traceback
+
+local EBADF, EINVAL = const.EBADF, const.EINVAL
+local PAUSE = 0.1 -- seconds until the next accept, where the system has no descriptor or memory
+
+local M = {}
+
+-- Binds and listens; answers the socket, or nil, text, errno.
+local function listening(ai, backlog)
+  local sock, err, e = lifecycle.new(ai, true)
+  if not sock then return nil, err, e end
+  local _
+  if ai:family() ~= const.AF_UNIX then _, err, e = sock:reuseaddr(true) end
+  if not e then err, e = sock:bind() end
+  if not e then err, e = sock:listen(backlog) end
+  if not e then return sock end
+  sock:close()
+  return nil, err, e
+end
+
+--- Makes a listening socket: non-blocking, SO_REUSEADDR set.  Tries the addresses of the host in their order.
+---@param host? string  a name or numeric address; nil is the wildcard address.  Without a port: the path of a unix socket
+---@param port? string|integer  0 lets the kernel choose
+---@param backlog? integer  connections that may wait; the default is SOMAXCONN
+---@return llsocket.socket? sock
+---@return string? err
+---@return integer? errno  EADDRINUSE, EACCES, EADDRNOTAVAIL; EAI_* where the host is no address; EINVAL
+function M.listen(host, port, backlog)
+  if type(port) == "nil" then check.string(host, 1, "listen") end
+  local list, err, e, no
+  if type(port) == "nil" then
+    list, err, e = unix.getaddrinfo(host)
+  else
+    list, err, e, no = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_PASSIVE)
+  end
+  if not list then return nil, err, e, no end
+  for _, ai in ipairs(list) do
+    local sock
+    sock, err, e = listening(ai, backlog)
+    if sock then return sock end
+  end
+  return nil, err, e
+end
+
+-- A server.
+--   listener, handler, onerror, spawn, most   what serve was given
+--   clients    the clients that are served now, a weak set: a coroutine that is dropped takes its client with it
+--   count      how many, or more where a coroutine was dropped since the last count
+--   waker      wakes the accept loop when a client has gone
+--   is_asleep  whether the accept loop waits for that
+local Server = {}
+Server.__index = Server
+
+local function complain(err) stderr:write("llsocket.stream.serve: ", tostring(err), "\n") end
+
+local function with_traceback(err) return traceback(tostring(err), 2) end
+
+-- Forgets a client that has gone.
+function Server:leave(client)
+  self.clients[client], self.count = nil, self.count - 1
+  if self.is_asleep then waker.wake(self.waker) end
+end
+
+-- Serves one client, and closes what the handler left open.
+local function attend(server, client)
+  local s, err = streams.wrap(client.sock)
+  local done = s ~= nil
+  if s then done, err = xpcall(server.handler, with_traceback, s, client.ai) end
+  if s then s:close() end
+  client.sock:close()
+  if not done then pcall(server.onerror, err, client.ai) end
+  server:leave(client)
+end
+
+-- Starts serving a client.  A client for which there is no coroutine is closed.
+function Server:start(sock, ai)
+  local client = { sock = sock, ai = ai }
+  self.clients[client], self.count = true, self.count + 1
+  local done, err = pcall(self.spawn, attend, self, client)
+  if done then return end
+  sock:close()
+  pcall(self.onerror, err, ai)
+  if self.clients[client] then self:leave(client) end
+end
+
+function Server:recount()
+  local n = 0
+  for _ in pairs(self.clients) do n = n + 1 end
+  self.count = n
+end
+
+-- Waits until a client has gone.  Looks once a second for those whose coroutine was dropped.
+function Server:sleep()
+  self.is_asleep = true
+  waiting.wait(self.waker.sd, "r", 1, self.waker)
+  self.is_asleep = false
+  waker.drain(self.waker)
+  self:recount()
+end
+
+-- Accepts a connection, with the peer's address.
+function Server:accept()
+  local ai = self.blank or addrinfo.blank(0, 0, 0)
+  local sock, err, again, e = self.listener:accept(true, ai)
+  self.blank = not sock and ai or nil
+  return sock, sock and ai or err, again, e
+end
+
+-- Waits after an accept that failed; answers whether another one makes sense.  A listening socket is never writable, so waiting
+-- for that is a pause that needs no descriptor.
+function Server:wait(again)
+  local _, e
+  if again then _, _, e = self.listener:recvable() else _, _, e = self.listener:sendable(PAUSE) end
+  return not (e == EBADF or e == const.ECANCELED)
+end
+
+-- The errno values of an accept that no later accept can do better.
+local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [const.EOPNOTSUPP] = true }
+
+-- Accepts until the listener is closed; answers the text and number of another reason to end.
+function Server:accept_all()
+  while true do
+    while self.count >= self.most do self:sleep() end
+    local sock, ai, again, e = self:accept()
+    if sock then
+      self:start(sock, ai)
+    elseif HOPELESS[e] then
+      if e == EBADF then return end
+      return ai, e
+    elseif not self:wait(again) then
+      return
+    end
+  end
+end
+
+function Server:run()
+  local err, e = self:accept_all()
+  while self.count > 0 do self:sleep() end
+  waker.close(self.waker)
+  if e then return err, e end
+end
+
+local function check_function(value, name, default)
+  if type(value) == "nil" then return default end
+  if type(value) ~= "function" then check.bad(3, "serve", name .. " = function", value) end
+  return value
+end
+
+-- Answers the most clients at once, or nil for an impossible number.
+local function most_of(max)
+  if type(max) == "nil" then return huge end
+  return check.int(max, 3, "serve") and max >= 1 and max or nil
+end
+
+local function is_in_coroutine()
+  local co, is_main = running()
+  return co ~= nil and not is_main
+end
+
+-- Runs the server in llsocket's own loop.
+local function run_loop(loop, server)
+  local err, e
+  loop.spawn(function() err, e = server:run() end)
+  loop.run()
+  if e then return err, e end
+end
+
+--- Serves each connection that a listening socket gets, in a coroutine of its own, until the listener is closed and the last
+--- handler has returned.  Outside a coroutine and without `spawn` it runs the loop llsocket.wait.coroutine itself.
+---@param listener llsocket.socket  non-blocking, as listen makes it
+---@param handler fun(s: llsocket.stream, ai: llsocket.addrinfo)  what it leaves open is closed when it returns or raises
+---@param options? { max: integer?, onerror: (fun(err: string, ai: llsocket.addrinfo))?, spawn: fun(fn: function, ...: any)? }
+---max: most clients at once, the default is no limit; onerror: is told of a handler's error with its traceback, the default
+---writes a line to stderr; spawn: runs a function in a new coroutine of your loop
+---@return string? err  no values when the listener was closed
+---@return integer? errno  EMFILE before the first accept; EINVAL: no listening socket, or an impossible max
+function M.serve(listener, handler, options)
+  sockets.arg(listener, 1, "serve")
+  if type(handler) ~= "function" then check.bad(2, "serve", "function", handler) end
+  if type(options) ~= "nil" and type(options) ~= "table" then check.bad(3, "serve", "table", options) end
+  options = options or {}
+  local spawn, onerror = options.spawn, check_function(options.onerror, "onerror", complain)
+  local loop = type(spawn) == "nil" and require "llsocket.wait.coroutine" or nil
+  spawn = check_function(spawn, "spawn", loop and loop.spawn)
+  local most = most_of(options.max)
+  if not most then return refused(EINVAL) end
+  local wake, e = waker.new()
+  if not wake then return refused(e) end
+  local server = setmetatable({
+    listener = listener, handler = handler, onerror = onerror, spawn = spawn, most = most, waker = wake, count = 0,
+    clients = setmetatable({}, { __mode = "k" }),
+  }, Server)
+  if loop and not is_in_coroutine() then return run_loop(loop, server) end
+  return server:run()
+end
+
+return M
