@@ -97,13 +97,14 @@ end
 
 local M = {}
 
---- Receives what is there, waiting where nothing is.  A stream that would wait beyond its deadline answers ETIMEDOUT.
+--- Receives what is there, waiting where nothing is, at most until the deadline.
 ---@param s llsocket.stream
+---@param more boolean  the caller has received before: then the deadline ends it also where the peer never stops sending
 ---@return boolean? arrived  no values at all at the end
 ---@return string? err
 ---@return integer? errno  ETIMEDOUT, ECONNRESET, ENOMEM, EMSGSIZE; EBADF once closed
-function M.receive(s)
-  if is_late(s) then return failed(ETIMEDOUT) end
+function M.receive(s, more)
+  if more and is_late(s) then return failed(ETIMEDOUT) end
   while true do
     if not reserve(s) then return failed(s.size >= LARGEST and EMSGSIZE or ENOMEM) end
     local n, err, again, e = take(s)

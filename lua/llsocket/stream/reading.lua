@@ -34,6 +34,11 @@ local function line_feed(s, skip)
   return ffi.cast(byte_ptr, found) - start
 end
 
+-- Whether the bytes before the line feed, or all where none came yet, are more than `max`.  One more may be a carriage return.
+local function is_too_long(s, n, max)
+  return n > max + 1 or n == max + 1 and s.block[s.first + max] ~= CARRIAGE_RETURN
+end
+
 -- Takes the line of `n` bytes, without its line end.
 local function take_line(s, n)
   if n > 0 and s.block[s.first + n - 1] == CARRIAGE_RETURN then return cut(s, n - 1, 2) end
@@ -56,17 +61,15 @@ function Stream:line(max)
   is_self(self, "line")
   max = count(max, 1, 65536, "line")
   if not max then return failed(EINVAL) end
-  local searched = 0
+  local searched, more = 0, false
   while true do
     local n = line_feed(self, searched)
     searched = self.last - self.first
-    if (n or searched) > max + 1 then return failed(EMSGSIZE) end
-    if n then
-      if n == max + 1 and self.block[self.first + max] ~= CARRIAGE_RETURN then return failed(EMSGSIZE) end
-      return take_line(self, n)
-    end
-    local arrived, err, e = receive(self)
+    if is_too_long(self, n or searched, max) then return failed(EMSGSIZE) end
+    if n then return take_line(self, n) end
+    local arrived, err, e = receive(self, more)
     if e then return nil, err, e end
+    more = true
     if not arrived then
       if searched > max then return failed(EMSGSIZE) end
       return rest(self)
@@ -94,10 +97,12 @@ function Stream:exactly(n)
   check.number(n, 1, "exactly")
   if not count(n, 0, nil, "exactly") then return failed(EINVAL) end
   if n == 0 then return "" end
+  local more = false
   while self.last - self.first < n do
-    local arrived, err, e = receive(self)
+    local arrived, err, e = receive(self, more)
     if e then return nil, err, e end
     if not arrived then return end
+    more = true
   end
   return cut(self, n)
 end
@@ -112,7 +117,7 @@ function Stream:some(max)
   max = count(max, 1, 2^31, "some")
   if not max then return failed(EINVAL) end
   if self.last == self.first then
-    local arrived, err, e = receive(self)
+    local arrived, err, e = receive(self, false)
     if e then return nil, err, e end
     if not arrived then return end
   end
@@ -129,11 +134,13 @@ function Stream:all(max)
   is_self(self, "all")
   max = count(max, 1, 2^31, "all")
   if not max then return failed(EINVAL) end
+  local more = false
   while true do
     if self.last - self.first > max then return failed(EMSGSIZE) end
-    local arrived, err, e = receive(self)
+    local arrived, err, e = receive(self, more)
     if e then return nil, err, e end
     if not arrived then return rest(self) end
+    more = true
   end
 end
 

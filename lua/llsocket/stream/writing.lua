@@ -30,8 +30,9 @@ local function closed_by(s) return s.direct and answer.closed_by or EPIPE end
 
 -- Sends all of one string, of which `taken` bytes are sent already; answers what write answers.
 local function write_all(s, msg, taken)
+  local first = taken
   while taken < #msg do
-    if is_late(s) then return failed(ETIMEDOUT, taken) end
+    if taken > first and is_late(s) then return failed(ETIMEDOUT, taken) end
     local n, err, again, e = send(s, msg, taken)
     if not n then
       if e then return failed(e, taken, err) end
@@ -49,7 +50,6 @@ end
 -- Sends several strings in one system call; what that leaves is joined.
 local function write_parts(s, parts)
   if not s.direct or #parts > MOST_PARTS then return write_all(s, concat(parts), 0) end
-  if is_late(s) then return failed(ETIMEDOUT, 0) end
   local n, err, again, e = s.sock:writev(parts)
   if n and not again then return true end
   if not n and e then return failed(e, 0, err) end
