@@ -38,7 +38,7 @@ local function begin(ai)
   if not sock then return nil, err, e end
   local why, again, no = sock:connect()
   if not no then return sock, true end
-  if again then return sock, false end
+  if again and no ~= EAGAIN then return sock, false end -- EAGAIN: a unix socket's backlog is full, nothing is under way
   sock:close()
   return nil, why, no
 end
@@ -72,7 +72,7 @@ local function pause(sec)
   return ready, err, no
 end
 
--- Connects to a unix path.  Where the backlog is full nothing is under way (EAGAIN): ask again, at first after 1 ms.
+-- Connects to a unix path.  Where the backlog is full, it asks again, at first after 1 ms.
 local function patiently(ai, at)
   local delay = 0.001
   while true do

@@ -36,7 +36,7 @@ end
 
 --- Makes a listening socket: non-blocking, SO_REUSEADDR set.  Tries the addresses of the host in their order.
 ---@param host? string  a name or numeric address; nil is the wildcard address.  Without a port: the path of a unix socket
----@param port? string|integer  0 lets the kernel choose
+---@param port? string|integer  0 lets the kernel choose; nil after a path
 ---@param backlog? integer  connections that may wait; the default is SOMAXCONN
 ---@return llsocket.socket? sock
 ---@return string? err
