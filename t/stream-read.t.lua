@@ -71,7 +71,9 @@ local function long_lines(kind)
   T.is(#s:exactly(65537), 65537, kind .. ": nothing is lost")
   peer:send(("y"):rep(65536) .. "\n")
   T.is(#s:line(), 65536, kind .. ": a line of 65,536 bytes is a line")
-  for _, max in ipairs { 0, -1, 1.5, 2^31, 0 / 0 } do T.is(show(s:line(max)), INVALID, kind .. ": max " .. max .. " is EINVAL") end
+  for _, max in ipairs { 0, -1, 1.5, 2^31, 0 / 0 } do
+    T.is(show(s:line(max)), INVALID, kind .. ": max " .. max .. " is EINVAL")
+  end
   s:close(); peer:close()
 end
 
@@ -211,7 +213,8 @@ local s, peer = open "a socket"
 T.ok(error_of(s.line, s, "x"):find("bad argument #1 to 'line' (number expected, got string)", 1, true), "line takes a number")
 T.ok(error_of(s.exactly, s):find("bad argument #1 to 'exactly' (number expected, got nil)", 1, true), "exactly wants one")
 T.ok(error_of(s.line, peer):find("calling 'line' on bad self (llsocket.stream expected, got cdata)", 1, true), "self is a stream")
-T.ok(error_of(stream.wrap, {}):find("bad argument #1 to 'wrap' (socket expected, got table)", 1, true), "wrap takes what has the methods")
+T.ok(error_of(stream.wrap, {}):find("bad argument #1 to 'wrap' (socket expected, got table)", 1, true),
+  "wrap takes what has the methods")
 T.is(show(s:deadline(-1)), "Invalid argument " .. L.EINVAL, "a deadline is not negative")
 T.is(show(s:deadline(2^31)), "Invalid argument " .. L.EINVAL, "and below 2^31")
 T.is(s.unknown, nil, "an unknown name is nil")

@@ -7,7 +7,8 @@ local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
 
-local ERRNOS = { "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTO", "EPERM", "EINTR", "EAGAIN", "ECONNABORTED", "ENETDOWN", "EHOSTUNREACH" }
+local ERRNOS = { "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTO", "EPERM", "EINTR", "EAGAIN", "ECONNABORTED", "ENETDOWN",
+  "EHOSTUNREACH" }
 local T = require("tap").plan(20 + #loops.names * 7 + #ERRNOS)
 loops.settle()
 local before = leak.count()
@@ -59,7 +60,8 @@ local function in_loop(loop)
   T.is(answers, 13, loop.name .. ": every client is served, and its connection closed when the handler returns")
   T.is(most <= 3 and served, 13, loop.name .. ": never more than max at once")
   T.is(bad, 0, loop.name .. ": the handler gets the peer's address")
-  T.is(#errors == 1 and errors[1]:find "on purpose.*127%.0%.0%.1:%d+$" and 1, 1, loop.name .. ": onerror is told of an error, and whose it was")
+  T.is(#errors == 1 and errors[1]:find "on purpose.*127%.0%.0%.1:%d+$" and 1, 1,
+    loop.name .. ": onerror is told of an error, and whose it was")
   T.is(done, "", loop.name .. ": serve returns when the listener is closed")
   T.is(forgotten.sock:fd(), -1, loop.name .. ": what a handler forgets is closed")
   T.is(lst:fd(), -1, loop.name .. ": the listener stays closed")
@@ -97,7 +99,8 @@ local function start(path, options, command)
   file:write(SERVER:format(path, options or ""))
   file:close()
   os.remove(path)
-  local pipe = assert(io.popen(("{ %s %s %s; } 2>&1"):format(command or "", shell.quote(proc.luajit), shell.quote(path .. ".lua"))))
+  local program = shell.quote(proc.luajit) .. " " .. shell.quote(path .. ".lua")
+  local pipe = assert(io.popen(("{ %s %s; } 2>&1"):format(command or "", program)))
   net.await(function() return stream.connect(path, nil, 1) end):close()
   return pipe
 end
@@ -126,7 +129,8 @@ T.is(ask(dir .. "/plain", "hello"), "hello", "outside a coroutine serve runs the
 T.is(ask(dir .. "/plain", "raise"), nil, "a handler that raises ends its own connection")
 T.is(ask(dir .. "/plain", "again"), "again", "and the server goes on")
 local out = stop(dir .. "/plain", pipe)
-T.ok(out:find("llsocket.stream.serve: in a handler\nstack traceback:", 1, true), "without onerror the error goes to standard error")
+T.ok(out:find("llsocket.stream.serve: in a handler\nstack traceback:", 1, true),
+  "without onerror the error goes to standard error")
 T.ok(out:find "served\n$", "serve answers no values at the end")
 
 -- 5,000 clients while 256 descriptors are all there are.
@@ -178,9 +182,12 @@ for _, max in ipairs { 0, -1, 1.5 } do
   T.is(show(stream.serve(lst, nothing, { max = max })), "Invalid argument " .. L.EINVAL, "max = " .. max .. " is EINVAL")
 end
 local function error_of(fn, ...) return (select(2, pcall(fn, ...))) end
-T.ok(error_of(stream.serve, lst):find("bad argument #2 to 'serve' (function expected, got nil)", 1, true), "serve wants a handler")
-T.ok(error_of(stream.serve, 1, nothing):find("bad argument #1 to 'serve' (llsocket.socket expected, got number)", 1, true), "and a socket")
-T.ok(error_of(stream.serve, lst, nothing, { spawn = 1 }):find("spawn = function expected, got number", 1, true), "spawn is a function")
+T.ok(error_of(stream.serve, lst):find("bad argument #2 to 'serve' (function expected, got nil)", 1, true),
+  "serve wants a handler")
+T.ok(error_of(stream.serve, 1, nothing):find("bad argument #1 to 'serve' (llsocket.socket expected, got number)", 1, true),
+  "and a socket")
+T.ok(error_of(stream.serve, lst, nothing, { spawn = 1 }):find("spawn = function expected, got number", 1, true),
+  "spawn is a function")
 lst:close()
 T.is(show(stream.serve(lst, nothing)), "", "a closed listener has served")
 T.is(show(stream.listen(dir .. "/no/such/folder")), show(nil, "No such file or directory", L.ENOENT), "listen tells its errors")

@@ -132,7 +132,8 @@ end
 local function error_of(fn, ...) return (select(2, pcall(fn, ...))) end
 a, b = net.pair(L.SOCK_STREAM, true)
 s = assert(stream.wrap(a))
-T.ok(error_of(s.write, s, "x", 1):find("bad argument #2 to 'write' (string expected, got number)", 1, true), "write takes strings")
+T.ok(error_of(s.write, s, "x", 1):find("bad argument #2 to 'write' (string expected, got number)", 1, true),
+  "write takes strings")
 s:close(); b:close()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -13,7 +13,7 @@ local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
 local M = {}
 
 --- Looks up a name with getaddrinfo(3), which blocks the whole process, whatever the time limit is.
----@param _ number?  seconds; getaddrinfo(3) has its own limits, see resolv.conf(5)
+---@param sec number?  not used: getaddrinfo(3) has its own limits, see resolv.conf(5)
 ---@param host? string
 ---@param port? string|integer
 ---@param socktype? integer
@@ -23,14 +23,14 @@ local M = {}
 ---@return string? err
 ---@return integer? code  EAI_*
 ---@return integer? errno  after EAI_SYSTEM only
-function M.getaddrinfo(_, host, port, socktype, protocol, flag)
+function M.getaddrinfo(sec, host, port, socktype, protocol, flag) -- luacheck: ignore sec
   return inet.getaddrinfo(host, port, socktype, protocol, flag)
 end
 
 local current = M.getaddrinfo
 
 --- Sets the function that looks up names, for the whole program.
----@param fn? fun(sec: number?, host: string?, port: string|integer|nil, socktype: integer?, protocol: integer?, flag: integer?): llsocket.addrinfo[]?, string?, integer?, integer?  the default is getaddrinfo
+---@param fn? function  takes and answers what resolve does; the default is getaddrinfo
 ---@return function previous
 function M.set(fn)
   if type(fn) ~= "nil" and type(fn) ~= "function" then check.bad(1, "set", "function", fn) end

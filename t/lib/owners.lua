@@ -1,16 +1,17 @@
 -- owners.lua -- every public function under the name that the pages give it: sock:send, inet.getaddrinfo.
 local L = require "llsocket"
+local stream = require "llsocket.stream"
 require "methods" -- all methods
 
 local METHODS = {
   sock = require("llsocket.socket.object").methods, ai = L.addrinfo.methods, mh = L.msghdr.methods, cmsg = L.cmsghdr.methods,
   msgs = L.batch.methods, tube = L.pipe.methods, desc = L.descriptor.methods, poller = L.poll.methods,
-  event = require("llsocket.poll.event").methods, hook = require("llsocket.socket.onclose").hook_methods,
+  s = stream.methods, event = require("llsocket.poll.event").methods, hook = require("llsocket.socket.onclose").hook_methods,
 }
 local MODULES = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo, wait = L.wait,
   loop = require "llsocket.wait.coroutine", batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = L.msghdr,
-  cmsghdr = L.cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
+  stream = stream, resolve = require "llsocket.resolve", cmsghdr = L.cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
 }
 
 local M = { METHODS = METHODS, MODULES = MODULES }

@@ -7,7 +7,7 @@ local failed = require("llsocket.core.failure").failed
 local lifecycle = require "llsocket.socket.lifecycle"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
-local ipairs, pairs, setmetatable, max, min = ipairs, pairs, setmetatable, math.max, math.min
+local ipairs, pairs, max, min = ipairs, pairs, math.max, math.min
 
 local now = shim.llsocket2_now
 local AF_INET6 = const.AF_INET6
@@ -85,90 +85,88 @@ local function patiently(ai, at)
   end
 end
 
--- A race: attempts to connect that are under way at the same time.
+-- A race is attempts to connect that are under way at the same time:
 --   list, next   the addresses, and which one is tried next
 --   poller       tells which attempt has ended
 --   socks, n     the attempts under way: a set, and how many
 --   due          when the next attempt begins
---   why          the last error: err, errno
-local Race = {}
-Race.__index = Race
+--   err, errno   the last error
 
 -- Begins the next attempt; answers the socket where it is connected at once.
-function Race:begin()
-  local ai = self.list[self.next]
-  self.next, self.due = self.next + 1, now() + DELAY
+local function start_next(race)
+  local ai = race.list[race.next]
+  race.next, race.due = race.next + 1, now() + DELAY
   local sock, done, e = begin(ai)
   if sock and done then return sock end
   if sock then
-    local added, err, no = self.poller:add(sock, "w")
+    local added, err, no = race.poller:add(sock, "w")
     if added then
-      self.socks[sock], self.n = true, self.n + 1
+      race.socks[sock], race.n = true, race.n + 1
       return
     end
     sock:close()
     done, e = err, no
   end
-  self.err, self.errno, self.due = done, e, 0
+  race.err, race.errno, race.due = done, e, 0
 end
 
 -- Looks which attempts have ended; answers the first that is connected.  After a failure the next one begins at once.
-function Race:look()
-  local n, err, e = self.poller:wait(0)
+local function look(race)
+  local n, err, e = race.poller:wait(0)
   if not n then
-    self.err, self.errno = err, e
+    race.err, race.errno = err, e
     return
   end
   for i = 1, n do
-    local sock = self.poller:event(i)
+    local sock = race.poller:event(i)
     if sock then
-      self.socks[sock], self.n = nil, self.n - 1
-      self.poller:remove(sock)
+      race.socks[sock], race.n = nil, race.n - 1
+      race.poller:remove(sock)
       local won, why, no = finished(sock)
       if won then return won end
-      self.err, self.errno, self.due = why, no, 0
+      race.err, race.errno, race.due = why, no, 0
     end
   end
 end
 
 -- Waits until an attempt ends, the next one is due, or the time has run out; answers true, or nil, text, errno.
-function Race:wait(at)
-  local due = self.next <= #self.list and self.due or nil
+local function wait_for(race, at)
+  local due = race.next <= #race.list and race.due or nil
   local limit = due and (at and min(due, at) or due) or at
-  local ready, err, e = waiting.wait(self.poller:fd(), "r", left(limit), self.poller)
+  local ready, err, e = waiting.wait(race.poller:fd(), "r", left(limit), race.poller)
   if ready == nil and e ~= EINTR then return nil, err, e end
   if not ready and at and now() >= at then return failed(ETIMEDOUT) end
   return true
 end
 
-function Race:run(at)
+local function run(race, at)
   while true do
-    if self.next <= #self.list and (self.n == 0 or now() >= self.due) then
-      local sock = self:begin()
+    if race.next <= #race.list and (race.n == 0 or now() >= race.due) then
+      local sock = start_next(race)
       if sock then return sock end
-    elseif self.n == 0 then
-      return nil, self.err, self.errno
+    elseif race.n == 0 then
+      return nil, race.err, race.errno
     else
-      local ok, err, e = self:wait(at)
+      local ok, err, e = wait_for(race, at)
       if not ok then return nil, err, e end
-      local sock = self:look()
+      local sock = look(race)
       if sock then return sock end
     end
   end
 end
 
 -- Closes the attempts that lost.
-function Race:finish(sock, err, e)
-  for loser in pairs(self.socks) do loser:close() end
-  self.poller:close()
+local function finish(race, sock, err, e)
+  for loser in pairs(race.socks) do loser:close() end
+  race.poller:close()
   return sock, err, e
 end
 
 local function race(list, at)
   local poller, err, e = poll.new()
   if not poller then return nil, err, e end
-  local self = setmetatable({ list = interleaved(list), next = 1, poller = poller, socks = {}, n = 0, due = 0 }, Race)
-  return self:finish(self:run(at))
+  local contest = { list = interleaved(list), next = 1, poller = poller, socks = {}, n = 0, due = 0 }
+  return finish(contest, run(contest, at))
 end
 
 -- Where the system's poller has no descriptor to wait for, one address is tried after the other.
@@ -192,7 +190,5 @@ function M.dial(list, at)
   if #list == 1 then return patiently(list[1], at) end
   return (const.EPOLLIN and race or const.EV_ADD and race or one_by_one)(list, at)
 end
-
-M.pause = pause
 
 return M

@@ -10,7 +10,7 @@ local ffi = require "ffi"
 local const = require "llsocket.core.const"
 local failed = require("llsocket.core.failure").failed
 local streams = require "llsocket.stream.object"
-local pcall, type, min = pcall, type, math.min
+local pcall, min = pcall, math.min
 
 local copy = ffi.copy
 local wait, is_late = streams.wait, streams.is_late

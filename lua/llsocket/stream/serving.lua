@@ -58,23 +58,20 @@ function M.listen(host, port, backlog)
   return nil, err, e
 end
 
--- A server.
+-- A server is a table:
 --   listener, handler, onerror, spawn, most   what serve was given
 --   clients    the clients that are served now, a weak set: a coroutine that is dropped takes its client with it
 --   count      how many, or more where a coroutine was dropped since the last count
 --   waker      wakes the accept loop when a client has gone
 --   is_asleep  whether the accept loop waits for that
-local Server = {}
-Server.__index = Server
-
 local function complain(err) stderr:write("llsocket.stream.serve: ", tostring(err), "\n") end
 
 local function with_traceback(err) return traceback(tostring(err), 2) end
 
 -- Forgets a client that has gone.
-function Server:leave(client)
-  self.clients[client], self.count = nil, self.count - 1
-  if self.is_asleep then waker.wake(self.waker) end
+local function leave(server, client)
+  server.clients[client], server.count = nil, server.count - 1
+  if server.is_asleep then waker.wake(server.waker) end
 end
 
 -- Serves one client, and closes what the handler left open.
@@ -85,48 +82,48 @@ local function attend(server, client)
   if s then s:close() end
   client.sock:close()
   if not done then pcall(server.onerror, err, client.ai) end
-  server:leave(client)
+  leave(server, client)
 end
 
 -- Starts serving a client.  A client for which there is no coroutine is closed.
-function Server:start(sock, ai)
+local function start(server, sock, ai)
   local client = { sock = sock, ai = ai }
-  self.clients[client], self.count = true, self.count + 1
-  local done, err = pcall(self.spawn, attend, self, client)
+  server.clients[client], server.count = true, server.count + 1
+  local done, err = pcall(server.spawn, attend, server, client)
   if done then return end
   sock:close()
-  pcall(self.onerror, err, ai)
-  if self.clients[client] then self:leave(client) end
+  pcall(server.onerror, err, ai)
+  if server.clients[client] then leave(server, client) end
 end
 
-function Server:recount()
+local function recount(server)
   local n = 0
-  for _ in pairs(self.clients) do n = n + 1 end
-  self.count = n
+  for _ in pairs(server.clients) do n = n + 1 end
+  server.count = n
 end
 
 -- Waits until a client has gone.  Looks once a second for those whose coroutine was dropped.
-function Server:sleep()
-  self.is_asleep = true
-  waiting.wait(self.waker.sd, "r", 1, self.waker)
-  self.is_asleep = false
-  waker.drain(self.waker)
-  self:recount()
+local function sleep(server)
+  server.is_asleep = true
+  waiting.wait(server.waker.sd, "r", 1, server.waker)
+  server.is_asleep = false
+  waker.drain(server.waker)
+  recount(server)
 end
 
 -- Accepts a connection, with the peer's address.
-function Server:accept()
-  local ai = self.blank or addrinfo.blank(0, 0, 0)
-  local sock, err, again, e = self.listener:accept(true, ai)
-  self.blank = not sock and ai or nil
+local function accept(server)
+  local ai = server.blank or addrinfo.blank(0, 0, 0)
+  local sock, err, again, e = server.listener:accept(true, ai)
+  server.blank = not sock and ai or nil
   return sock, sock and ai or err, again, e
 end
 
 -- Waits after an accept that failed; answers whether another one makes sense.  A listening socket is never writable, so waiting
 -- for that is a pause that needs no descriptor.
-function Server:wait(again)
+local function wait(server, again)
   local _, e
-  if again then _, _, e = self.listener:recvable() else _, _, e = self.listener:sendable(PAUSE) end
+  if again then _, _, e = server.listener:recvable() else _, _, e = server.listener:sendable(PAUSE) end
   return not (e == EBADF or e == const.ECANCELED)
 end
 
@@ -134,25 +131,25 @@ end
 local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [const.EOPNOTSUPP] = true }
 
 -- Accepts until the listener is closed; answers the text and number of another reason to end.
-function Server:accept_all()
+local function accept_all(server)
   while true do
-    while self.count >= self.most do self:sleep() end
-    local sock, ai, again, e = self:accept()
+    while server.count >= server.most do sleep(server) end
+    local sock, ai, again, e = accept(server)
     if sock then
-      self:start(sock, ai)
+      start(server, sock, ai)
     elseif HOPELESS[e] then
       if e == EBADF then return end
       return ai, e
-    elseif not self:wait(again) then
+    elseif not wait(server, again) then
       return
     end
   end
 end
 
-function Server:run()
-  local err, e = self:accept_all()
-  while self.count > 0 do self:sleep() end
-  waker.close(self.waker)
+local function run(server)
+  local err, e = accept_all(server)
+  while server.count > 0 do sleep(server) end
+  waker.close(server.waker)
   if e then return err, e end
 end
 
@@ -176,13 +173,13 @@ end
 -- Runs the server in llsocket's own loop.
 local function run_loop(loop, server)
   local err, e
-  loop.spawn(function() err, e = server:run() end)
+  loop.spawn(function() err, e = run(server) end)
   loop.run()
   if e then return err, e end
 end
 
 --- Serves each connection that a listening socket gets, in a coroutine of its own, until the listener is closed and the last
---- handler has returned.  Outside a coroutine and without `spawn` it runs the loop llsocket.wait.coroutine itself.
+--- handler has returned.  Outside a coroutine and without `spawn` it runs the loop llsocket.wait.coroutine itserver.
 ---@param listener llsocket.socket  non-blocking, as listen makes it
 ---@param handler fun(s: llsocket.stream, ai: llsocket.addrinfo)  what it leaves open is closed when it returns or raises
 ---@param options? { max: integer?, onerror: (fun(err: string, ai: llsocket.addrinfo))?, spawn: fun(fn: function, ...: any)? }
@@ -202,12 +199,12 @@ function M.serve(listener, handler, options)
   if not most then return refused(EINVAL) end
   local wake, e = waker.new()
   if not wake then return refused(e) end
-  local server = setmetatable({
+  local server = {
     listener = listener, handler = handler, onerror = onerror, spawn = spawn, most = most, waker = wake, count = 0,
     clients = setmetatable({}, { __mode = "k" }),
-  }, Server)
+  }
   if loop and not is_in_coroutine() then return run_loop(loop, server) end
-  return server:run()
+  return run(server)
 end
 
 return M

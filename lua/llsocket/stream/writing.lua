@@ -6,7 +6,7 @@ local const = require "llsocket.core.const"
 local texts = require("llsocket.core.failure").texts
 local answer = require "llsocket.socket.answer"
 local streams = require "llsocket.stream.object"
-local select, type = select, type
+local select = select
 local concat = table.concat
 
 local wait, is_late, is_self = streams.wait, streams.is_late, streams.self
