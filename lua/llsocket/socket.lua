@@ -32,7 +32,7 @@ for module, methods in pairs {
   ["llsocket.socket.batch"] = "recvbatch sendbatch",
   ["llsocket.socket.splice"] = "splice",
   ["llsocket.socket.onclose"] = "onclose",
-  ["llsocket.socket.wrap"] = "unwrap",
+  ["llsocket.socket.wrap"] = "unwrap setfd",
   ["llsocket.socket.foreign"] = "getfd dirty pollfd events timeout",
 } do
   for name in methods:gmatch "%a+" do LATER[name] = module end

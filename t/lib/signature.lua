@@ -13,7 +13,7 @@ local multicast = require "llsocket.socket.multicast"
 local M = { huge = math.huge, nan = 0 / 0 }
 
 local socket = {
-  dup = { "object", "ai?" }, unwrap = { "object" }, fd = { "never" },
+  dup = { "object", "ai?" }, unwrap = { "object" }, setfd = { "plain", "gone" }, fd = { "never" },
   family = { "object" }, socktype = { "object" }, protocol = { "object" },
   bind = { "plain", "ai?" }, connect = { "connect", "ai?" }, listen = { "plain", "backlog?" },
   shutdown = { "plain", "how?" }, close = { "plain", "how?" },
@@ -140,6 +140,7 @@ local function kinds(ai)
     boolean = { { boolean = 1 }, "boolean", false },
     input = { { string = 1, number = 1 }, "string or number", 4, { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, -1, 65537 } },
     limit = { { number = 1 }, "number", 2^53, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, -1 } },
+    gone = { { number = 1 }, "number", -1, over(2^31, 0, 1, -2) }, -- -1 alone gives a descriptor up
     wrapping = { { boolean = 1, table = 1 }, "boolean", false },
     file = { { number = 1 }, "number or file", 0, over(2^31, -1, -2^31 - 1), L.EBADF },
     int = { { number = 1 }, "number", 1, over(2^31, -2^31 - 1) },

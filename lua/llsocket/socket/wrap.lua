@@ -6,7 +6,7 @@ local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
-local failed = require("llsocket.core.failure").failed
+local failure = require "llsocket.core.failure"
 local fcntl = require "llsocket.socket.flags"
 local lifecycle = require "llsocket.socket.lifecycle"
 local sockets = require "llsocket.socket.object"
@@ -15,6 +15,7 @@ local zero = require "llsocket.socket.zero"
 local type = type
 
 local errno, settle, is_self = ffi.errno, fcntl.settle, sockets.self
+local failed, refused = failure.failed, failure.refused
 local EINVAL, EBADF = const.EINVAL, const.EBADF
 
 ---@class llsocket.socket
@@ -113,6 +114,18 @@ function Socket:unwrap()
   if self.about.watched then sockets.closing(self, true) end
   self.sd = -1
   return fd
+end
+
+--- Gives the descriptor up as unwrap does: LuaSec's ssl.wrap calls it once the TLS connection owns the descriptor.
+---@param fd integer  -1, and nothing else
+---@return string? err
+---@return integer? errno  EINVAL for any other number; EBADF once closed
+function Socket:setfd(fd)
+  is_self(self, "setfd")
+  check.number(fd, 1, "setfd")
+  if fd ~= -1 then return refused(EINVAL) end
+  local _, err, e = self:unwrap()
+  if e then return err, e end
 end
 
 return { methods = Socket, wrap = wrap, shell = shell }

@@ -1,0 +1,149 @@
+-- https.lua -- HTTPS with LuaSec: a client, and a server of static files, in llsocket's loop.
+--
+--   luajit https.lua get HOST PORT PATH [CAFILE]        prints the body; CAFILE defaults to the system's
+--   luajit https.lua serve HOST PORT CERT KEY DIRECTORY
+--
+-- Needs LuaSec (Debian: lua-sec).
+local ssl = require "ssl"
+local L = require "llsocket"
+local stream = require "llsocket.stream"
+local loop = require "llsocket.wait.coroutine"
+
+local EAGAIN = L.EAGAIN
+
+-- A TLS connection in the shapes of a socket, so that stream.wrap takes it.  What TLS waits for may differ from what the
+-- program asked for: a read may have to write first.
+local Tls = {}
+Tls.__index = Tls
+
+-- Answers what a call that gave nothing answers: again, the end, or an error.
+local function not_yet(tls, err)
+  if err == "wantread" or err == "wantwrite" then
+    tls.direction = err == "wantread" and "r" or "w"
+    return nil, nil, true, EAGAIN
+  end
+  if err == "closed" then return end
+  return nil, err, false, L.EPROTO
+end
+
+function Tls:recv(size)
+  local data, err, part = self.conn:receive(size)
+  data = data or part
+  if data and data ~= "" then return data, nil, false end
+  return not_yet(self, err)
+end
+
+function Tls:send(msg)
+  local n, err, sent = self.conn:send(msg)
+  n = n or sent
+  if n and n > 0 then return n, nil, n < #msg end
+  return not_yet(self, err)
+end
+
+local function wait(tls, sec) return L.wait.wait(tls.conn:getfd(), tls.direction, sec) end
+
+Tls.recvable, Tls.sendable = wait, wait
+
+function Tls:close() self.conn:close() end
+
+-- Makes a stream over TLS of one over TCP; answers nil and a text where the handshake fails.
+local function secured(s, context, name)
+  local conn, err = ssl.wrap(s.sock, context)
+  if not conn then return nil, err end
+  conn:settimeout(0)
+  if name then conn:sni(name) end
+  local tls = setmetatable({ conn = conn, direction = "r" }, Tls)
+  local done, why = conn:dohandshake()
+  while not done and (why == "wantread" or why == "wantwrite") do
+    tls.direction = why == "wantread" and "r" or "w"
+    if not wait(tls, 10) then why = "the handshake takes too long" break end
+    done, why = conn:dohandshake()
+  end
+  if done then return stream.wrap(tls) end
+  conn:close()
+  return nil, why
+end
+
+-- The client -----------------------------------------------------------------------------------------------
+
+local function get(host, port, path, cafile)
+  local context = assert(ssl.newcontext {
+    mode = "client", protocol = "any", options = { "all", "no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1_1" },
+    verify = "peer", cafile = cafile or "/etc/ssl/certs/ca-certificates.crt",
+  })
+  local s = assert(secured(assert(stream.connect(host, port, 10)), context, host))
+  s:deadline(30)
+  assert(s:write("GET ", path, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n\r\n"))
+  local status, length = assert(s:line()), nil
+  for line in s:lines() do
+    if line == "" then break end
+    length = length or tonumber(line:lower():match "^content%-length: *(%d+)$")
+  end
+  local body = length and s:exactly(length) or s:all() or ""
+  s:close()
+  return status, body
+end
+
+-- The server -----------------------------------------------------------------------------------------------
+
+-- Answers a file's bytes.  Only names of one part, without a leading dot, are files here.
+local function read(directory, path)
+  local name = path:match "^/([%w_-][%w_.-]*)$"
+  local file = name and io.open(directory .. "/" .. name, "rb")
+  local body = file and file:read "*a"
+  if file then file:close() end
+  return body
+end
+
+local function respond(s, status, body)
+  return s:write("HTTP/1.1 ", status, "\r\nContent-Length: ", tostring(#body), "\r\n\r\n", body)
+end
+
+-- Serves the requests of one connection.
+local function converse(s, directory)
+  while true do
+    s:deadline(30)
+    local method, path = (s:line(8192) or ""):match "^(%u+) (%S+) HTTP/1%.[01]$"
+    if not method then return end
+    local close = false
+    for line in s:lines() do
+      if line == "" then break end
+      close = close or line:lower() == "connection: close"
+    end
+    local body = method == "GET" and read(directory, path)
+    if not respond(s, body and "200 OK" or "404 Not Found", body or "not found\n") or close then return end
+  end
+end
+
+local function serve(host, port, cert, key, directory)
+  local context = assert(ssl.newcontext {
+    mode = "server", protocol = "any", options = { "all", "no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1_1" },
+    certificate = cert, key = key,
+  })
+  local listener = assert(stream.listen(host, port))
+  print("https://" .. tostring(listener:getsockname()))
+  io.stdout:flush()
+  stream.serve(listener, function(plain)
+    local s = secured(plain, context)
+    if not s then return end
+    converse(s, directory)
+    s:close()
+  end, { max = 500 })
+end
+
+local command = table.remove(arg, 1)
+if command == "get" then
+  loop.spawn(function(...)
+    local status, body = get(...)
+    io.stderr:write(status, "\n")
+    io.write(body)
+  end, unpack(arg))
+  L.wait.set(loop.wait)
+  loop.run()
+elseif command == "serve" and arg[5] then
+  L.wait.set(loop.wait)
+  serve(unpack(arg))
+else
+  io.stderr:write "usage: https.lua get HOST PORT PATH [CAFILE] | serve HOST PORT CERT KEY DIRECTORY\n"
+  os.exit(1)
+end
