@@ -4,12 +4,18 @@
 --   luajit https.lua serve HOST PORT CERT KEY DIRECTORY
 --
 -- Needs LuaSec (Debian: lua-sec).
+local ffi = require "ffi"
 local ssl = require "ssl"
 local L = require "llsocket"
 local stream = require "llsocket.stream"
 local loop = require "llsocket.wait.coroutine"
 
 local EAGAIN = L.EAGAIN
+
+-- LuaSec writes with write(2): a peer that closes during the handshake would kill this process by SIGPIPE.  So ignore that signal.
+local SIGPIPE, SIG_IGN = 13, ffi.cast("void *", 1)
+ffi.cdef "void *signal(int number, void *handler);"
+ffi.C.signal(SIGPIPE, SIG_IGN)
 
 -- A TLS connection in the shapes of a socket, so that stream.wrap takes it.  What TLS waits for may differ from what the
 -- program asked for: a read may have to write first.

@@ -4,7 +4,7 @@ setfenv(1, require "llsocket.core.lazy")
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local failed = require("llsocket.core.failure").failed
-local lifecycle = require "llsocket.socket.lifecycle"
+local socket = require "llsocket.socket"
 local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
 local ipairs, pairs, max, min = ipairs, pairs, math.max, math.min
@@ -34,7 +34,7 @@ local function left(at) return at and max(at - now(), 0) end
 
 -- Begins to connect; answers the socket and whether it is connected already, or nil, text, errno.
 local function begin(ai)
-  local sock, err, e = lifecycle.new(ai, true)
+  local sock, err, e = socket.new(ai, true)
   if not sock then return nil, err, e end
   local why, again, no = sock:connect()
   if not no then return sock, true end

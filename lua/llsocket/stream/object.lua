@@ -6,6 +6,7 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local failure = require "llsocket.core.failure"
 local sockets = require "llsocket.socket.object"
+require "llsocket.socket" -- the methods of sockets
 local error, ipairs, max, setmetatable, tostring, type = error, ipairs, math.max, setmetatable, tostring, type
 
 local now = shim.llsocket2_now

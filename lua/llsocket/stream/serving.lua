@@ -6,7 +6,7 @@ local const = require "llsocket.core.const"
 local refused = require("llsocket.core.failure").refused
 local addrinfo = require "llsocket.addrinfo"
 local inet = require "llsocket.inet"
-local lifecycle = require "llsocket.socket.lifecycle"
+local socket = require "llsocket.socket"
 local sockets = require "llsocket.socket.object"
 local streams = require "llsocket.stream.object"
 local unix = require "llsocket.unix"
@@ -23,7 +23,7 @@ local M = {}
 
 -- Binds and listens; answers the socket, or nil, text, errno.
 local function listening(ai, backlog)
-  local sock, err, e = lifecycle.new(ai, true)
+  local sock, err, e = socket.new(ai, true)
   if not sock then return nil, err, e end
   local _
   if ai:family() ~= const.AF_UNIX then _, err, e = sock:reuseaddr(true) end
