@@ -80,6 +80,7 @@ build = {
     ["llsocket.stream"] = "lua/llsocket/stream.lua",
     ["llsocket.stream.dial"] = "lua/llsocket/stream/dial.lua",
     ["llsocket.stream.inbox"] = "lua/llsocket/stream/inbox.lua",
+    ["llsocket.stream.luasec"] = "lua/llsocket/stream/luasec.lua",
     ["llsocket.stream.object"] = "lua/llsocket/stream/object.lua",
     ["llsocket.stream.reading"] = "lua/llsocket/stream/reading.lua",
     ["llsocket.stream.serving"] = "lua/llsocket/stream/serving.lua",

@@ -8,77 +8,36 @@ local ffi = require "ffi"
 local ssl = require "ssl"
 local L = require "llsocket"
 local stream = require "llsocket.stream"
+local luasec = require "llsocket.stream.luasec"
 local loop = require "llsocket.wait.coroutine"
 
-local EAGAIN = L.EAGAIN
-
--- LuaSec writes with write(2): a peer that closes during the handshake would kill this process by SIGPIPE.  So ignore that signal.
+-- LuaSec writes with write(2): a peer that closes during the handshake would kill this process by SIGPIPE.
 local SIGPIPE, SIG_IGN = 13, ffi.cast("void *", 1)
 ffi.cdef "void *signal(int number, void *handler);"
 ffi.C.signal(SIGPIPE, SIG_IGN)
 
--- A TLS connection in the shapes of a socket, so that stream.wrap takes it.  What TLS waits for may differ from what the
--- program asked for: a read may have to write first.
-local Tls = {}
-Tls.__index = Tls
-
--- Answers what a call that gave nothing answers: again, the end, or an error.
-local function not_yet(tls, err)
-  if err == "wantread" or err == "wantwrite" then
-    tls.direction = err == "wantread" and "r" or "w"
-    return nil, nil, true, EAGAIN
-  end
-  if err == "closed" then return end
-  return nil, err, false, L.EPROTO
-end
-
-function Tls:recv(size)
-  local data, err, part = self.conn:receive(size)
-  data = data or part
-  if data and data ~= "" then return data, nil, false end
-  return not_yet(self, err)
-end
-
-function Tls:send(msg)
-  local n, err, sent = self.conn:send(msg)
-  n = n or sent
-  if n and n > 0 then return n, nil, n < #msg end
-  return not_yet(self, err)
-end
-
-local function wait(tls, sec) return L.wait.wait(tls.conn:getfd(), tls.direction, sec) end
-
-Tls.recvable, Tls.sendable = wait, wait
-
-function Tls:close() self.conn:close() end
-
--- Makes a stream over TLS of one over TCP; answers nil and a text where the handshake fails.
-local function secured(s, context, name)
-  local conn, err = ssl.wrap(s.sock, context)
-  if not conn then return nil, err end
-  conn:settimeout(0)
-  if name then conn:sni(name) end
-  local tls = setmetatable({ conn = conn, direction = "r" }, Tls)
-  local done, why = conn:dohandshake()
-  while not done and (why == "wantread" or why == "wantwrite") do
-    tls.direction = why == "wantread" and "r" or "w"
-    if not wait(tls, 10) then why = "the handshake takes too long" break end
-    done, why = conn:dohandshake()
-  end
-  if done then return stream.wrap(tls) end
-  conn:close()
-  return nil, why
-end
-
 -- The client -----------------------------------------------------------------------------------------------
+
+-- Whether a certificate names a host.  LuaSec checks who signed it, but not for whom.
+local function is_for(certificate, host)
+  local names = certificate:extensions()["2.5.29.17"] or {} -- subjectAltName
+  for _, kind in ipairs { "dNSName", "iPAddress" } do
+    for _, name in ipairs(names[kind] or {}) do
+      if name:lower() == host:lower() or name:sub(1, 2) == "*." and host:match "^[^.]+(%..+)$" == name:sub(2) then return true end
+    end
+  end
+  return false
+end
 
 local function get(host, port, path, cafile)
   local context = assert(ssl.newcontext {
     mode = "client", protocol = "any", options = { "all", "no_sslv2", "no_sslv3", "no_tlsv1", "no_tlsv1_1" },
     verify = "peer", cafile = cafile or "/etc/ssl/certs/ca-certificates.crt",
   })
-  local s = assert(secured(assert(stream.connect(host, port, 10)), context, host))
+  local s = assert(stream.connect(host, port, 10))
   s:deadline(30)
+  s = assert(luasec.secure(s, context, host))
+  assert(is_for(s.sock.conn:getpeercertificate(), host), "the certificate is for another host")
   assert(s:write("GET ", path, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n\r\n"))
   local status, length = assert(s:line()), nil
   for line in s:lines() do
@@ -130,7 +89,8 @@ local function serve(host, port, cert, key, directory)
   print("https://" .. tostring(listener:getsockname()))
   io.stdout:flush()
   stream.serve(listener, function(plain)
-    local s = secured(plain, context)
+    plain:deadline(10)
+    local s = luasec.secure(plain, context)
     if not s then return end
     converse(s, directory)
     s:close()

@@ -42,7 +42,7 @@ local INSIDE = set [[
 ]]
 
 -- The ways of waiting, which doc/wait.md has together.
-local WAYS = set "wait.copas wait.cqueues wait.luv wait.nginx"
+local WAYS = set "stream.luasec wait.copas wait.cqueues wait.luv wait.nginx"
 
 -- What cannot fail, and so answers no errno.
 local SURE = set [[

@@ -32,7 +32,8 @@ else
   local big = ("0123456789abcdef"):rep(20000)
   write(dir .. "/www/big.txt", big)
   write(dir .. "/www/a.txt", "hello\n")
-  local child, line = example.start("https", shell.format("serve 127.0.0.1 0 %q/cert.pem %q/key.pem %q/www 2>&1", dir, dir, dir))
+  local arguments = shell.format("serve 127.0.0.1 0 %q/cert.pem %q/key.pem %q/www 2>&1", dir, dir, dir)
+  local child, line = example.start("https", arguments)
   local port = tonumber(line:match "^https://127%.0%.0%.1:(%d+)$")
   T.ok(port, "the server says where it listens: " .. line)
 

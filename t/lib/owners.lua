@@ -14,6 +14,9 @@ local MODULES = {
   stream = stream, resolve = require "llsocket.resolve", cmsghdr = L.cmsghdr, errno = require "llsocket.errno", gai = require "llsocket.gai",
 }
 
+local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
+MODULES.luasec = has_luasec and luasec or { secure = function(s, context, name) return s, context, name end } -- for the pages
+
 local M = { METHODS = METHODS, MODULES = MODULES }
 
 local function add(out, owners, mark)

@@ -1,0 +1,122 @@
+-- luasec.lua -- a stream over TLS, which LuaSec does.
+--
+-- LuaSec writes with write(2), so a peer that has closed raises SIGPIPE: the program must ignore that signal, see doc/tls.md.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local ssl = require "ssl"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
+local streams = require "llsocket.stream.object"
+local waiting = require "llsocket.wait"
+local max, setmetatable, tostring = math.max, setmetatable, tostring
+
+local EAGAIN, EINTR, EPROTO = const.EAGAIN, const.EINTR, const.EPROTO
+local now = require("llsocket.shim").llsocket2_now
+
+-- A TLS connection with the methods of a socket, so that stream.wrap takes it.
+--   conn       LuaSec's object, which owns the descriptor
+--   direction  what TLS waits for: a read may have to write first
+local Tls = {}
+local meta = { __index = Tls, __tostring = function(tls) return tls.name end }
+
+local DIRECTION = { wantread = "r", wantwrite = "w" }
+
+-- Answers for a call that moved nothing: again, no values at the end, or an error.
+local function not_moved(tls, err)
+  tls.direction = DIRECTION[err] or tls.direction
+  if DIRECTION[err] or err == "timeout" then return nil, nil, true, EAGAIN end
+  if err == "closed" then return end
+  return nil, err, false, EPROTO
+end
+
+--- Receives what is there; see SSL_read(3).
+---@param size integer  most bytes
+---@return string? msg  no values at all when the peer has closed
+---@return string? err
+---@return boolean? again
+---@return integer? errno  EAGAIN; EPROTO: TLS failed
+function Tls:recv(size)
+  local data, err, part = self.conn:receive(size)
+  data = data or part
+  if data and data ~= "" then return data, nil, false end
+  return not_moved(self, err)
+end
+
+--- Sends; see SSL_write(3).
+---@param msg string
+---@return integer? len  no values at all when the peer has closed
+---@return string? err
+---@return boolean? again
+---@return integer? errno  EAGAIN; EPROTO: TLS failed
+function Tls:send(msg)
+  local n, err, sent = self.conn:send(msg)
+  n = n or sent
+  if n and n > 0 then return n, nil, n < #msg end
+  return not_moved(self, err)
+end
+
+--- Waits for what TLS waits for.
+---@param sec? number  seconds
+---@return boolean? ready
+---@return string? err
+---@return integer? errno
+function Tls:recvable(sec) return waiting.wait(self.conn:getfd(), self.direction, sec) end
+
+Tls.sendable = Tls.recvable
+
+--- Closes the connection; a second close does nothing.
+function Tls:close()
+  if not self.is_closed then self.conn:close() end
+  self.is_closed = true
+end
+
+-- Waits for the handshake until the deadline of the plain stream; answers true, or nil, text, errno.
+local function shake(tls, at)
+  while true do
+    local done, err = tls.conn:dohandshake()
+    if done then return true end
+    if not DIRECTION[err] then return nil, err, EPROTO end
+    tls.direction = DIRECTION[err]
+    local ready, why, e = tls:recvable(at and max(at - now(), 0))
+    if ready == false then return nil, "the TLS handshake has timed out", const.ETIMEDOUT end
+    if not ready and e ~= EINTR then return nil, why, e end
+  end
+end
+
+local M = {}
+
+--- Makes a stream over TLS of a plain one, with LuaSec: takes the socket over, and does the handshake within the stream's
+--- deadline, which holds on.
+---@param s llsocket.stream  of a socket; it is closed where this fails
+---@param context any  what ssl.newcontext answers, or its table of parameters
+---@param name? string  the host's name for a client's SNI
+---@return llsocket.stream? s  its sock has LuaSec's object as `conn`
+---@return string? err
+---@return integer? errno  EPROTO: TLS failed, or bytes came before the handshake; ETIMEDOUT, ECANCELED; EBADF once closed
+function M.secure(s, context, name)
+  streams.self(s, "secure")
+  check.optional_string(name, 3, "secure")
+  if not s.direct then check.bad(1, "secure", "stream of a socket", s) end
+  if s.sock:fd() < 0 then return nil, "Bad file descriptor", const.EBADF end
+  local conn, err = ssl.wrap(s.sock, context)
+  if not conn then
+    s:close()
+    return nil, err, EPROTO
+  end
+  local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
+  conn:settimeout(0)
+  if name then conn:sni(name) end
+  local is_clean = s.first == s.last -- bytes before the handshake would be taken for the peer's: STARTTLS injection
+  local done, why, e = is_clean, "bytes came before the TLS handshake", EPROTO
+  if is_clean then done, why, e = shake(tls, s.at) end
+  s:close()
+  if not done then
+    tls:close()
+    return nil, why, e
+  end
+  local secured = streams.wrap(tls)
+  secured.at = s.at
+  return secured
+end
+
+return M
