@@ -79,7 +79,6 @@ end
 -- A program of its own: without a loop, without options.
 local SERVER = [[
 local L, stream = require "llsocket", require "llsocket.stream"
-L.wait.set(require("llsocket.wait.coroutine").wait) -- TEMPORARY
 local lst = assert(stream.listen(%q))
 io.stdout:write "ready\n" io.stdout:flush()
 print("served", stream.serve(lst, function(s)
