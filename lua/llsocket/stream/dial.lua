@@ -67,7 +67,7 @@ end
 local function pause(sec)
   local timer, why, e = poll.timer(sec)
   if not timer then return nil, why, e end
-  local ready, err, no = waiting.wait(timer:fd(), "r", nil, timer)
+  local ready, err, no = waiting.wait(timer:fd(), "r")
   timer:close()
   return ready, err, no
 end
@@ -133,7 +133,7 @@ end
 local function wait_for(race, at)
   local due = race.next <= #race.list and race.due or nil
   local limit = due and (at and min(due, at) or due) or at
-  local ready, err, e = waiting.wait(race.poller:fd(), "r", left(limit), race.poller)
+  local ready, err, e = waiting.wait(race.poller:fd(), "r", left(limit))
   if ready == nil and e ~= EINTR then return nil, err, e end
   if not ready and at and now() >= at then return failed(ETIMEDOUT) end
   return true

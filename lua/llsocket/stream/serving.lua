@@ -105,7 +105,7 @@ end
 -- Waits until a client has gone.  Looks once a second for those whose coroutine was dropped.
 local function sleep(server)
   server.is_asleep = true
-  waiting.wait(server.waker.sd, "r", 1, server.waker)
+  waiting.wait(server.waker.sd, "r", 1)
   server.is_asleep = false
   waker.drain(server.waker)
   recount(server)
