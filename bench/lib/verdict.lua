@@ -11,10 +11,12 @@ local COMPETE = {
   strings = function(peer) return not (peer.buffers or peer.batches) end,
   singly = function(peer) return not peer.batches end,
   loops = function(peer, case) return peer.loop and not (case.spares and case.spares[peer.name]) end,
+  blocking = function(peer) return not peer.loop end,
   all = function() return true end,
 }
 local WHOM = {
   strings = "every peer that makes strings", singly = "every peer that makes one call a packet", all = "every peer",
+  blocking = "every peer that blocks",
 }
 
 local function peers_of(rows, which, case)
