@@ -132,7 +132,7 @@ local function in_loop(loop)
   T.ok(refused < 0.2, ("%s: after a refusal the next attempt begins at once: %.3f s"):format(loop.name, refused))
 
   -- Many at once: a third hang, a third are refused.
-  local n, right = 60, 0
+  local n, right = 300, 0
   local from = sys.clock()
   for i = 1, n do
     loop.spawn(function()
@@ -144,7 +144,7 @@ local function in_loop(loop)
     end)
   end
   loop.run()
-  T.is(right, n, loop.name .. ": of sixty connects at once a third hang, a third are refused, a third succeed")
+  T.is(right, n, loop.name .. ": of 300 connects at once a third hang, a third are refused, a third succeed")
   T.ok(sys.clock() - from < 3, ("%s: in the time of one: %.3f s"):format(loop.name, sys.clock() - from))
   lst:close()
 end

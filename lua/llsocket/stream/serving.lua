@@ -119,19 +119,24 @@ local function accept(server)
   return sock, sock and ai or err, again, e
 end
 
--- Waits after an accept that failed; answers whether another one makes sense.  A listening socket is never writable, so waiting
--- for that is a pause that needs no descriptor.
+-- Waits for a connection, or after an accept that failed for a while; answers whether another accept makes sense.  A listening
+-- socket is never writable, so waiting for that is a pause that needs no descriptor.  Where the loop itself has no descriptor to
+-- wait with, poll(2) waits.
 local function wait(server, again)
-  local _, e
-  if again then _, _, e = server.listener:recvable() else _, _, e = server.listener:sendable(PAUSE) end
-  return not (e == EBADF or e == const.ECANCELED)
+  local listener, ready, _, e = server.listener, nil, nil, nil
+  if again then ready, _, e = listener:recvable() else ready, _, e = listener:sendable(PAUSE) end
+  if e == EBADF or e == const.ECANCELED then return false end
+  if ready == nil and e ~= const.EINTR then waiting.poll(listener.sd, "w", PAUSE) end
+  return true
 end
 
 -- The errno values of an accept that no later accept can do better.
 local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [const.EOPNOTSUPP] = true }
 
--- Accepts until the listener is closed; answers the text and number of another reason to end.
+-- Accepts until the listener is closed; answers the text and number of another reason to end.  It waits before the first accept:
+-- the loop then has its own descriptor before clients take all that are free.
 local function accept_all(server)
+  if not wait(server, true) then return end
   while true do
     while server.count >= server.most do sleep(server) end
     local sock, ai, again, e = accept(server)
