@@ -1,0 +1,165 @@
+-- tls-ways: LuaSec takes a socket as it is; a stream over it in each loop and without one; luaossl in cqueues.
+local L = require "llsocket"
+local stream = require "llsocket.stream"
+local example = require "example"
+local leak = require "leak"
+local loops = require "loops"
+local net = require "net"
+local proc = require "proc"
+local shell = require "shell"
+
+local T = require("tap").plan(#loops.names * 4 + 15)
+loops.settle()
+local has_ssl, ssl = pcall(require, "ssl")
+local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
+local why = not has_ssl and "LuaSec is missing" or not example.has "openssl" and "openssl is missing" or nil
+local before = leak.count()
+
+-- What cannot be told of without LuaSec.
+if why then
+  T.ok(has_luasec or tostring(luasec):find "ssl", "without LuaSec the module says so")
+  T.skip(#loops.names * 4 + 14, why)
+  T.done()
+end
+
+proc.signal(proc.SIGPIPE, proc.SIG_IGN) -- LuaSec writes to closed connections
+local dir = net.tmpdir()
+proc.run(shell.format("cd %q && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost", dir))
+local SERVER = { mode = "server", protocol = "any", certificate = dir .. "/cert.pem", key = dir .. "/key.pem" }
+local CLIENT = { mode = "client", protocol = "any", verify = "peer", cafile = dir .. "/cert.pem" }
+local BIG = ("0123456789abcdef"):rep(40000)
+
+-- setfd
+local a, b = net.pair(L.SOCK_STREAM)
+for _, fd in ipairs { 0, 1, -2, 2^31 } do
+  T.is(select(2, a:setfd(fd)), L.EINVAL, "setfd(" .. fd .. ") is EINVAL")
+end
+local fd = a:fd()
+T.is(select("#", a:setfd(-1)), 0, "setfd(-1) answers no values")
+T.is(a:fd(), -1, "and gives the descriptor up")
+T.is(select(2, a:setfd(-1)), L.EBADF, "a second time it is EBADF")
+assert(L.socket.wrap(fd)):close()
+b:close()
+
+-- LuaSec alone, blocking.
+local client, server = net.tcp()
+local pid = proc.fork(function()
+  client:close()
+  local conn = assert(ssl.wrap(server, SERVER))
+  assert(conn:dohandshake())
+  local line = conn:receive "*l"
+  conn:send(line:upper() .. "\n")
+  conn:close()
+end)
+server:close()
+local conn = assert(ssl.wrap(client, CLIENT))
+T.is(client:fd(), -1, "ssl.wrap takes the descriptor of a socket as it is")
+T.ok(conn:dohandshake(), "LuaSec shakes hands on it")
+conn:send "hello\n"
+T.is(conn:receive "*l", "HELLO", "and talks, blocking")
+conn:close()
+proc.wait(pid)
+
+-- A stream over it.
+local function serve(sock)
+  local s = assert(luasec.secure(assert(stream.wrap(sock)), SERVER))
+  s:write(s:line():upper(), "\r\n")
+  s:write(s:exactly(#BIG))
+  s:close()
+end
+
+local function talk(sock)
+  local s = assert(stream.wrap(sock))
+  s:deadline(20)
+  s = assert(luasec.secure(s, CLIENT, "localhost"))
+  assert(s:write("hel", "lo", "\n"))
+  local line = s:line()
+  s:write(BIG)
+  local same = s:exactly(#BIG) == BIG
+  local ended = select("#", s:line()) == 0
+  s:close()
+  return line, same, ended
+end
+
+client, server = net.tcp()
+pid = proc.fork(function()
+  client:close()
+  serve(server)
+end)
+server:close()
+local line, same = talk(client)
+T.ok(line == "HELLO" and same, "without a loop a stream over TLS blocks")
+proc.wait(pid)
+
+for _, name in ipairs(loops.names) do
+  local loop, reason = loops.open(name)
+  if loop then
+    L.wait.set(loop.wait)
+    local x, y = net.tcp(L.AF_INET, true)
+    local ended
+    line, same = nil, nil
+    loop.spawn(function() serve(y) end)
+    loop.spawn(function() line, same, ended = talk(x) end)
+    loop.run()
+    T.is(line, "HELLO", name .. ": a line goes there and back over TLS")
+    T.ok(same, name .. ": so do 640,000 bytes")
+    T.ok(ended, name .. ": the end is an end")
+    local c, d = net.pair(L.SOCK_STREAM, true)
+    local e
+    loop.spawn(function()
+      local plain = assert(stream.wrap(c))
+      plain:deadline(0.05)
+      e = select(3, luasec.secure(plain, CLIENT))
+    end)
+    loop.run()
+    T.is(e, L.ETIMEDOUT, name .. ": a handshake without a peer runs out of time")
+    d:close()
+    L.wait.set()
+  else T.skip(4, reason) end
+end
+
+-- Bytes before the handshake, and a peer that speaks no TLS.
+a, b = net.pair(L.SOCK_STREAM, true)
+local plain = assert(stream.wrap(a))
+b:send "STARTTLS\nEVIL\n"
+plain:line()
+T.is(select(3, luasec.secure(plain, CLIENT)), L.EPROTO, "bytes that came before the handshake are refused")
+b:close()
+a, b = net.pair(L.SOCK_STREAM, true)
+b:send "this is no TLS at all, and long enough to be a record\n"
+T.is(select(3, luasec.secure(assert(stream.wrap(a)), CLIENT)), L.EPROTO, "a peer that speaks no TLS is EPROTO")
+b:close()
+
+-- luaossl, where cqueues does TLS.
+local has_ossl, context = pcall(require, "openssl.ssl.context")
+local has_cqueues, cqueues = pcall(require, "cqueues")
+if has_ossl and has_cqueues then
+  local socket = require "cqueues.socket"
+  client, server = net.tcp(L.AF_INET, true)
+  local got
+  pid = proc.fork(function()
+    client:close()
+    server:nonblock(false)
+    local c = assert(ssl.wrap(server, SERVER))
+    assert(c:dohandshake())
+    c:send(c:receive "*l":upper() .. "\n")
+    c:close()
+  end)
+  server:close()
+  local controller = cqueues.new()
+  controller:wrap(function()
+    local con = assert(socket.fdopen(client:unwrap()))
+    con:starttls(context.new "TLS")
+    con:write "luaossl\n"
+    con:flush()
+    got = con:read "*l"
+    con:close()
+  end)
+  controller:loop()
+  proc.wait(pid)
+  T.is(got, "LUAOSSL", "cqueues takes a socket of llsocket, and luaossl does TLS on it")
+else T.skip(1, has_cqueues and "luaossl is missing" or "cqueues is missing") end
+net.cleanup()
+collectgarbage(); collectgarbage()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
