@@ -24,7 +24,8 @@ end
 
 proc.signal(proc.SIGPIPE, proc.SIG_IGN) -- LuaSec writes to closed connections
 local dir = net.tmpdir()
-proc.run(shell.format("cd %q && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost", dir))
+proc.run(shell.format("cd %q && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 "
+  .. "-subj /CN=localhost", dir))
 local SERVER = { mode = "server", protocol = "any", certificate = dir .. "/cert.pem", key = dir .. "/key.pem" }
 local CLIENT = { mode = "client", protocol = "any", verify = "peer", cafile = dir .. "/cert.pem" }
 local BIG = ("0123456789abcdef"):rep(40000)
