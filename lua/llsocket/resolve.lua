@@ -21,7 +21,7 @@ local M = {}
 ---@param flag? integer  AI_*
 ---@return llsocket.addrinfo[]? arr
 ---@return string? err
----@return integer? code  EAI_*
+---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only
 function M.getaddrinfo(sec, host, port, socktype, protocol, flag) -- luacheck: ignore sec
   return inet.getaddrinfo(host, port, socktype, protocol, flag)

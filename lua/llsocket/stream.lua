@@ -66,7 +66,8 @@ end
 ---@param sec? number  the time limit in seconds, below 2^31, for the name and the connection together; the default is none
 ---@return llsocket.stream? s
 ---@return string? err
----@return integer? errno  ETIMEDOUT, ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, ENOENT, EMFILE; EAI_* where the name has no address
+---@return integer? errno  ETIMEDOUT, ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, ENOENT, EMFILE, ECANCELED, EINVAL; EAI_* where the
+---name has no address
 ---@return integer? more  after EAI_SYSTEM the errno
 function M.connect(host, port, sec)
   if type(host) == "cdata" or type(host) == "table" then

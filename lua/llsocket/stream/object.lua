@@ -102,7 +102,7 @@ end
 --- Shuts the connection down, by default for writing, so that the peer sees the end; see shutdown(2).
 ---@param how? integer  SHUT_WR (the default), SHUT_RD, SHUT_RDWR
 ---@return string? err
----@return integer? errno  ENOTCONN, EBADF once closed; EOPNOTSUPP: what was wrapped has no shutdown
+---@return integer? errno  ENOTCONN, EINVAL; EBADF once closed; EOPNOTSUPP: what was wrapped has no shutdown
 function Stream:shutdown(how)
   is_self(self, "shutdown")
   if type(how) == "nil" then how = const.SHUT_WR end
@@ -114,7 +114,7 @@ end
 
 --- Closes the socket.  What arrived and was not read is dropped.  A second close does nothing.
 ---@return string? err
----@return integer? errno  of close(2)
+---@return integer? errno  EIO, EINTR
 function Stream:close()
   is_self(self, "close")
   self.first, self.last, self.size, self.block = 0, 0, 0, nil

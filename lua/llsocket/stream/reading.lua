@@ -55,8 +55,8 @@ end
 ---@param max? integer  most bytes without the end, 1 to 2^31-1; the default is 65,536
 ---@return string? line  no values at all at the end
 ---@return string? err
----@return integer? errno  EMSGSIZE: longer than max, ETIMEDOUT: the next read finds all that arrived; ECONNRESET; EINVAL; EBADF
----once closed
+---@return integer? errno  EMSGSIZE: longer than max, ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ECANCELED;
+---EINVAL; EBADF once closed
 function Stream:line(max)
   is_self(self, "line")
   max = count(max, 1, 65536, "line")
@@ -91,7 +91,8 @@ end
 ---@param n integer  0 to 2^31-1
 ---@return string? bytes  no values at all at the end
 ---@return string? err
----@return integer? errno  ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ENOMEM; EINVAL; EBADF once closed
+---@return integer? errno  ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ECANCELED, ENOMEM; EINVAL; EBADF
+---once closed
 function Stream:exactly(n)
   is_self(self, "exactly")
   check.number(n, 1, "exactly")
@@ -111,7 +112,7 @@ end
 ---@param max? integer  most bytes, 1 to 2^31-1; the default is no limit
 ---@return string? bytes  no values at all at the end
 ---@return string? err
----@return integer? errno  ETIMEDOUT, ECONNRESET; EINVAL; EBADF once closed
+---@return integer? errno  ETIMEDOUT, ECONNRESET, ECANCELED; EINVAL; EBADF once closed
 function Stream:some(max)
   is_self(self, "some")
   max = count(max, 1, 2^31, "some")
@@ -128,8 +129,8 @@ end
 ---@param max? integer  most bytes, 1 to 2^31-1; the default is no limit
 ---@return string? bytes  no values at all where nothing was left
 ---@return string? err
----@return integer? errno  EMSGSIZE: more than max came, ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ENOMEM;
----EINVAL; EBADF once closed
+---@return integer? errno  EMSGSIZE: more than max came, ETIMEDOUT: the next read finds all that arrived; ECONNRESET,
+---ECANCELED, ENOMEM; EINVAL; EBADF once closed
 function Stream:all(max)
   is_self(self, "all")
   max = count(max, 1, 2^31, "all")

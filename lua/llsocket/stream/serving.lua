@@ -40,7 +40,7 @@ end
 ---@param backlog? integer  connections that may wait; the default is SOMAXCONN
 ---@return llsocket.socket? sock
 ---@return string? err
----@return integer? errno  EADDRINUSE, EACCES, EADDRNOTAVAIL; EAI_* where the host is no address; EINVAL
+---@return integer? errno  EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOENT; EAI_* where the host is no address; EINVAL
 function M.listen(host, port, backlog)
   if type(port) == "nil" then check.string(host, 1, "listen") end
   local list, err, e, no
@@ -123,8 +123,8 @@ end
 -- socket is never writable, so waiting for that is a pause that needs no descriptor.  Where the loop itself has no descriptor to
 -- wait with, poll(2) waits.
 local function wait(server, again)
-  local listener, ready, _, e = server.listener, nil, nil, nil
-  if again then ready, _, e = listener:recvable() else ready, _, e = listener:sendable(PAUSE) end
+  local listener = server.listener
+  local ready, _, e = listener[again and "recvable" or "sendable"](listener, not again and PAUSE or nil)
   if e == EBADF or e == const.ECANCELED then return false end
   if ready == nil and e ~= const.EINTR then waiting.poll(listener.sd, "w", PAUSE) end
   return true
@@ -134,9 +134,9 @@ end
 local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [const.EOPNOTSUPP] = true }
 
 -- Accepts until the listener is closed; answers the text and number of another reason to end.  It waits before the first accept:
--- the loop then has its own descriptor before clients take all that are free.
+-- the loop then has its own descriptor before clients take all that are free.  What does not listen is never ready: accept tells.
 local function accept_all(server)
-  if not wait(server, true) then return end
+  if server.listener:acceptconn() and not wait(server, true) then return end
   while true do
     while server.count >= server.most do sleep(server) end
     local sock, ai, again, e = accept(server)
@@ -191,7 +191,8 @@ end
 ---max: most clients at once, the default is no limit; onerror: is told of a handler's error with its traceback, the default
 ---writes a line to stderr; spawn: runs a function in a new coroutine of your loop
 ---@return string? err  no values when the listener was closed
----@return integer? errno  EMFILE before the first accept; EINVAL: no listening socket, or an impossible max
+---@return integer? errno  EMFILE before the first accept; EOPNOTSUPP, ENOTSOCK, EINVAL: no listening socket, or an impossible
+---max; ECANCELED ends it like a close
 function M.serve(listener, handler, options)
   sockets.arg(listener, 1, "serve")
   if type(handler) ~= "function" then check.bad(2, "serve", "function", handler) end

@@ -66,7 +66,8 @@ end
 ---@param ... string  more, sent in the same system call
 ---@return boolean? done  true
 ---@return string? err
----@return integer? errno  EPIPE, ECONNRESET: the peer has closed; ETIMEDOUT: the deadline has come; EBADF once closed
+---@return integer? errno  EPIPE, ECONNRESET: the peer has closed; ETIMEDOUT: the deadline has come; ECANCELED;
+---EBADF once closed
 ---@return integer? taken  bytes that the kernel took before the error
 function Stream:write(msg, ...)
   is_self(self, "write")
