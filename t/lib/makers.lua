@@ -10,6 +10,7 @@ local net = require "net"
 local proc = require "proc"
 local shapes = require "shapes"
 local signals = require "signals"
+local stream = require "llsocket.stream"
 local sys = require "sys"
 
 local M = {}
@@ -273,6 +274,62 @@ local function join(fn)
   local co = loop.spawn(function() return 3 end)
   return in_loop(function() return fn(co, 5) end)
 end
+
+-- A stream at which bytes wait, and its peer.
+local function streamed(...)
+  local feed = fed(unix, ...)
+  return function(own)
+    local a, b = feed(own)
+    return own(assert(stream.wrap(a))), b
+  end
+end
+
+-- One whose peer has closed after it said something, or nothing.
+local function streamed_end_of(message)
+  local make = streamed(message)
+  return function(own)
+    local s, b = make(own)
+    b:close()
+    return s
+  end
+end
+
+local function streamed_end(own) return own(assert(stream.wrap(ended(own)))) end
+
+local function caller_address(own) return (select(2, listener(own))) end
+
+M.streamed_end_of, M.streamed_end, M.caller_address = streamed_end_of, streamed_end, caller_address
+
+-- The path of a listener at which nobody calls.
+local function path_of_listener(own)
+  local sock = own(assert(stream.listen("\0" .. net.unique())))
+  return sock:getsockname():addr()
+end
+
+-- Serves one client, who closes the listener.
+local function serve(fn)
+  local sock = assert(stream.listen("127.0.0.1", 0))
+  local client = assert(stream.connect(sock:getsockname(), 5))
+  return in_loop(function()
+    local err, e = fn(sock, function() sock:close() end)
+    client:close()
+    sock:close()
+    if e then return err, e end
+  end)
+end
+
+-- LuaSec on a connection whose peer speaks no TLS: the handshake fails at once.
+local function secure(fn)
+  local socks = assert(L.socket.pair(STREAM, true))
+  socks[2]:send "this is no TLS at all, and long enough to be a record"
+  local s = assert(stream.wrap(socks[1]))
+  local secured, _, e = fn(s, { mode = "client", protocol = "any" })
+  s:close()
+  socks[2]:close()
+  return secured == nil and e == L.EPROTO
+end
+
+M.streamed, M.path_of_listener, M.serve, M.secure = streamed, path_of_listener, serve, secure
 
 M.none, M.addr, M.tcp, M.udp, M.bound, M.called =
   none, addr, tcp, udp, bound, called

@@ -97,6 +97,8 @@ local function unique()
   return ("llsocket-t-%d-%d"):format(require("proc").getpid(), count)
 end
 
+M.unique = unique
+
 local function unix(name, socktype) return assert(L.unix.getaddrinfo(name, socktype))[1] end
 
 M.places = {

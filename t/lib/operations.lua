@@ -205,6 +205,34 @@ local ROWS = {
   { "loop.join", "object", "3", on.none, run = on.join },
 }
 
+local S, SERVER = "llsocket.stream: llsocket.socket: fd", { "127.0.0.1", 0 }
+for _, row in ipairs {
+  { "stream.wrap", "object", S, on.unix }, { "stream.listen", "object", SOCK, on.none, SERVER },
+  { "stream.listen, a path", "object", SOCK, on.none, function() return "\0" .. net.unique() end },
+  { "stream.connect", "object", S, on.caller_address, { 5 } },
+  { "stream.connect, two addresses", "object", S, function(own) return { on.caller_address(own), net.addr(L.AF_INET, STREAM, 9) } end,
+    { 5 } },
+  { "stream.connect, a path", "object", S, on.path_of_listener, function() return nil, 5 end },
+  { "stream.serve", "plain", "", on.none, run = on.serve },
+  { "s:line", "stream", '"abc"', on.streamed "abc\r\nde" }, { "s:line, the end", "stream", "", on.streamed_end },
+  { "s:lines", "never", "function: .+, llsocket.stream.+", on.streamed "abc" },
+  { "s:exactly", "stream", '"ab"', on.streamed "abc", { 2 } }, { "s:some", "stream", '"abc"', on.streamed "abc", { 5 } },
+  { "s:all", "stream", '"abc"', on.streamed_end_of "abc" }, { "s:write", "write", "true", on.streamed "x", { "abc" } },
+  { "s:write, parts", "write", "true", on.streamed "x", { "abc", "", "def" } },
+  { "s:deadline", "plain", "", on.streamed "x", { 5 } }, { "s:shutdown", "plain", "", on.streamed "x" },
+  { "s:close", "plain", "", on.streamed "x" },
+  { "resolve.resolve", "gai", "{127.0.0.1:80}", on.none, { 5, "127.0.0.1", "80", STREAM } },
+  { "resolve.getaddrinfo", "gai", "{127.0.0.1:80}", on.none, { 5, "127.0.0.1", "80", STREAM } },
+  { "resolve.set", "never", "function: .+", function(own) own.later(function() require("llsocket.resolve").set() end) end },
+  { "sock:setfd", "plain", "", on.tcp_new, run = function(setfd, sock)
+    local fd = sock:fd()
+    local err, e = setfd(sock, -1)
+    if e then return err, e end
+    sys.close(fd)
+  end },
+} do ROWS[#ROWS + 1] = row end
+if pcall(require, "ssl") then ROWS[#ROWS + 1] = { "luasec.secure", "never", "true", on.none, run = on.secure } end
+
 for _, backend in ipairs(pollers.names) do
   local fresh, full = on.poller(backend), on.poller(backend, true)
   for _, row in ipairs {
@@ -367,6 +395,7 @@ function M.difference()
     known[op.name] = true
     if not op.fn then out[#out + 1] = "no function: " .. op.name end
   end
+  if not pcall(require, "ssl") then known["luasec.secure"] = true end -- it is a stand-in, for the pages
   for name in pairs(functions) do
     if not known[name] and not inner[name] then out[#out + 1] = "no row: " .. name end
   end

@@ -17,6 +17,8 @@ local FAMILIES = {
   plain = { before = 0, none = "done" },
   option = { before = 1 },
   object = { before = 1 }, -- constructors
+  stream = { before = 1, none = "end" }, -- what a stream reads
+  write = { before = 1, more = 1 }, -- what it writes, and how many bytes were taken before an error
   completed = { before = 1, again = true, gap = 1 },
   gai = { before = 1, gap = 1 },
   never = false, -- cannot fail
@@ -52,8 +54,8 @@ local function is_errno(value) return type(value) == "number" and value > 0 and 
 
 -- The values of a failure between its text and its number, and whether all is as it must be.
 local function failure(family, values)
-  local at = family.before + 1
-  local e, last = values[values.n], at + (family.again and 1 or 0) + (family.gap or 0) + 1
+  local at, more = family.before + 1, family.more or 0
+  local e, last = values[values.n - more], at + (family.again and 1 or 0) + (family.gap or 0) + 1 + more
   if values.n ~= last or not is_errno(e) then return nil end
   for i = 1, family.before do if values[i] ~= nil and values[i] ~= family.blocked then return nil end end
   local err, again = values[at], values[at + 1]
