@@ -79,6 +79,13 @@ local RIGHT = {
   { "^sock:sndlowat, set", "setsockopt", "ENOPROTOOPT", "so it answers without a fault" },
   { "^sock:s", "rt_sigprocmask", "*", "the mask that cannot be set back stays" },
   { "^sock:splice", "splice", "EAGAIN", "one byte is received, since an urgent mark may be the reason", other = true },
+  { "^s:", "recvfrom sendto sendmsg", "EAGAIN EINTR EINPROGRESS", "a stream waits, and goes on" },
+  { "^s:write", "sendto sendmsg", "EPIPE ECONNRESET", "it tells them as errors" },
+  { "^stream.connect, two", "*", "*", "another address is tried, and tells its own error", other = true },
+  { "^stream.connect", "connect", "EAGAIN EALREADY EINPROGRESS EINTR", "it waits, and asks what came of it" },
+  { "^stream.connect", "fcntl", "*", "what the object knows is used" }, { "^stream.connect", "poll", "EINTR", "it waits again" },
+  { "^stream.serve", "close", "*", "a descriptor of its own" },
+  { "^stream.serve", "accept4 getsockopt epoll_ctl epoll_wait", "*", "a later accept tells that the listener is closed" },
   { "", "*", "EMFILE ENFILE", "garbage is collected, and the call is tried again" },
 }
 

@@ -213,7 +213,7 @@ for _, row in ipairs {
   { "stream.connect, two addresses", "object", S, function(own) return { on.caller_address(own), net.addr(L.AF_INET, STREAM, 9) } end,
     { 5 } },
   { "stream.connect, a path", "object", S, on.path_of_listener, function() return nil, 5 end },
-  { "stream.serve", "plain", "", on.none, run = on.serve },
+  { "stream.serve", "plain", "", on.closed_listener, { on.none } },
   { "s:line", "stream", '"abc"', on.streamed "abc\r\nde" }, { "s:line, the end", "stream", "", on.streamed_end },
   { "s:lines", "never", "function: .+, llsocket.stream.+", on.streamed "abc" },
   { "s:exactly", "stream", '"ab"', on.streamed "abc", { 2 } }, { "s:some", "stream", '"abc"', on.streamed "abc", { 5 } },

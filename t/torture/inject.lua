@@ -79,7 +79,7 @@ local function perform(i, op, case, was, fault)
   local line = ok and shapes.line(answer) or tostring(answer)
   if not fault then return say(i, ok and select(3, operations.judge(op, answer)) and "" or "it answers " .. line, line) end
   local verdicts = { faults.judge(op, ok, answer, fault) }
-  verdicts[#verdicts + 1] = ok and faults.again(op, case, answer, fault)
+  verdicts[#verdicts + 1] = ok and faults.again(op, case, answer, fault) or nil
   if ok and faults.may_keep_mask(op, answer, fault) then was.mask = signals.mask() end
   verdicts[#verdicts + 1] = torture.remains(case, was, fault.call == "close" and 1 or 0)
   verdicts[#verdicts + 1] = torture.once_more(op)

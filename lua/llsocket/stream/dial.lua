@@ -45,9 +45,10 @@ end
 
 -- Answers whether a connection that was under way is made: the socket, or nil, text, errno.
 local function finished(sock)
-  local e = sock:error()
+  local e, err, no = sock:error()
   if e == 0 then return sock end
   sock:close()
+  if no then return nil, err, no end
   return failed(e)
 end
 
