@@ -33,6 +33,19 @@ EXPORT int llsocket2_signalfd(const int32_t *signals, int count) {
 #endif
 }
 
+/* Blocks all signals in this thread, so that a thread that begins meanwhile takes none of them.  `old`, of 128 bytes,
+ * gets the mask of before. */
+EXPORT int llsocket2_signals_block(void *old) {
+    sigset_t all;
+    _Static_assert(sizeof all <= 128, "the caller has memory for a mask");
+    sigfillset(&all);
+    return THREAD_SIGMASK(SIG_SETMASK, &all, old);
+}
+
+EXPORT int llsocket2_signals_restore(const void *old) {
+    return THREAD_SIGMASK(SIG_SETMASK, old, NULL);
+}
+
 /* Opens a descriptor that becomes readable when a child ends; the kernel makes it close-on-exec.  By syscall(2),
  * because not every libc has a function for it. */
 EXPORT int llsocket2_pidfd(int pid) {
