@@ -11,7 +11,7 @@ int llsocket_t_getegid(void) __asm__("getegid");
 ]]
 
 local C = ffi.C
-local CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000 -- Linux, every architecture
+local CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWNS = 0x40000000, 0x10000000, 0x00020000 -- Linux, every architecture
 
 local M = {}
 
@@ -25,10 +25,10 @@ local function write(path, text)
 end
 
 -- As nobody in particular one may have a namespace inside a user namespace of one's own, and be its root.
-local function unshare()
-  if C.llsocket_t_unshare(CLONE_NEWNET) == 0 then return true end
+local function unshare(flags)
+  if C.llsocket_t_unshare(flags) == 0 then return true end
   local uid, gid = C.llsocket_t_geteuid(), C.llsocket_t_getegid()
-  if C.llsocket_t_unshare(CLONE_NEWUSER + CLONE_NEWNET) ~= 0 then return false end
+  if C.llsocket_t_unshare(CLONE_NEWUSER + flags) ~= 0 then return false end
   write("/proc/self/setgroups", "deny")
   write("/proc/self/uid_map", ("0 %d 1"):format(uid))
   write("/proc/self/gid_map", ("0 %d 1"):format(gid))
@@ -58,14 +58,14 @@ end
 function M.has_ip() return select(2, M.try "-V") end
 
 -- Moves this process into a namespace of its own; answers true, or nil and why that cannot be.  For the whole
--- process: what a test has to do outside, it does before.
-function M.enter()
+-- process: what a test has to do outside, it does before.  With `mounts` it is a mount namespace, too.
+function M.enter(mounts)
   if not pcall(function() return C.llsocket_t_unshare end) then return nil, "this system has no network namespaces" end
   if not M.has_ip() then return nil, "ip(8) is missing" end
   local file = io.open "/proc/net/if_inet6"
   if not file then return nil, "this kernel has no IPv6, or /proc is missing" end
   file:close()
-  if not unshare() then return nil, "no network namespace may be made here" end
+  if not unshare(CLONE_NEWNET + (mounts and CLONE_NEWNS or 0)) then return nil, "no network namespace may be made here" end
   local _, ok = M.try "link add name va type veth peer name vb"
   if not ok then
     M.ip "link set lo up" -- there is no way back, and what is left of the test wants a loopback
