@@ -97,6 +97,12 @@ build = {
     ["llsocket.wait.results"] = "lua/llsocket/wait/results.lua",
     ["llsocket.wait.timers"] = "lua/llsocket/wait/timers.lua",
     ["llsocket.resolve"] = "lua/llsocket/resolve.lua",
+    ["llsocket.resolve.asking"] = "lua/llsocket/resolve/asking.lua",
+    ["llsocket.resolve.cqueues"] = "lua/llsocket/resolve/cqueues.lua",
+    ["llsocket.resolve.files"] = "lua/llsocket/resolve/files.lua",
+    ["llsocket.resolve.luv"] = "lua/llsocket/resolve/luv.lua",
+    ["llsocket.resolve.nginx"] = "lua/llsocket/resolve/nginx.lua",
+    ["llsocket.resolve.unbound"] = "lua/llsocket/resolve/unbound.lua",
     ["llsocket.shim"] = {
       sources = {
         "csrc/ancillary.c", "csrc/event.c", "csrc/facts.c", "csrc/lifetime.c", "csrc/platform.c", "csrc/renamed.c",

@@ -23,26 +23,19 @@ end
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
   address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
-<<<<<<< HEAD
   core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage
   message.carrier message.control message.iovec message.region meta poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
   socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel
-  wait.pause wait.results wait.timers
-=======
-  core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage message.control
-  message.iovec message.region meta poll.bits poll.epoll poll.kqueue poll.poll poll.waker shim socket.activated
-  socket.answer
-  socket.anyoption socket.batch socket.buffer socket.connect socket.ended socket.flags socket.foreign socket.lifecycle
-  socket.message socket.multicast socket.object socket.option socket.optionkind socket.splice socket.steer
-  socket.transfer socket.wrap socket.zero socket.zerocopy stream.dial stream.inbox stream.object stream.reading stream.serving
-  stream.writing
->>>>>>> da7501b (stream: pages, floors, rows)
+  wait.pause wait.results wait.timers resolve.asking resolve.files
+  stream.dial stream.inbox stream.object stream.reading stream.serving stream.writing
 ]]
 
--- The ways of waiting, which doc/wait.md has together.
-local WAYS = set "stream.luasec wait.copas wait.cqueues wait.luv wait.nginx"
+-- The ways of waiting and of looking up names, which doc/wait.md and doc/resolve.md have together.
+local WAYS = set [[
+  resolve.cqueues resolve.luv resolve.nginx resolve.unbound stream.luasec wait.copas wait.cqueues wait.luv wait.nginx
+]]
 
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
@@ -50,12 +43,8 @@ local SURE = set [[
   mh:name mh:flags mh:segment msgs:to tube:held
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
-<<<<<<< HEAD
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
-  loop.now loop.cancel
-=======
-  sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run resolve.set s:lines
->>>>>>> da7501b (stream: pages, floors, rows)
+  loop.now loop.cancel resolve.set s:lines
   socket.activated
 ]]
 

@@ -25,11 +25,11 @@ for _, name in ipairs { "inet", "unix", "addrinfo", "socket", "device" } do
   if type(L[name]) ~= "table" or L[name] ~= require("llsocket." .. name) then print(name) end
 end]], "", "its modules are those that require answers by name")
 
--- A way of waiting needs the library whose loop it is.
+-- A way of waiting needs the library whose loop it is, and a way to look up names the library that asks.
 for _, name in ipairs(names) do
   local code = [[local m = require "llsocket.%s"; io.write(type(m) == "userdata" and "table" or type(m))]]
   local said = proc.lua(code:format(name))
-  local lacks = name:find "^wait%." and said:match "module '([^']+)' not found"
+  local lacks = (name:find "^wait%." or name:find "^resolve%.") and said:match "module '([^']+)' not found"
   if (name == "address.links" or name == "address.netlink") and not const.RTM_GETLINK then
     T.skip(1, ("llsocket.%s needs netlink, which this system does not have"):format(name))
   elseif lacks and not lacks:find "^llsocket" then T.skip(1, ("llsocket.%s needs %s, which is not here"):format(name, lacks))
