@@ -19,8 +19,8 @@ local FLOOR = {
   meta = -3, shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 7,
   resolve = 8, ["resolve.asking"] = 13, ["resolve.cqueues"] = 14, ["resolve.files"] = 3, ["resolve.luv"] = 14,
   ["resolve.nginx"] = 14, ["resolve.unbound"] = 14,
-  stream = 16, ["stream.dial"] = 14, ["stream.luasec"] = 14, ["stream.inbox"] = 14, ["stream.object"] = 13, ["stream.reading"] = 15,
-  ["stream.serving"] = 14, ["stream.writing"] = 14,
+  stream = 16, ["stream.dial"] = 14, ["stream.luasec"] = 14, ["stream.inbox"] = 14, ["stream.object"] = 13,
+  ["stream.reading"] = 15, ["stream.serving"] = 14, ["stream.writing"] = 14,
   cmsghdr = 8, inet = 7, batch = 10, msghdr = 10, socket = 12,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"

@@ -25,8 +25,8 @@ if why then
   T.skip(12, why)
 else
   local dir = net.tmpdir()
-  local _, made = proc.run(shell.format("cd %q && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 "
-    .. "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1", dir))
+  local _, made = proc.run(shell.format("cd %q && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem "
+    .. "-days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1", dir))
   T.ok(made, "openssl makes a certificate")
   os.execute(shell.format("mkdir %q/www", dir))
   local big = ("0123456789abcdef"):rep(20000)
