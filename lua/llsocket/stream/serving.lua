@@ -14,7 +14,7 @@ local waiting = require "llsocket.wait"
 local waker = require "llsocket.poll.waker"
 local ipairs, pairs, pcall, require, setmetatable, tostring = ipairs, pairs, pcall, require, setmetatable, tostring
 local type, xpcall, huge = type, xpcall, math.huge
-local running, stderr, traceback = coroutine.running, io.stderr, debug.traceback
+local stderr, traceback = io.stderr, debug.traceback
 
 local EBADF, EINVAL = const.EBADF, const.EINVAL
 local PAUSE = 0.1 -- seconds until the next accept, where the system has no descriptor or memory
@@ -170,11 +170,6 @@ local function most_of(max)
   return check.int(max, 3, "serve") and max >= 1 and max or nil
 end
 
-local function is_in_coroutine()
-  local co, is_main = running()
-  return co ~= nil and not is_main
-end
-
 -- Runs the server in llsocket's own loop.
 local function run_loop(loop, server)
   local err, e
@@ -184,7 +179,7 @@ local function run_loop(loop, server)
 end
 
 --- Serves each connection that a listening socket gets, in a coroutine of its own, until the listener is closed and the last
---- handler has returned.  Outside a coroutine and without `spawn` it runs the loop llsocket.wait.coroutine itserver.
+--- handler has returned.  Without `spawn`, and where the loop llsocket.wait.coroutine does not run, it runs that loop itself.
 ---@param listener llsocket.socket  non-blocking, as listen makes it
 ---@param handler fun(s: llsocket.stream, ai: llsocket.addrinfo)  what it leaves open is closed when it returns or raises
 ---@param options? { max: integer?, onerror: (fun(err: string, ai: llsocket.addrinfo))?, spawn: fun(fn: function, ...: any)? }
@@ -209,7 +204,7 @@ function M.serve(listener, handler, options)
     listener = listener, handler = handler, onerror = onerror, spawn = spawn, most = most, waker = wake, count = 0,
     clients = setmetatable({}, { __mode = "k" }),
   }
-  if loop and not is_in_coroutine() then return run_loop(loop, server) end
+  if loop and not require("llsocket.wait.pause").is_running then return run_loop(loop, server) end
   return run(server)
 end
 

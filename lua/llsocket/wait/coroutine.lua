@@ -365,11 +365,11 @@ end
 function M.run(onerror)
   local fn = handler(onerror)
   if is_running then error("llsocket.wait.coroutine is running", 2) end
-  is_running, complain = true, fn
+  is_running, pause.is_running, complain = true, true, fn
   waiting.lend(M.wait)
   local ok, err = pcall(loop)
   waiting.give_back()
-  is_running, complain = false, nil
+  is_running, pause.is_running, complain = false, false, nil
   if ok then return end
   queue_rest()
   error(err, 0)
