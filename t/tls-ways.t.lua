@@ -8,7 +8,7 @@ local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
 
-local T = require("tap").plan(#loops.names * 4 + 15)
+local T = require("tap").plan(#loops.names * 4 + 17)
 loops.settle()
 local has_ssl, ssl = pcall(require, "ssl")
 local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
@@ -18,7 +18,7 @@ local before = leak.count()
 -- What cannot be told of without LuaSec.
 if why then
   T.ok(has_luasec or tostring(luasec):find "ssl", "without LuaSec the module says so")
-  T.skip(#loops.names * 4 + 14, why)
+  T.skip(#loops.names * 4 + 16, why)
   T.done()
 end
 
@@ -117,6 +117,29 @@ for _, name in ipairs(loops.names) do
     d:close()
     L.wait.set()
   else T.skip(4, reason) end
+end
+
+-- A peer that reads late and writes nothing.
+do
+  local loop = require "llsocket.wait.coroutine"
+  local x, y = net.pair(L.SOCK_STREAM, true)
+  local done, got
+  loop.spawn(function()
+    local s = assert(luasec.secure(assert(stream.wrap(x)), SERVER))
+    s:deadline(20)
+    done = s:write(BIG, BIG, BIG)
+    s:close()
+  end)
+  loop.spawn(function()
+    local s = assert(luasec.secure(assert(stream.wrap(y)), CLIENT))
+    loop.sleep(0.1)
+    s:deadline(20)
+    got = s:all()
+    s:close()
+  end)
+  loop.run()
+  T.ok(done, "a write waits for a peer that reads late, not for its bytes")
+  T.ok(got == BIG:rep(3), "and all arrives")
 end
 
 -- Bytes before the handshake, and a peer that speaks no TLS.

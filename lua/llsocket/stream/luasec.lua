@@ -51,7 +51,10 @@ end
 function Tls:send(msg)
   local n, err, sent = self.conn:send(msg)
   n = n or sent
-  if n and n > 0 then return n, nil, n < #msg end
+  if n and n > 0 then
+    self.direction = DIRECTION[err] or "w" -- what an earlier read waited for is no matter of this send
+    return n, nil, n < #msg
+  end
   return not_moved(self, err)
 end
 
