@@ -55,6 +55,10 @@ function M.resolve(sec, host, port, socktype, protocol, flag)
     check.number(sec, 1, "resolve")
     if not (sec >= 0 and sec < 2^31) then return gai.failed(EAI_SYSTEM, EINVAL) end
   end
+  check.optional_string(host, 2, "resolve")
+  if type(port) ~= "nil" and type(port) ~= "string" and type(port) ~= "number" then
+    check.bad(3, "resolve", "string or number", port)
+  end
   return current(sec, host, port, socktype, protocol, flag)
 end
 

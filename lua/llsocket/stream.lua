@@ -45,6 +45,7 @@ local function addresses(host, port, at)
   if type(host) == "table" then return copied(host) end
   check.string(host, 1, "connect")
   if type(port) == "nil" then return unix.getaddrinfo(host) end
+  streams.check_name(host, port, "connect")
   return look_up(host, port, at)
 end
 

@@ -81,7 +81,7 @@ local function patiently(ai, at)
     if sock or e ~= EAGAIN then return sock, err, e end
     if at and now() + delay > at then return failed(ETIMEDOUT) end
     local slept, why, no = pause(delay)
-    if not slept then return nil, why, no end
+    if not slept and no ~= EINTR then return nil, why, no end
     delay = min(delay * 2, 0.05)
   end
 end

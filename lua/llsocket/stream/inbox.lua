@@ -8,13 +8,14 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local const = require "llsocket.core.const"
-local failed = require("llsocket.core.failure").failed
+local failure = require "llsocket.core.failure"
 local streams = require "llsocket.stream.object"
-local pcall, min = pcall, math.min
+local pcall = pcall
 
-local copy = ffi.copy
+local copy, failed, texts = ffi.copy, failure.failed, failure.texts
 local wait, is_late = streams.wait, streams.is_late
 local ENOMEM, EMSGSIZE, ETIMEDOUT, EINTR = const.ENOMEM, const.EMSGSIZE, const.ETIMEDOUT, const.EINTR
+local EIO = const.EIO -- for an error of a foreign object that has no number
 local USUAL, SMALL, LARGEST = 65536, 1024, 2^30 -- sizes of blocks
 
 -- types[size]: the ctype of a block.  Do not use uint8_t[?]: LuaJIT's allocation sinking loses the size.
@@ -43,8 +44,9 @@ local function begin(s)
 end
 
 local function release(s)
-  if s.size == USUAL then spare = s.block end
+  local block, size = s.block, s.size
   s.block, s.size, s.first, s.last = nil, 0, 0, 0
+  if size == USUAL then spare = block end -- last: an error of a debug hook must not leave two streams one block
 end
 
 -- Makes a block that is at least `size` bytes large, and moves the bytes there.
@@ -85,14 +87,23 @@ local function shrink(s)
   end
 end
 
+-- Takes what an object answered that is no socket of ours.  While its recv waited, the stream may have been closed or read by
+-- another coroutine, and it may answer more than it was asked for: never copy into the room that was there before.
+local function keep(s, msg)
+  if not (s.block or begin(s)) then return nil, nil, false, ENOMEM end
+  local held = s.last - s.first
+  if s.size - s.last < #msg and not move(s, held + #msg) then return nil, nil, false, ENOMEM end
+  copy(s.block + s.last, msg, #msg)
+  return #msg, nil, false
+end
+
 -- Receives once; answers what recvinto answers.
 local function take(s)
   local sock, room = s.sock, s.size - s.last
   if s.direct then return sock:recvinto(s.block, room, s.last) end
   local msg, err, again, e = sock:recv(room)
   if not msg then return nil, err, again, e end
-  copy(s.block + s.last, msg, min(#msg, room))
-  return #msg, nil, false
+  return keep(s, msg)
 end
 
 local M = {}
@@ -108,14 +119,15 @@ function M.receive(s, more)
   while true do
     if not reserve(s) then return failed(s.size >= LARGEST and EMSGSIZE or ENOMEM) end
     local n, err, again, e = take(s)
-    if n then
+    if n and n > 0 then
       s.last = s.last + n
       return true
     end
-    if not again then
-      if err or e then return nil, err, e end
+    if not (n or again) then
+      if err or e then return nil, err or texts[e], e or EIO end
       return
     end
+    if n and is_late(s) then return failed(ETIMEDOUT) end -- an empty message is nothing; a peer may send them without end
     shrink(s)
     local ready, why, no = true, nil, nil
     if e ~= EINTR then ready, why, no = wait(s, "recvable") end

@@ -69,6 +69,15 @@ function M.is_time(sec, position, method)
   return sec >= 0 and sec < 2^31
 end
 
+--- Raises unless the arguments are a host and a port.
+---@param host any
+---@param port any
+---@param method string
+function M.check_name(host, port, method)
+  check.optional_string(host, 1, method)
+  if type(port) ~= "string" and type(port) ~= "number" then check.bad(2, method, "string or number", port) end
+end
+
 --- Sets the time limit of all calls that follow, together.
 ---@param sec? number  seconds from now, below 2^31; nil lifts the limit
 ---@return string? err
@@ -95,7 +104,7 @@ function M.wait(s, way)
   local ready, err, e = sock[way](sock, at and max(at - now(), 0))
   if ready or e == EINTR then return true end
   if ready == false then return failed(ETIMEDOUT) end
-  if err or e then return nil, err, e end
+  if err or e then return nil, err, e or const.EIO end
   error(("'%s' of %s answered nothing"):format(way, tostring(sock)), 0)
 end
 

@@ -42,7 +42,8 @@ end
 ---@return string? err
 ---@return integer? errno  EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOENT; EAI_* where the host is no address; EINVAL
 function M.listen(host, port, backlog)
-  if type(port) == "nil" then check.string(host, 1, "listen") end
+  if type(port) == "nil" then check.string(host, 1, "listen") else streams.check_name(host, port, "listen") end
+  if type(backlog) ~= "nil" then check.number(backlog, 3, "listen") end
   local list, err, e, no
   if type(port) == "nil" then
     list, err, e = unix.getaddrinfo(host)
@@ -70,6 +71,7 @@ local function with_traceback(err) return traceback(tostring(err), 2) end
 
 -- Forgets a client that has gone.
 local function leave(server, client)
+  if not server.clients[client] then return end -- where spawn raised after it had made the coroutine
   server.clients[client], server.count = nil, server.count - 1
   if server.is_asleep then waker.wake(server.waker) end
 end
@@ -93,7 +95,7 @@ local function start(server, sock, ai)
   if done then return end
   sock:close()
   pcall(server.onerror, err, ai)
-  if server.clients[client] then leave(server, client) end
+  leave(server, client)
 end
 
 local function recount(server)
@@ -102,13 +104,14 @@ local function recount(server)
   server.count = n
 end
 
--- Waits until a client has gone.  Looks once a second for those whose coroutine was dropped.
+-- Waits until a client has gone; answers whether to go on.  Looks once a second for those whose coroutine was dropped.
 local function sleep(server)
   server.is_asleep = true
-  waiting.wait(server.waker.sd, "r", 1)
+  local _, _, e = waiting.wait(server.waker.sd, "r", 1)
   server.is_asleep = false
   waker.drain(server.waker)
   recount(server)
+  return e ~= const.ECANCELED
 end
 
 -- Accepts a connection, with the peer's address.
@@ -138,7 +141,9 @@ local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [co
 local function accept_all(server)
   if server.listener:acceptconn() and not wait(server, true) then return end
   while true do
-    while server.count >= server.most do sleep(server) end
+    while server.count >= server.most do
+      if not sleep(server) then return end
+    end
     local sock, ai, again, e = accept(server)
     if sock then
       start(server, sock, ai)
@@ -180,7 +185,7 @@ end
 
 --- Serves each connection that a listening socket gets, in a coroutine of its own, until the listener is closed and the last
 --- handler has returned.  Without `spawn`, and where the loop llsocket.wait.coroutine does not run, it runs that loop itself.
----@param listener llsocket.socket  non-blocking, as listen makes it
+---@param listener llsocket.socket  it becomes non-blocking
 ---@param handler fun(s: llsocket.stream, ai: llsocket.addrinfo)  what it leaves open is closed when it returns or raises
 ---@param options? { max: integer?, onerror: (fun(err: string, ai: llsocket.addrinfo))?, spawn: fun(fn: function, ...: any)? }
 ---max: most clients at once, the default is no limit; onerror: is told of a handler's error with its traceback, the default
@@ -198,6 +203,8 @@ function M.serve(listener, handler, options)
   spawn = check_function(spawn, "spawn", loop and loop.spawn)
   local most = most_of(options.max)
   if not most then return refused(EINVAL) end
+  local _, err, no = listener:nonblock(true) -- a blocking accept would stop all handlers
+  if no and no ~= EBADF then return err, no end
   local wake, e = waker.new()
   if not wake then return refused(e) end
   local server = {

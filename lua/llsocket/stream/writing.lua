@@ -10,7 +10,7 @@ local select = select
 local concat = table.concat
 
 local wait, is_late, is_self = streams.wait, streams.is_late, streams.self
-local EINTR, EPIPE, ETIMEDOUT = const.EINTR, const.EPIPE, const.ETIMEDOUT
+local EINTR, EIO, EPIPE, ETIMEDOUT = const.EINTR, const.EIO, const.EPIPE, const.ETIMEDOUT
 local MOST_PARTS = 1024 -- of one writev
 
 ---@class llsocket.stream
@@ -30,16 +30,13 @@ local function closed_by(s) return s.direct and answer.closed_by or EPIPE end
 
 -- Sends all of one string, of which `taken` bytes are sent already; answers what write answers.
 local function write_all(s, msg, taken)
-  local first = taken
+  local more = false
   while taken < #msg do
-    if taken > first and is_late(s) then return failed(ETIMEDOUT, taken) end
+    if more and is_late(s) then return failed(ETIMEDOUT, taken) end
     local n, err, again, e = send(s, msg, taken)
-    if not n then
-      if e then return failed(e, taken, err) end
-      return failed(closed_by(s), taken)
-    end
-    taken = taken + n
-    if again and e ~= EINTR and taken < #msg then
+    if not (n or again) then return failed(e or err and EIO or closed_by(s), taken, err) end
+    more, taken = true, taken + (n or 0)
+    if (again or n == 0) and e ~= EINTR and taken < #msg then
       local ready, why, no = wait(s, "sendable")
       if not ready then return failed(no, taken, why) end
     end
@@ -52,8 +49,7 @@ local function write_parts(s, parts)
   if not s.direct or #parts > MOST_PARTS then return write_all(s, concat(parts), 0) end
   local n, err, again, e = s.sock:writev(parts)
   if n and not again then return true end
-  if not n and e then return failed(e, 0, err) end
-  if not n then return failed(closed_by(s), 0) end
+  if not n then return failed(e or closed_by(s), 0, err) end
   return write_all(s, concat(parts), n)
 end
 

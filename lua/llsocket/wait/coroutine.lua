@@ -114,7 +114,7 @@ local function teller(x) return x.fd or x.getfd end
 local function number_of(x)
   if is_socket(x) then return x.sd, x end
   local ok, tell = pcall(teller, x)
-  if not ok or type(tell) ~= "function" then
+  if not ok or x == nil or type(tell) ~= "function" then
     check.bad(1, "wait", "number, socket or object with a method fd or getfd", x)
   end
   local fd = tell(x)
