@@ -6,7 +6,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local sys = require "sys"
-local T = require("tap").plan(38)
+local T = require("tap").plan(39)
 local text = require("llsocket.errno").text
 local before = leak.count()
 
@@ -257,6 +257,29 @@ W.run()
 T.is(rounds, 2000, "a token goes ten times round two hundred coroutines")
 T.is(ring[1][1]:recv(), "2001", "and each has had it")
 for _, pair in ipairs(ring) do pair[1]:close(); pair[2]:close() end
+
+-- An error of a debug hook in any instruction of run.
+local stuck
+for n = 1, 1000 do
+  local left = n
+  W.spawn(function() end)
+  pcall(function()
+    debug.sethook(function()
+      left = left - 1
+      if left == 0 then
+        debug.sethook()
+        error("hook", 0)
+      end
+    end, "", 1)
+    W.run()
+    debug.sethook()
+  end)
+  debug.sethook()
+  local _, told = pcall(W.run)
+  stuck = stuck or tostring(told):match "is running"
+  if left > 0 then break end
+end
+T.is(stuck, nil, "an error of a debug hook does not leave the loop running for good")
 
 -- wait.set --------------------------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ local unix = require "llsocket.unix"
 local waiting = require "llsocket.wait"
 local waker = require "llsocket.poll.waker"
 local ipairs, pairs, pcall, require, setmetatable, tostring = ipairs, pairs, pcall, require, setmetatable, tostring
-local type, xpcall, huge = type, xpcall, math.huge
+local collectgarbage, type, xpcall, huge = collectgarbage, type, xpcall, math.huge
 local stderr, traceback = io.stderr, debug.traceback
 
 local EBADF, EINVAL = const.EBADF, const.EINVAL
+local STEP = 1000 -- kilobytes of garbage to look at, less than 1 ms
 local PAUSE = 0.1 -- seconds until the next accept, where the system has no descriptor or memory
 
 local M = {}
@@ -107,7 +108,8 @@ end
 -- Waits until a client has gone; answers whether to go on.  Looks once a second for those whose coroutine was dropped.
 local function sleep(server)
   server.is_asleep = true
-  local _, _, e = waiting.wait(server.waker.sd, "r", 1)
+  local ready, _, e = waiting.wait(server.waker.sd, "r", 1)
+  if ready == false then collectgarbage("step", STEP) end -- a program that only waits collects nothing
   server.is_asleep = false
   waker.drain(server.waker)
   recount(server)
@@ -211,7 +213,7 @@ function M.serve(listener, handler, options)
     listener = listener, handler = handler, onerror = onerror, spawn = spawn, most = most, waker = wake, count = 0,
     clients = setmetatable({}, { __mode = "k" }),
   }
-  if loop and not require("llsocket.wait.pause").is_running then return run_loop(loop, server) end
+  if loop and not require("llsocket.wait.pause").runs() then return run_loop(loop, server) end
   return run(server)
 end
 

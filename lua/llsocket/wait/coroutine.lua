@@ -36,7 +36,7 @@ local WAITS, TOLD, BIT = { r = readers, w = writers }, { r = told_r, w = told_w 
 local W_BASE = 2^26
 local BASE = { r = 0, w = W_BASE }
 
-local is_running, waiters, complain = false, 0, nil
+local is_running, runner, waiters, complain = false, nil, 0, nil
 
 -- The coroutines to run in the next round, each followed by the answer of its wait.  A new one is followed by its function and
 -- arguments.
@@ -351,6 +351,21 @@ local function queue_rest()
   end
 end
 
+-- Tells whether the loop runs.  An error of a debug hook at the edges of run leaves is_running set, so the stack has the last
+-- word.  From a coroutine the stack of the main thread cannot be seen.
+local function runs()
+  if not is_running or not runner and running() then return is_running end
+  local level = 0
+  while true do
+    local info
+    if runner then info = getinfo(runner, level, "f") else info = getinfo(level, "f") end
+    if not info or info.func == loop then return info ~= nil end
+    level = level + 1
+  end
+end
+
+pause.runs = runs
+
 local function handler(value)
   if type(value) == "table" then value = value.onerror end
   if type(value) ~= "nil" and type(value) ~= "function" then check.bad(1, "run", "function or table with onerror", value) end
@@ -364,12 +379,12 @@ end
 ---run goes on
 function M.run(onerror)
   local fn = handler(onerror)
-  if is_running then error("llsocket.wait.coroutine is running", 2) end
-  is_running, pause.is_running, complain = true, true, fn
+  if runs() then error("llsocket.wait.coroutine is running", 2) end
+  is_running, runner, complain = true, running(), fn
   waiting.lend(M.wait)
   local ok, err = pcall(loop)
   waiting.give_back()
-  is_running, pause.is_running, complain = false, false, nil
+  is_running, runner, complain = false, nil, nil
   if ok then return end
   queue_rest()
   error(err, 0)

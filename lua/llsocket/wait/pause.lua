@@ -25,8 +25,8 @@ local joining = {} -- by the coroutine that is joined: a list of pauses
 ---@field enqueue fun(co: thread, answer: any)  set by the loop: lets a coroutine go on in the next round
 ---@field is_ours fun(co: thread): boolean  set by the loop: whether spawn made it
 ---@field n integer  how many pauses the loop must see the end of
----@field is_running boolean  set by the loop: whether it runs
-local M = { n = 0, is_running = false }
+---@field runs fun(): boolean  set by the loop: whether it runs
+local M = { n = 0 }
 
 -- Do not ask for #list after remove(): LuaJIT of 2022 compiles it to the length from before.
 local function unlist(pause)
