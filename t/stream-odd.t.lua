@@ -5,7 +5,7 @@ local resolve = require "llsocket.resolve"
 local loop = require "llsocket.wait.coroutine"
 local leak = require "leak"
 
-local T = require("tap").plan(28)
+local T = require("tap").plan(30)
 local before = leak.count()
 
 local function show(...)
@@ -102,6 +102,9 @@ raises("#3 to 'resolve' (string or number expected, got table)", resolve.resolve
 raises("#1 to 'wait' (number, socket or object with a method fd or getfd expected, got cdata)", loop.wait,
   require("ffi").new "void *", "r")
 
+T.is(show(stream.connect("127.0.0.1", 70000)), show(nil, "Invalid argument", L.EAI_SYSTEM, L.EINVAL),
+  "an impossible port has its errno after EAI_SYSTEM")
+
 -- A server that is canceled while it serves as many as it may.
 local answer, served = nil, 0
 co = loop.spawn(function()
@@ -157,6 +160,28 @@ loop.spawn(function()
 end)
 loop.run()
 T.is(errors, 2, "and onerror, which may raise, was told")
+
+-- Handlers that yield for ever are collected, also where nothing else makes garbage.
+lst = assert(stream.listen("127.0.0.1", 0))
+ai = lst:getsockname()
+local function drop(fn, ...) coroutine.wrap(fn)(...) end
+loop.spawn(stream.serve, lst, function(client)
+  client:line()
+  coroutine.yield()
+end, { max = 1, spawn = drop })
+local closed = 0
+loop.spawn(function()
+  for _ = 1, 2 do
+    local client = assert(stream.connect(ai, 5))
+    client:deadline(20)
+    client:write "x\n"
+    if select("#", client:line()) == 0 then closed = closed + 1 end
+    client:close()
+  end
+  lst:close()
+end)
+loop.run()
+T.is(closed, 2, "a handler that is dropped makes place for the next client")
 
 -- A listener that blocks.
 lst = assert(stream.listen("127.0.0.1", 0))

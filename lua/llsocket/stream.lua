@@ -24,8 +24,8 @@ local M = { methods = streams.methods, wrap = streams.wrap, listen = serving.lis
 
 -- Answers the addresses of a host; a numeric one does not go to the resolver that the program has set.
 local function look_up(host, port, at)
-  local list, _, code = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_NUMERICHOST)
-  if list or code ~= const.EAI_NONAME then return list, _, code end
+  local list, err, code, e = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_NUMERICHOST)
+  if list or code ~= const.EAI_NONAME then return list, err, code, e end
   return resolve.resolve(at and max(at - now(), 0), host, port, const.SOCK_STREAM)
 end
 
