@@ -7,8 +7,9 @@ local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
+local sys = require "sys"
 
-local T = require("tap").plan(#loops.names * 4 + 17)
+local T = require("tap").plan(#loops.names * 4 + 21)
 loops.settle()
 local has_ssl, ssl = pcall(require, "ssl")
 local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
@@ -18,7 +19,7 @@ local before = leak.count()
 -- What cannot be told of without LuaSec.
 if why then
   T.ok(has_luasec or tostring(luasec):find "ssl", "without LuaSec the module says so")
-  T.skip(#loops.names * 4 + 16, why)
+  T.skip(#loops.names * 4 + 20, why)
   T.done()
 end
 
@@ -140,6 +141,31 @@ do
   loop.run()
   T.ok(done, "a write waits for a peer that reads late, not for its bytes")
   T.ok(got == BIG:rep(3), "and all arrives")
+end
+
+-- A peer that goes without a close_notify, as an attacker would make it: LuaSec must not be asked again.
+for _, way in ipairs { "line", "some", "all", "exactly" } do
+  client, server = net.tcp()
+  pid = proc.fork(function()
+    client:close()
+    local c = assert(ssl.wrap(server, SERVER))
+    assert(c:dohandshake())
+    c:send "half"
+    local fd = c:getfd()
+    sys.close(fd)
+  end)
+  server:close()
+  local cut = assert(stream.wrap(client))
+  cut:deadline(10)
+  cut = assert(luasec.secure(cut, CLIENT))
+  local first = cut:some()
+  local n = way == "exactly" and 100 or nil
+  local got, text, no = cut[way](cut, n)
+  local again = select(3, cut[way](cut, n))
+  T.is(("%s %s %s %s"):format(first, tostring(got), tostring(no), tostring(again)),
+    ("half nil %d %d"):format(L.EPROTO, L.EPROTO), way .. ": a connection that is cut off is EPROTO: " .. tostring(text))
+  cut:close()
+  proc.wait(pid)
 end
 
 -- Bytes before the handshake, and a peer that speaks no TLS.

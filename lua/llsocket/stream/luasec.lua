@@ -16,15 +16,23 @@ local now = require("llsocket.shim").llsocket2_now
 -- A TLS connection with the methods of a socket, so that stream.wrap takes it.
 --   conn       LuaSec's object, which owns the descriptor
 --   direction  what TLS waits for: a read may have to write first
+--   failed     the error that ended it.  LuaSec must not be called again: its receive then loops for ever (LuaSec 1.2 with
+--              OpenSSL 3, after a peer that closed without close_notify)
 local Tls = {}
 local meta = { __index = Tls, __tostring = function(tls) return tls.name end }
 
 local DIRECTION = { wantread = "r", wantwrite = "w" }
 
--- Answers for a call that moved nothing: again, no values at the end, or an error.
-local function not_moved(tls, err)
+-- Remembers what LuaSec told beside the bytes that it moved, or instead of them.
+local function note(tls, err)
   tls.direction = DIRECTION[err] or tls.direction
-  if DIRECTION[err] or err == "timeout" then return nil, nil, true, EAGAIN end
+  if err and not DIRECTION[err] and err ~= "timeout" then tls.failed = err end
+end
+
+-- Answers for a call that moved nothing: again, no values at the end, or an error.
+local function not_moved(tls)
+  local err = tls.failed
+  if not err then return nil, nil, true, EAGAIN end
   if err == "closed" then return end
   return nil, err, false, EPROTO
 end
@@ -36,10 +44,12 @@ end
 ---@return boolean? again
 ---@return integer? errno  EAGAIN; EPROTO: TLS failed
 function Tls:recv(size)
+  if self.failed then return not_moved(self) end
   local data, err, part = self.conn:receive(size)
+  note(self, err)
   data = data or part
   if data and data ~= "" then return data, nil, false end
-  return not_moved(self, err)
+  return not_moved(self)
 end
 
 --- Sends; see SSL_write(3).
@@ -49,13 +59,15 @@ end
 ---@return boolean? again
 ---@return integer? errno  EAGAIN; EPROTO: TLS failed
 function Tls:send(msg)
+  if self.failed then return not_moved(self) end
   local n, err, sent = self.conn:send(msg)
+  note(self, err)
   n = n or sent
   if n and n > 0 then
     self.direction = DIRECTION[err] or "w" -- what an earlier read waited for is no matter of this send
     return n, nil, n < #msg
   end
-  return not_moved(self, err)
+  return not_moved(self)
 end
 
 --- Waits for what TLS waits for.
