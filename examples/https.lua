@@ -18,6 +18,12 @@ ffi.C.signal(SIGPIPE, SIG_IGN)
 
 -- The client -----------------------------------------------------------------------------------------------
 
+-- Answers what was read; raises where the answer ended before, because it is no answer then.
+local function whole(bytes, err)
+  if not bytes then error(err or "the server has closed in the middle of its answer", 0) end
+  return bytes
+end
+
 -- Whether a certificate names a host.  LuaSec checks who signed it, but not for whom.
 local function is_for(certificate, host)
   local names = certificate:extensions()["2.5.29.17"] or {} -- subjectAltName
@@ -38,13 +44,14 @@ local function get(host, port, path, cafile)
   s:deadline(30)
   s = assert(luasec.secure(s, context, host))
   assert(is_for(s.sock.conn:getpeercertificate(), host), "the certificate is for another host")
-  assert(s:write("GET ", path, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n\r\n"))
-  local status, length = assert(s:line()), nil
-  for line in s:lines() do
-    if line == "" then break end
+  assert(s:write("GET ", path, " HTTP/1.0\r\nHost: ", host, "\r\n\r\n")) -- 1.0: no chunks
+  local status, length = whole(s:line()), nil
+  repeat
+    local line = whole(s:line())
     length = length or tonumber(line:lower():match "^content%-length: *(%d+)$")
-  end
-  local body = length and s:exactly(length) or s:all() or ""
+  until line == ""
+  local body
+  if length then body = whole(s:exactly(length)) else body = s:all() or "" end
   s:close()
   return status, body
 end
@@ -98,7 +105,7 @@ local function serve(host, port, cert, key, directory)
 end
 
 local command = table.remove(arg, 1)
-if command == "get" then
+if command == "get" and arg[3] then
   loop.spawn(function(...)
     local status, body = get(...)
     io.stderr:write(status, "\n")

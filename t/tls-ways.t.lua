@@ -151,8 +151,7 @@ for _, way in ipairs { "line", "some", "all", "exactly" } do
     local c = assert(ssl.wrap(server, SERVER))
     assert(c:dohandshake())
     c:send "half"
-    local fd = c:getfd()
-    sys.close(fd)
+    sys.close(c:getfd())
   end)
   server:close()
   local cut = assert(stream.wrap(client))
