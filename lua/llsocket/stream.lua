@@ -52,7 +52,10 @@ end
 local function connect(host, port, sec)
   local at = sec and now() + sec
   local list, err, code, e = addresses(host, port, at)
-  if not list then return nil, err, code, e end
+  if not list then
+    if e then return nil, err, code, e end
+    return nil, err, code
+  end
   if #list == 0 then return failed(const.EINVAL) end
   local sock, why, no = dial(list, at)
   if not sock then return nil, why, no end

@@ -85,7 +85,8 @@ local RIGHT = {
   { "^stream.connect", "connect", "EAGAIN EALREADY EINPROGRESS EINTR", "it waits, and asks what came of it" },
   { "^stream.connect", "fcntl", "*", "what the object knows is used" }, { "^stream.connect", "poll", "EINTR", "it waits again" },
   { "^stream.serve", "close", "*", "a descriptor of its own" },
-  { "^stream.serve", "accept4 getsockopt epoll_ctl epoll_wait", "*", "a later accept tells that the listener is closed" },
+  { "^stream.serve", "accept4 getsockopt epoll_ctl epoll_wait ioctl fcntl", "*",
+    "a later accept tells that the listener is closed" },
   { "", "*", "EMFILE ENFILE", "garbage is collected, and the call is tried again" },
 }
 

@@ -132,7 +132,7 @@ M.takes_over = { ["socket.wrap"] = true, ["socket.activated"] = true }
 --- process's.
 function M.is_vain(op, way)
   -- An error at the edges of loop.run leaves it "running" for good, and a loop inside the loop is refused.
-  if op.name:find "^loop%." and (way.raises or way.name == "calls the same") then return true end
+  if (op.name:find "^loop%." or op.name == "stream.serve") and (way.raises or way.name == "calls the same") then return true end
   if op.name == "socket.activated" then return not way.harmless or way.twice end
   return op.title == "event:read, signals" and way.name == "calls the same"
 end

@@ -275,12 +275,19 @@ local function join(fn)
   return in_loop(function() return fn(co, 5) end)
 end
 
+-- A stream of a socket.  A stream waits, so it gets a deadline: nothing may wait for ever here.
+local function stream_of(own, sock)
+  local s = own(assert(stream.wrap(sock)))
+  s:deadline(0.05)
+  return s
+end
+
 -- A stream at which bytes wait, and its peer.
 local function streamed(...)
   local feed = fed(unix, ...)
   return function(own)
     local a, b = feed(own)
-    return own(assert(stream.wrap(a))), b
+    return stream_of(own, a), b
   end
 end
 
@@ -294,7 +301,7 @@ local function streamed_end_of(message)
   end
 end
 
-local function streamed_end(own) return own(assert(stream.wrap(ended(own)))) end
+local function streamed_end(own) return stream_of(own, ended(own)) end
 
 local function caller_address(own) return (select(2, listener(own))) end
 
@@ -318,6 +325,7 @@ local function secure(fn)
   local socks = assert(L.socket.pair(STREAM, true))
   socks[2]:send "this is no TLS at all, and long enough to be a record"
   local s = assert(stream.wrap(socks[1]))
+  s:deadline(0.5)
   local secured, _, e = fn(s, { mode = "client", protocol = "any" })
   s:close()
   socks[2]:close()

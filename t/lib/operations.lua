@@ -207,17 +207,17 @@ local ROWS = {
 
 local S, SERVER = "llsocket.stream: llsocket.socket: fd", { "127.0.0.1", 0 }
 for _, row in ipairs {
-  { "stream.wrap", "object", S, on.unix }, { "stream.listen", "object", SOCK, on.none, SERVER },
-  { "stream.listen, a path", "object", SOCK, on.none, function() return "\0" .. net.unique() end },
-  { "stream.connect", "object", S, on.caller_address, { 5 } },
-  { "stream.connect, two addresses", "object", S,
+  { "stream.wrap", "object", S, on.unix }, { "stream.listen", "dial", SOCK, on.none, SERVER },
+  { "stream.listen, a path", "dial", SOCK, on.none, function() return "\0" .. net.unique() end },
+  { "stream.connect", "dial", S, on.caller_address, { 5 } },
+  { "stream.connect, two addresses", "dial", S,
     function(own) return { on.caller_address(own), net.addr(L.AF_INET, STREAM, 9) } end, { 5 } },
-  { "stream.connect, a path", "object", S, on.path_of_listener, function() return nil, 5 end },
+  { "stream.connect, a path", "dial", S, on.path_of_listener, function() return nil, 5 end },
   { "stream.serve", "plain", "", on.closed_listener, { on.none } },
   { "s:line", "stream", '"abc"', on.streamed "abc\r\nde" }, { "s:line, the end", "stream", "", on.streamed_end },
   { "s:lines", "never", "function: .+, llsocket.stream.+", on.streamed "abc" },
   { "s:exactly", "stream", '"ab"', on.streamed "abc", { 2 } }, { "s:some", "stream", '"abc"', on.streamed "abc", { 5 } },
-  { "s:all", "stream", '"abc"', on.streamed_end_of "abc" }, { "s:write", "write", "true", on.streamed "x", { "abc" } },
+  { "s:all", "stream", '"abc"', on.streamed_end_of "abc" }, { "s:write", "write", "true", on.streamed "x", { "abc", "d" } },
   { "s:write, parts", "write", "true", on.streamed "x", { "abc", "", "def" } },
   { "s:deadline", "plain", "", on.streamed "x", { 5 } }, { "s:shutdown", "plain", "", on.streamed "x" },
   { "s:close", "plain", "", on.streamed "x" },

@@ -17,6 +17,7 @@ local FAMILIES = {
   plain = { before = 0, none = "done" },
   option = { before = 1 },
   object = { before = 1 }, -- constructors
+  dial = { before = 1 }, -- constructors that look up a name, whose failures may be the resolver's
   stream = { before = 1, none = "end" }, -- what a stream reads
   write = { before = 1, more = 1 }, -- what it writes, and how many bytes were taken before an error
   completed = { before = 1, again = true, gap = 1 },
@@ -92,7 +93,7 @@ function M.judge(name, values)
   if family == false then return "done" end
   if values.n == 0 then return family.none end
   if is_done(family, values) then return "done" end
-  if name == "gai" then return gai_failure(values) end
+  if name == "gai" or name == "dial" and not failure(family, values) then return gai_failure(values) end
   return failure(family, values)
 end
 

@@ -28,6 +28,8 @@ local LOSES = {
   ["device.index"] = 4, ["device.name"] = 4, ["cmsghdr.pktinfo"] = 4, ["inet.getaddrinfo6"] = 4, ["sock:recvfd"] = 8,
   ["sock:recvmsg, descriptors"] = 7, ["sock:getsockopt, descriptor"] = 8, ["sock:unwrap"] = 1, ["desc:unwrap"] = 3,
   ["sock:close"] = 5, ["desc:close"] = 4, ["event:close"] = 10, ["tube:close"] = 8, ["poller:close"] = 14,
+  -- These make a socket, some a poller or a waker, and close them.
+  ["stream.listen"] = 9, ["stream.connect"] = 9, ["stream.connect, two addresses"] = 31, ["s:close"] = 5,
 }
 
 local found, before = {}, nil

@@ -7,7 +7,8 @@ local const = require "llsocket.core.const"
 local failure = require "llsocket.core.failure"
 local sockets = require "llsocket.socket.object"
 require "llsocket.socket" -- the methods of sockets
-local error, ipairs, max, setmetatable, tostring, type = error, ipairs, math.max, setmetatable, tostring, type
+local error, ipairs, max, pcall, setmetatable = error, ipairs, math.max, pcall, setmetatable
+local tostring, type = tostring, type
 
 local now = shim.llsocket2_now
 local failed, refused = failure.failed, failure.refused
@@ -22,6 +23,7 @@ local Stream = {}
 --   direct      whether sock is a socket of llsocket, which receives into memory and sends from it
 --   at          the time of the deadline, or nil
 --   block, size the memory of what arrived, or nil while nothing is held; see inbox.lua
+--   is_closed   reads answer EBADF, whatever is held
 --   first, last the bytes that are not read yet: those of block from first up to, not including, last
 local meta = {
   __index = Stream,
@@ -32,12 +34,17 @@ local is_self = check.object(meta, "llsocket.stream")
 
 local NEEDED = { "recv", "send", "recvable", "sendable", "close" }
 
-local function has_all(x)
-  if type(x) ~= "table" and type(x) ~= "userdata" and type(x) ~= "cdata" then return false end
+-- Raises where x cannot be indexed: some pointers, for example.
+local function has_each(x)
   for _, name in ipairs(NEEDED) do
     if type(x[name]) ~= "function" then return false end
   end
   return true
+end
+
+local function has_all(x)
+  local indexed, answer = pcall(has_each, x)
+  return indexed and answer and type(x) ~= "string"
 end
 
 local M = { methods = Stream, self = is_self }
@@ -126,7 +133,7 @@ end
 ---@return integer? errno  EIO, EINTR
 function Stream:close()
   is_self(self, "close")
-  self.first, self.last, self.size, self.block = 0, 0, 0, nil
+  self.is_closed = true -- leave the bytes: a finaliser or another coroutine may close in the middle of a read
   return self.sock:close()
 end
 

@@ -11,7 +11,7 @@ local streams = require "llsocket.stream.object"
 local type, min = type, math.min
 
 local receive, cut, is_self = inbox.receive, inbox.cut, streams.self
-local EINVAL, EMSGSIZE = const.EINVAL, const.EMSGSIZE
+local EBADF, EINVAL, EMSGSIZE = const.EBADF, const.EINVAL, const.EMSGSIZE
 local LINE_FEED, CARRIAGE_RETURN = 10, 13
 local byte_ptr = ffi.typeof "const uint8_t *"
 
@@ -61,6 +61,7 @@ function Stream:line(max)
   is_self(self, "line")
   max = count(max, 1, 65536, "line")
   if not max then return failed(EINVAL) end
+  if self.is_closed then return failed(EBADF) end
   local searched, more = 0, false
   while true do
     local n = line_feed(self, searched)
@@ -97,6 +98,7 @@ function Stream:exactly(n)
   is_self(self, "exactly")
   check.number(n, 1, "exactly")
   if not count(n, 0, nil, "exactly") then return failed(EINVAL) end
+  if self.is_closed then return failed(EBADF) end
   if n == 0 then return "" end
   local more = false
   while self.last - self.first < n do
@@ -117,6 +119,7 @@ function Stream:some(max)
   is_self(self, "some")
   max = count(max, 1, 2^31, "some")
   if not max then return failed(EINVAL) end
+  if self.is_closed then return failed(EBADF) end
   if self.last == self.first then
     local arrived, err, e = receive(self, false)
     if e then return nil, err, e end
@@ -135,6 +138,7 @@ function Stream:all(max)
   is_self(self, "all")
   max = count(max, 1, 2^31, "all")
   if not max then return failed(EINVAL) end
+  if self.is_closed then return failed(EBADF) end
   local more = false
   while true do
     if self.last - self.first > max then return failed(EMSGSIZE) end

@@ -51,7 +51,10 @@ function M.listen(host, port, backlog)
   else
     list, err, e, no = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_PASSIVE)
   end
-  if not list then return nil, err, e, no end
+  if not list then
+    if no then return nil, err, e, no end
+    return nil, err, e
+  end
   for _, ai in ipairs(list) do
     local sock
     sock, err, e = listening(ai, backlog)
