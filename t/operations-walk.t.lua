@@ -3,6 +3,7 @@
 local L = require "llsocket"
 local leak = require "leak"
 local litter = require "litter"
+local lacks = require "missing"
 local operations = require "operations"
 local shapes = require "shapes"
 local signals = require "signals"
@@ -30,6 +31,7 @@ local function reason_in(why)
 end
 
 local function is_lack(op, outcome, e)
+  if e == L.ENOSYS and outcome == "failed" and lacks[op.name:match "%w+$"] then return true end -- sendfile, splice
   return outcome == "failed" and lacking[e] and (op.family == "option" or op.family == "object" or op.family == "plain")
 end
 

@@ -126,8 +126,12 @@ local function in_loop(loop)
   loop.run()
   T.is(result, tostring(L.ETIMEDOUT), loop.name .. ": a black hole is ETIMEDOUT")
   T.ok(took >= 0.1 and took < 2, ("%s: when the time has run out: %.3f s of 0.1"):format(loop.name, took))
-  T.ok(early >= 0.249 and early < 2, ("%s: a family that is black-holed costs 250 ms: %.3f s"):format(loop.name, early))
-  T.ok(raced < 2, ("%s: IPv6 is tried first, then the families in turn: %.3f s"):format(loop.name, raced))
+  if L.EPOLLIN or L.EV_ADD then
+    T.ok(early >= 0.249 and early < 2, ("%s: a family that is black-holed costs 250 ms: %.3f s"):format(loop.name, early))
+    T.ok(raced < 2, ("%s: IPv6 is tried first, then the families in turn: %.3f s"):format(loop.name, raced))
+  else
+    T.skip(2, "a poller over poll(2) has no descriptor to wait for, so one address is tried after the other")
+  end
   T.is(tail, L.ETIMEDOUT, loop.name .. ": two black holes are ETIMEDOUT")
   T.ok(refused < 0.2, ("%s: after a refusal the next attempt begins at once: %.3f s"):format(loop.name, refused))
 

@@ -156,7 +156,7 @@ below(uname, "port family bytes", "port, family and bytes of an address", functi
 end)
 local poller = assert(L.poll.new())
 poller:add(b, "r")
-below(poller, "wait event", "wait and event", function() a:send "x"; poller:wait(0); poller:event(1):recv(64) end)
+below(poller, "wait event", "wait and event", function() a:send "x"; poller:wait(0); poller:event(1):recv(64) end, not L.EPOLLIN)
 below(poller, "modify", "modify", function() poller:modify(b, "rw"); poller:modify(b, "r") end)
 poller:close()
 below(listener, "connect accept close", "connect, accept and close", function()

@@ -170,12 +170,12 @@ local function race(list, at)
   return finish(contest, run(contest, at))
 end
 
--- Where the system's poller has no descriptor to wait for, one address is tried after the other.
+-- Where the system's poller has no descriptor to wait for, one address is tried after the other, each for its share of the time.
 local function one_by_one(list, at)
   local err, e
-  for _, ai in ipairs(interleaved(list)) do
+  for i, ai in ipairs(interleaved(list)) do
     local sock
-    sock, err, e = alone(ai, at)
+    sock, err, e = alone(ai, at and now() + left(at) / (#list - i + 1))
     if sock then return sock end
   end
   return nil, err, e
