@@ -12,6 +12,19 @@ local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
 ---@class llsocket.resolve.module
 local M = {}
 
+-- Raises for wrong types; answers whether the time is possible.
+local function check_all(sec, host, port, socktype, protocol, flag, method)
+  if type(sec) ~= "nil" then check.number(sec, 1, method) end
+  check.optional_string(host, 2, method)
+  if type(port) ~= "nil" and type(port) ~= "string" and type(port) ~= "number" then
+    check.bad(3, method, "string or number", port)
+  end
+  if type(socktype) ~= "nil" then check.number(socktype, 4, method) end
+  if type(protocol) ~= "nil" then check.number(protocol, 5, method) end
+  if type(flag) ~= "nil" then check.number(flag, 6, method) end
+  return type(sec) == "nil" or sec >= 0 and sec < 2^31
+end
+
 --- Looks up a name with getaddrinfo(3), which blocks the whole process, whatever the time limit is.
 ---@param sec number?  not used: getaddrinfo(3) has its own limits, see resolv.conf(5)
 ---@param host? string
@@ -23,7 +36,8 @@ local M = {}
 ---@return string? err
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only
-function M.getaddrinfo(sec, host, port, socktype, protocol, flag) -- luacheck: ignore sec
+function M.getaddrinfo(sec, host, port, socktype, protocol, flag)
+  if not check_all(sec, host, port, socktype, protocol, flag, "getaddrinfo") then return gai.failed(EAI_SYSTEM, EINVAL) end
   return inet.getaddrinfo(host, port, socktype, protocol, flag)
 end
 
@@ -51,14 +65,7 @@ end
 ---@return integer? code  EAI_NONAME, EAI_AGAIN, EAI_SYSTEM
 ---@return integer? errno  after EAI_SYSTEM only: ETIMEDOUT, ECANCELED; EINVAL
 function M.resolve(sec, host, port, socktype, protocol, flag)
-  if type(sec) ~= "nil" then
-    check.number(sec, 1, "resolve")
-    if not (sec >= 0 and sec < 2^31) then return gai.failed(EAI_SYSTEM, EINVAL) end
-  end
-  check.optional_string(host, 2, "resolve")
-  if type(port) ~= "nil" and type(port) ~= "string" and type(port) ~= "number" then
-    check.bad(3, "resolve", "string or number", port)
-  end
+  if not check_all(sec, host, port, socktype, protocol, flag, "resolve") then return gai.failed(EAI_SYSTEM, EINVAL) end
   return current(sec, host, port, socktype, protocol, flag)
 end
 

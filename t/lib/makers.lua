@@ -275,6 +275,15 @@ local function join(fn)
   return in_loop(function() return fn(co, 5) end)
 end
 
+-- A socket whose descriptor is closed afterwards, if the call gave it up.
+local function given_up(own)
+  local sock = tcp_new(own)
+  local fd = sock:fd()
+  own.later(function() if sock:fd() == -1 then sys.close(fd) end end)
+  return sock
+end
+M.given_up = given_up
+
 -- A stream of a socket.  A stream waits, so it gets a deadline: nothing may wait for ever here.
 local function stream_of(own, sock)
   local s = own(assert(stream.wrap(sock)))

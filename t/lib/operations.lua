@@ -224,12 +224,7 @@ for _, row in ipairs {
   { "resolve.resolve", "gai", "{127.0.0.1:80}", on.none, { 5, "127.0.0.1", "80", STREAM } },
   { "resolve.getaddrinfo", "gai", "{127.0.0.1:80}", on.none, { 5, "127.0.0.1", "80", STREAM } },
   { "resolve.set", "never", "function: .+", function(own) own.later(function() require("llsocket.resolve").set() end) end },
-  { "sock:setfd", "plain", "", on.tcp_new, run = function(setfd, sock)
-    local fd = sock:fd()
-    local err, e = setfd(sock, -1)
-    if e then return err, e end
-    sys.close(fd)
-  end },
+  { "sock:setfd", "plain", "", on.given_up, { -1 } },
 } do ROWS[#ROWS + 1] = row end
 if pcall(require, "ssl") then ROWS[#ROWS + 1] = { "luasec.secure", "never", "true", on.none, run = on.secure } end
 

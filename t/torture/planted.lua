@@ -45,7 +45,7 @@ local ROWS = {
     "if (*fd >= 0) close(*fd);", "extern int shutdown(int, int); if (*fd >= 0) shutdown(*fd, 2), close(*fd);",
     "not ok" },
   { "a child that keeps its parent's poller", "threads", "that forks", "lua/llsocket/wait/kernel.lua",
-    "if state and forks[0] == seen then return nil end", "if state then return nil end",
+    "is_current() return state and forks[0] == seen end", "is_current() return state end",
     "not ok" },
   { "a length unchecked", "sanitize", "^rights-hostile$", "csrc/ancillary.c",
     "|| cmsg.cmsg_len > controllen - at) return 0;", ") return 0;",

@@ -40,6 +40,9 @@ local AVOID = {
   ["msgs:name 0"] = is "batch", -- has no names, and answers nil
   ["inet.getaddrinfo 1"] = looked_up, ["inet.getaddrinfo4 1"] = looked_up, ["inet.getaddrinfo6 1"] = looked_up,
   ["sock:recvable, in vain 1"] = waits, ["loop.sleep 1"] = waits, ["poller:wait, in vain 1"] = waits,
+  ["stream.listen 0"] = looked_up, ["stream.listen 1"] = looked_up, -- a file would be made, or a resolver asked
+  ["stream.connect 0"] = looked_up, ["stream.connect 1"] = looked_up,
+  ["resolve.resolve 2"] = looked_up, ["resolve.getaddrinfo 2"] = looked_up,
   ["loop.spawn 1"] = is "yielding function", -- it is never resumed
 }
 

@@ -11,7 +11,8 @@ local ipairs, pairs, max, min = ipairs, pairs, math.max, math.min
 
 local now = shim.llsocket2_now
 local AF_INET6 = const.AF_INET6
-local EAGAIN, EINTR, ETIMEDOUT = const.EAGAIN, const.EINTR, const.ETIMEDOUT
+local EAGAIN, EBADF, EINTR, ETIMEDOUT = const.EAGAIN, const.EBADF, const.EINTR, const.ETIMEDOUT
+local MOST_VAIN = 100 -- looks in a row that a ready poller finds nothing for
 local DELAY = 0.25 -- seconds until the next attempt; RFC 8305, 5
 
 local M = {}
@@ -111,16 +112,19 @@ local function start_next(race)
   race.err, race.errno, race.due = done, e, 0
 end
 
--- Looks which attempts have ended; answers the first that is connected.  After a failure the next one begins at once.
+-- Looks which attempts have ended; answers the first that is connected.  After a failure the next one begins at once.  Events
+-- that are of no attempt would come without end, so they end the race.
 local function look(race)
   local n, err, e = race.poller:wait(0)
   if not n then
     race.err, race.errno = err, e
-    return
+    return nil, e ~= EINTR
   end
+  race.vain = race.ready and race.vain + 1 or 0
   for i = 1, n do
     local sock = race.poller:event(i)
-    if sock then
+    if sock and race.socks[sock] then
+      race.vain = 0
       race.socks[sock], race.n = nil, race.n - 1
       race.poller:remove(sock)
       local won, why, no = finished(sock)
@@ -128,6 +132,7 @@ local function look(race)
       race.err, race.errno, race.due = why, no, 0
     end
   end
+  return nil, race.vain > MOST_VAIN
 end
 
 -- Waits until an attempt ends, the next one is due, or the time has run out; answers true, or nil, text, errno.
@@ -136,6 +141,7 @@ local function wait_for(race, at)
   local limit = due and (at and min(due, at) or due) or at
   local ready, err, e = waiting.wait(race.poller:fd(), "r", left(limit))
   if ready == nil and e ~= EINTR then return nil, err, e end
+  race.ready = ready
   if not ready and at and now() >= at then return failed(ETIMEDOUT) end
   return true
 end
@@ -150,8 +156,9 @@ local function run(race, at)
     else
       local ok, err, e = wait_for(race, at)
       if not ok then return nil, err, e end
-      local sock = look(race)
+      local sock, is_lost = look(race)
       if sock then return sock end
+      if is_lost then return failed(EBADF) end
     end
   end
 end
@@ -166,7 +173,7 @@ end
 local function race(list, at)
   local poller, err, e = poll.new()
   if not poller then return nil, err, e end
-  local contest = { list = interleaved(list), next = 1, poller = poller, socks = {}, n = 0, due = 0 }
+  local contest = { list = interleaved(list), next = 1, poller = poller, socks = {}, n = 0, due = 0, vain = 0 }
   return finish(contest, run(contest, at))
 end
 

@@ -8,7 +8,7 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local streams = require "llsocket.stream.object"
 local waiting = require "llsocket.wait"
-local max, setmetatable, tostring = math.max, setmetatable, tostring
+local pcall, setmetatable, tostring, type, max = pcall, setmetatable, tostring, type, math.max
 
 local EAGAIN, EINTR, EPROTO = const.EAGAIN, const.EINTR, const.EPROTO
 local now = require("llsocket.shim").llsocket2_now
@@ -109,14 +109,15 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  EPROTO: TLS failed, or bytes came before the handshake; ETIMEDOUT, ECANCELED; EBADF once closed
 function M.secure(s, context, name)
-  streams.self(s, "secure")
+  streams.arg(s, 1, "secure")
   check.optional_string(name, 3, "secure")
   if not s.direct then check.bad(1, "secure", "stream of a socket", s) end
   if s.sock:fd() < 0 then return nil, "Bad file descriptor", const.EBADF end
-  local conn, err = ssl.wrap(s.sock, context)
-  if not conn then
+  local called, conn, err = pcall(ssl.wrap, s.sock, context)
+  if not called and type(context) ~= "table" then check.bad(2, "secure", "context of LuaSec", context) end
+  if not (called and conn) then
     s:close()
-    return nil, err, EPROTO
+    return nil, called and err or tostring(conn), EPROTO
   end
   local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
   conn:settimeout(0)

@@ -30,7 +30,7 @@ local meta = {
   __tostring = function(s) return "llsocket.stream: " .. tostring(s.sock) end,
 }
 
-local is_self = check.object(meta, "llsocket.stream")
+local is_self, arg = check.object(meta, "llsocket.stream")
 
 local NEEDED = { "recv", "send", "recvable", "sendable", "close" }
 
@@ -47,7 +47,7 @@ local function has_all(x)
   return indexed and answer and type(x) ~= "string"
 end
 
-local M = { methods = Stream, self = is_self }
+local M = { methods = Stream, self = is_self, arg = arg }
 
 --- Makes a stream of a socket, which becomes non-blocking and belongs to the stream, or of any object with the methods recv,
 --- send, recvable, sendable and close in their shapes, such as a TLS connection.
