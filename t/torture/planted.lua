@@ -116,7 +116,8 @@ local function in_vm(vm, flag)
 end
 
 local COMMANDS = {
-  inject = in_vm(host), memory = in_vm(host, "-joff"), threads = in_vm(proc.luajit), peers = in_vm(proc.luajit),
+  fuzz = in_vm(proc.luajit), hooks = in_vm(host, "-joff"), inject = in_vm(host), memory = in_vm(host, "-joff"),
+  threads = in_vm(proc.luajit), peers = in_vm(proc.luajit),
   sanitize = function(to) return shell.format("%q/t/torture/sanitize address", to) end,
 }
 local SECONDS = { threads = "40" } -- it ends with the first failure
