@@ -46,6 +46,7 @@ build = {
     ["llsocket.message.control"] = "lua/llsocket/message/control.lua",
     ["llsocket.message.iovec"] = "lua/llsocket/message/iovec.lua",
     ["llsocket.message.region"] = "lua/llsocket/message/region.lua",
+    ["llsocket.message.rights"] = "lua/llsocket/message/rights.lua",
     ["llsocket.meta"] = "lua/llsocket/meta.lua",
     ["llsocket.msghdr"] = "lua/llsocket/msghdr.lua",
     ["llsocket.pipe"] = "lua/llsocket/pipe.lua",

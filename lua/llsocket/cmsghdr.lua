@@ -9,17 +9,14 @@ local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
 local addrinfo = require "llsocket.addrinfo"
-local descriptor = require "llsocket.descriptor"
-local sockets = require "llsocket.socket.object"
 local interface = require "llsocket.address.interface"
-local wraps = require "llsocket.socket.wrap"
-local shortage = require "llsocket.core.shortage"
+local rights = require "llsocket.message.rights"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
-local io_type, floor, max, concat = io.type, math.floor, math.max, table.concat
+local floor, max, concat = math.floor, math.max, table.concat
 
 local sizeof = ffi.sizeof
-local EINVAL, EBADF, ENODEV, ENOPROTOOPT = const.EINVAL, const.EBADF, const.ENODEV, const.ENOPROTOOPT
+local EINVAL, ENODEV, ENOPROTOOPT = const.EINVAL, const.ENODEV, const.ENOPROTOOPT
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
 local SCM_RIGHTS = const.SCM_RIGHTS
@@ -36,25 +33,6 @@ local function make(level, kind, bytes, objects)
   return (setmetatable({ cmsg_level = level, cmsg_type = kind, bytes = bytes, objects = objects }, meta))
 end
 
-local is_socket, is_descriptor = check.is(sockets.type), check.is(descriptor.type)
-
--- Answers what io.type tells of a file, nil for all else.  LuaJIT does not compile io.type: ask only of what may be a file.
-local function file_state(object) return luatype(object) == "userdata" and io_type(object) or nil end
-
---- Answers the number of an object's descriptor.  Check the object here again: rights() hands out the table of objects, and
---- the program may have put anything into it.
----@param object any
----@return integer? fd
----@return integer? errno  EBADF
-local function number_of(object)
-  local is_number = luatype(object) == "number"
-  if file_state(object) == "file" then return (C.llsocket2_fileno(object)) end
-  if not (is_number or is_socket(object) or is_descriptor(object)) then return nil, EBADF end
-  local fd = is_number and object or object.sd
-  if check.int(fd) and fd >= 0 then return fd end
-  return nil, EBADF
-end
-
 local int_cell = ffi.new "int[1]"
 
 local function int_bytes(n)
@@ -66,7 +44,7 @@ end
 local function rights_bytes(objects)
   local out = {}
   for i, object in ipairs(objects) do
-    local fd, e = number_of(object)
+    local fd, e = rights.number_of(object)
     if not fd then return nil, e end
     out[i] = int_bytes(fd)
   end
@@ -77,21 +55,6 @@ end
 local function encode(cmsg)
   if cmsg.objects then return rights_bytes(cmsg.objects) end
   return cmsg.bytes
-end
-
-local function check_owner(object, position, method)
-  if luatype(object) == "number" or file_state(object) then return end
-  if is_socket(object) or is_descriptor(object) then return end
-  check.bad(position, method, "number, socket, descriptor or file", object)
-end
-
---- Answers EINVAL or EBADF for a number that cannot be a descriptor's.  The kernel checks at the send whether it is open.
----@param object any
----@return integer? errno
-local function refusal(object)
-  local fd = luatype(object) ~= "number" and 0 or check.fd(object)
-  if not fd then return EINVAL end
-  return fd < 0 and EBADF or nil
 end
 
 -- NUMBERS makes more constructors, whose @field lines are in meta.lua.  They take 0 to 255 and answer EINVAL for other numbers.
@@ -121,9 +84,9 @@ end
 ---@return integer? errno  EBADF for a closed object, EINVAL
 function M.rights(fd, ...)
   local objects = { fd, ... }
-  for i = 1, max(1, select("#", fd, ...)) do check_owner(objects[i], i, "rights") end
+  for i = 1, max(1, select("#", fd, ...)) do rights.check_owner(objects[i], i, "rights") end
   for _, object in ipairs(objects) do
-    local e = refusal(object)
+    local e = rights.refusal(object)
     if e then return failed(e) end
   end
   local bytes, e = rights_bytes(objects)
@@ -372,25 +335,13 @@ end
 
 local fd_ptr = ffi.typeof "int32_t *"
 
---- Makes an object that owns descriptor `i` of a control buffer.  Move the number in one statement that cannot raise: the
---- buffer owns it until then, and closes it if memory runs out.  The receive has already set close-on-exec.
----@param fds ffi.cdata*  the buffer's descriptors
----@param i integer
----@return llsocket.socket|llsocket.descriptor object
-local function own(fds, i)
-  local fd = fds[i]
-  local object = wraps.shell(fd, nil, true) or descriptor.new()
-  object.sd, fds[i], shortage.made = fd, -1, shortage.made + 1
-  return object
-end
-
 -- Makes a cmsghdr from received ancillary data, at `offset` of a control buffer's bytes.
 local function received(level, kind, bytes, offset, length)
   local at = ffi.cast("uint8_t *", bytes) + offset
   if shim.llsocket2_cmsg_owns(level, kind) == 0 then return make(level, kind, ffi.string(at, length)) end
   local fds, objects = ffi.cast(fd_ptr, at), {}
   for i = 0, floor(length / 4) - 1 do
-    if fds[i] >= 0 then objects[#objects + 1] = own(fds, i) end -- -1: an earlier try took it and then ran out of memory
+    if fds[i] >= 0 then objects[#objects + 1] = rights.own(fds, i) end -- -1: an earlier try took it and then ran out of memory
   end
   return make(level, kind, nil, objects)
 end
@@ -400,7 +351,6 @@ end
 ---@return boolean is_rights
 function M.is_rights(cmsg) return cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == SCM_RIGHTS end
 
-M.methods, M.arg, M.check_owner, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, check_owner, encode, received, NUMBERS
-M.number_of, M.refusal, M.own = number_of, refusal, own
+M.methods, M.arg, M.encode, M.received, M.NUMBERS = Cmsghdr, arg, encode, received, NUMBERS
 
 return require("llsocket.core.lazy").keep("llsocket.cmsghdr", M)

@@ -109,13 +109,9 @@
 ---@field hoplimit fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the hop limit of one datagram; see ipv6(7).
 ---@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the traffic class of one datagram; see ipv6(7).
 ---@field package arg function
----@field package check_owner function
 ---@field package encode function
 ---@field package is_rights function
----@field package number_of function
----@field package own function
 ---@field package received function
----@field package refusal function
 
 ---@class llsocket.descriptor.module
 ---@field package new function

@@ -9,13 +9,13 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
-local cmsghdr = require "llsocket.cmsghdr"
 local control = require "llsocket.message.control"
 local iovec = require "llsocket.message.iovec"
+local rights = require "llsocket.message.rights"
 local sockaddr = require "llsocket.address.sockaddr"
 
 local band, cast = require("bit").band, ffi.cast
-local single, own, SIZE = shim.llsocket2_control_single, cmsghdr.own, sockaddr.SIZE
+local single, own, SIZE = shim.llsocket2_control_single, rights.own, sockaddr.SIZE
 local MSG_CTRUNC = const.MSG_CTRUNC
 local CONTROL_SIZE = 256 -- more than one descriptor, so that a message with several tells of them and is not cut
 local byte_t, fd_ptr = ffi.typeof "uint8_t[1]", ffi.typeof "int32_t *"

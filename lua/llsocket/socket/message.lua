@@ -8,11 +8,11 @@ local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
 local answer = require "llsocket.socket.answer"
 local addrinfo = require "llsocket.addrinfo"
-local cmsghdr = require "llsocket.cmsghdr"
 local carriers = require "llsocket.message.carrier"
 local control = require "llsocket.message.control"
 local iovec = require "llsocket.message.iovec"
 local layout = require "llsocket.core.layout"
+local rights = require "llsocket.message.rights"
 local sockets = require "llsocket.socket.object"
 local msghdr = require "llsocket.msghdr"
 local sockaddr = require "llsocket.address.sockaddr"
@@ -201,7 +201,7 @@ end
 local function sendfd(sock, object, ai, flags)
   local carrier = carriers.to_send(object, ai)
   if not carrier then return not_sent(ENOMEM) end
-  local fd = cmsghdr.number_of(object) -- now, because a finaliser may have closed it when the carrier was made
+  local fd = rights.number_of(object) -- now, because a finaliser may have closed it when the carrier was made
   local e = not fd and EBADF or sock.sd < 0 and EBADF or sock.home ~= AF_UNIX and EOPNOTSUPP or nil
   if e then
     carriers.sent(carrier)
@@ -226,8 +226,8 @@ end
 ---@return integer? errno  EOPNOTSUPP: not a unix socket; EBADF, ETOOMANYREFS; else as for send
 function Socket:sendfd(fd, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendfd")
-  cmsghdr.check_owner(fd, 1, "sendfd")
-  local e = cmsghdr.refusal(fd)
+  rights.check_owner(fd, 1, "sendfd")
+  local e = rights.refusal(fd)
   check.optional(addrinfo.arg, ai, 2, "sendfd")
   local flags = send_flags(3, "sendfd", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if e or not flags then return not_sent(e or EINVAL) end
