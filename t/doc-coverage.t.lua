@@ -24,7 +24,8 @@ end
 local INSIDE = set [[
   address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
   core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage
-  message.carrier message.control message.iovec message.region message.rights meta poll.bits poll.epoll poll.kqueue poll.poll poll.waker
+  message.carrier message.control message.iovec message.region message.rights meta
+  poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
   socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel

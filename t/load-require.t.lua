@@ -29,7 +29,8 @@ end]], "", "its modules are those that require answers by name")
 for _, name in ipairs(names) do
   local code = [[local m = require "llsocket.%s"; io.write(type(m) == "userdata" and "table" or type(m))]]
   local said = proc.lua(code:format(name))
-  local lacks = (name:find "^wait%." or name:find "^resolve%." or name == "stream.luasec") and said:match "module '([^']+)' not found"
+  local is_way = name:find "^wait%." or name:find "^resolve%." or name == "stream.luasec"
+  local lacks = is_way and said:match "module '([^']+)' not found"
   if (name == "address.links" or name == "address.netlink") and not const.RTM_GETLINK then
     T.skip(1, ("llsocket.%s needs netlink, which this system does not have"):format(name))
   elseif lacks and not lacks:find "^llsocket" then T.skip(1, ("llsocket.%s needs %s, which is not here"):format(name, lacks))

@@ -5,7 +5,7 @@ local leak = require "leak"
 local net = require "net"
 
 local KINDS = { "a socket", "a wrapped object" }
-local T = require("tap").plan(#KINDS * 43 + 14)
+local T = require("tap").plan(#KINDS * 43 + 15)
 local before = leak.count()
 
 -- A socket as TLS libraries have it: no memory is received into.
@@ -205,6 +205,23 @@ do
   local left = size() - base
   T.ok(left < held - 90, ("and without them %.0f"):format(left))
   for _, each in ipairs(open_streams) do each[1]:close(); each[2]:close() end
+end
+
+-- Short connections share one block of memory.
+do
+  local function visit()
+    local s, peer = open "a socket"
+    peer:send "GET\n"
+    s:line()
+    s:close(); peer:close()
+  end
+  for _ = 1, 100 do visit() end
+  local base = size()
+  collectgarbage "stop"
+  for _ = 1, 100 do visit() end
+  local each = (collectgarbage "count" - base) / 100
+  collectgarbage "restart"
+  T.ok(each < 8, ("a connection that says a line costs %.1f KiB of garbage"):format(each))
 end
 
 -- Arguments.

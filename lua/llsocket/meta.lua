@@ -126,6 +126,7 @@
 ---@field package answer function
 ---@field package crowd function
 ---@field package give_back function
+---@field package left function
 ---@field package lend function
 ---@field package milliseconds function
 ---@field package sleeper function

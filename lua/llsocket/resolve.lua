@@ -5,6 +5,7 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local gai = require "llsocket.gai"
 local inet = require "llsocket.inet"
+local waiting = require "llsocket.wait"
 local type = type
 
 local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
@@ -14,7 +15,7 @@ local M = {}
 
 -- Raises for wrong types; answers whether the time is possible.
 local function check_all(sec, host, port, socktype, protocol, flag, method)
-  if type(sec) ~= "nil" then check.number(sec, 1, method) end
+  local milliseconds = waiting.milliseconds(sec, 1, method)
   check.optional_string(host, 2, method)
   if type(port) ~= "nil" and type(port) ~= "string" and type(port) ~= "number" then
     check.bad(3, method, "string or number", port)
@@ -22,7 +23,7 @@ local function check_all(sec, host, port, socktype, protocol, flag, method)
   if type(socktype) ~= "nil" then check.number(socktype, 4, method) end
   if type(protocol) ~= "nil" then check.number(protocol, 5, method) end
   if type(flag) ~= "nil" then check.number(flag, 6, method) end
-  return type(sec) == "nil" or sec >= 0 and sec < 2^31
+  return milliseconds ~= nil
 end
 
 --- Looks up a name with getaddrinfo(3), which blocks the whole process, whatever the time limit is.

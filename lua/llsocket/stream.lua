@@ -12,9 +12,10 @@ local unix = require "llsocket.unix"
 local dial = require("llsocket.stream.dial").dial
 local serving = require "llsocket.stream.serving"
 local streams = require "llsocket.stream.object"
+local waiting = require "llsocket.wait"
 require "llsocket.stream.reading"
 require "llsocket.stream.writing"
-local ipairs, max, type = ipairs, math.max, type
+local ipairs, type = ipairs, type
 
 local now = shim.llsocket2_now
 local is_address = check.is(addrinfo.type)
@@ -26,7 +27,7 @@ local M = { methods = streams.methods, wrap = streams.wrap, listen = serving.lis
 local function look_up(host, port, at)
   local list, err, code, e = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_NUMERICHOST)
   if list or code ~= const.EAI_NONAME then return list, err, code, e end
-  return resolve.resolve(at and max(at - now(), 0), host, port, const.SOCK_STREAM)
+  return resolve.resolve(waiting.left(at), host, port, const.SOCK_STREAM)
 end
 
 -- Answers a list of addresses of the caller's as one of our own.
@@ -52,10 +53,7 @@ end
 local function connect(host, port, sec)
   local at = sec and now() + sec
   local list, err, code, e = addresses(host, port, at)
-  if not list then
-    if e then return nil, err, code, e end
-    return nil, err, code
-  end
+  if not list then return streams.unnamed(err, code, e) end
   if #list == 0 then return failed(const.EINVAL) end
   local sock, why, no = dial(list, at)
   if not sock then return nil, why, no end
@@ -77,7 +75,7 @@ function M.connect(host, port, sec)
   if type(host) == "cdata" or type(host) == "table" then
     port, sec = nil, port
   end
-  if not streams.is_time(sec, type(host) == "string" and 3 or 2, "connect") then return failed(const.EINVAL) end
+  if not waiting.milliseconds(sec, type(host) == "string" and 3 or 2, "connect") then return failed(const.EINVAL) end
   return connect(host, port, sec)
 end
 

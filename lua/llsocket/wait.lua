@@ -6,11 +6,13 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
+local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
 local pairs, rawequal, setmetatable, type, running = pairs, rawequal, setmetatable, type, coroutine.running
 
-local errno, band, ceil, min = ffi.errno, bit.band, math.ceil, math.min
+local errno, band, ceil, max, min = ffi.errno, bit.band, math.ceil, math.max, math.min
+local now = shim.llsocket2_now
 local EINVAL, EBADF, POLLNVAL = const.EINVAL, const.EBADF, const.POLLNVAL
 local EVENTS = { r = const.POLLIN, w = const.POLLOUT }
 local LONGEST = 2^31 - 1 -- the longest wait of one call in milliseconds, 24 days; a longer wait takes several calls
@@ -30,6 +32,11 @@ function M.milliseconds(sec, position, method)
   check.number(sec, position, method)
   if sec >= 0 and sec < 2^31 then return (min(ceil(sec * 1000), LONGEST)) end
 end
+
+--- Tells how long a wait may still last.
+---@param at? number  until when, in the seconds of llsocket2_now
+---@return number? sec  0 where that time has come; nil without a limit
+function M.left(at) return at and max(at - now(), 0) end
 
 -- Raises for wrong types; answers the milliseconds, or nil for an impossible descriptor, direction or time.
 local function check_arguments(fd, direction, sec, method)

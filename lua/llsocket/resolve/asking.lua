@@ -4,33 +4,21 @@ setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local shim = require "llsocket.shim"
 local addrinfo = require "llsocket.addrinfo"
-local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local files = require "llsocket.resolve.files"
 local gai = require "llsocket.gai"
 local inet = require "llsocket.inet"
 local socket = require "llsocket.socket"
+local waiting = require "llsocket.wait"
 local ipairs, type = ipairs, type
 
-local now, band, bnot, max = shim.llsocket2_now, bit.band, bit.bnot, math.max
+local now, band, bnot = shim.llsocket2_now, bit.band, bit.bnot
 local EAI_SYSTEM, EAI_NONAME, EAI_AGAIN, EAI_FAIL = const.EAI_SYSTEM, const.EAI_NONAME, const.EAI_AGAIN, const.EAI_FAIL
 local AI_NUMERICHOST, AI_CANONNAME = const.AI_NUMERICHOST, const.AI_CANONNAME
 local ADDRCONFIG = const.AI_ADDRCONFIG or 0
 local LONGEST_NAME, LONGEST_LABEL = 253, 63
 
 local M = {}
-
---- Tells how many seconds are left.
----@param at? number  until when
----@return number? sec  0 where it is over; nil: no limit
-function M.left(at) return at and max(at - now(), 0) end
-
--- Raises unless it is a number or nil; answers whether it is a time.
-local function is_time(sec)
-  if type(sec) == "nil" then return true end
-  check.number(sec, 1, "resolve")
-  return sec >= 0 and sec < 2^31
-end
 
 local function is_refused(arr, code) return not arr and code ~= EAI_NONAME end
 
@@ -41,7 +29,7 @@ local function is_numeric(host, flag) return not host or flag and band(flag, AI_
 -- Otherwise nothing.
 local function known(sec, host, port, socktype, protocol, flag)
   local arr, err, code, e = inet.getaddrinfo(host, port, socktype, protocol, flag, AI_NUMERICHOST)
-  if not is_time(sec) then return gai.failed(EAI_SYSTEM, const.EINVAL) end
+  if not waiting.milliseconds(sec, 1, "resolve") then return gai.failed(EAI_SYSTEM, const.EINVAL) end
   if arr or is_refused(arr, code) or is_numeric(host, flag) then return arr, err, code, e end
   local flags = flag and band(flag, bnot(ADDRCONFIG))
   arr, err, code, e = inet.getaddrinfo("127.0.0.1", port, socktype, protocol, flags, AI_NUMERICHOST)

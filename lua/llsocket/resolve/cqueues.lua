@@ -12,6 +12,7 @@ local resolver = require "cqueues.dns.resolver"
 local asking = require "llsocket.resolve.asking"
 local const = require "llsocket.core.const"
 local shim = require "llsocket.shim"
+local waiting = require "llsocket.wait"
 local pcall, min = pcall, math.min
 
 local now, poll, running = shim.llsocket2_now, cqueues.poll, cqueues.running
@@ -62,7 +63,7 @@ local function wait_for(six, four, at)
     look(four)
     if six.done and four.done then return six.errno or four.errno end
     if at and now() >= at then return ETIMEDOUT end
-    local sec = min(asking.left(at) or CHECK, CHECK)
+    local sec = min(waiting.left(at) or CHECK, CHECK)
     if six.done or four.done then poll(six.done and four.res or six.res, sec) else poll(six.res, four.res, sec) end
   end
 end

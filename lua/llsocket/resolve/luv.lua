@@ -3,6 +3,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local uv = require "luv"
 local const = require "llsocket.core.const"
+local waiting = require "llsocket.wait"
 local asking = require "llsocket.resolve.asking"
 local error, ipairs, tostring, traceback = error, ipairs, tostring, debug.traceback
 
@@ -45,7 +46,7 @@ local function query(co, name, at)
   local request, _, why = uv.getaddrinfo(name, nil, { socktype = "stream", canonname = true }, finish)
   if not request then return why end
   if at then
-    timer = start_timer(asking.left(at), function()
+    timer = start_timer(waiting.left(at), function()
       uv.cancel(request)
       finish "ETIMEDOUT"
     end)

@@ -5,6 +5,7 @@ local ngx = require "ngx"
 local asking = require "llsocket.resolve.asking"
 local const = require "llsocket.core.const"
 local shim = require "llsocket.shim"
+local waiting = require "llsocket.wait"
 local error, ipairs, pcall, require = error, ipairs, pcall, require
 
 local now, ceil, max, min = shim.llsocket2_now, math.ceil, math.max, math.min
@@ -51,7 +52,7 @@ local FAILED = { [2] = true, [5] = true } -- another server may know more
 local function query(name, kind, at, conf)
   local worst = {}
   for i = 0, #conf.servers * conf.attempts - 1 do
-    local sec = min(asking.left(at) or conf.timeout, conf.timeout)
+    local sec = min(waiting.left(at) or conf.timeout, conf.timeout)
     if sec <= 0 then break end
     local reply = try(conf.servers[i % #conf.servers + 1], name, kind, sec)
     if reply and not FAILED[reply.rcode] then return reply end

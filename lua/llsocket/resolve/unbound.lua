@@ -54,7 +54,7 @@ local function warm(ctx)
   local done, at = false, now() + LONGEST_START
   ctx:resolve_async(function() done = true end, "localhost", A, IN)
   repeat
-    waiting.poll(ctx:getfd(), "r", asking.left(at))
+    waiting.poll(ctx:getfd(), "r", waiting.left(at))
     ctx:process()
   until done or now() >= at
 end
@@ -190,7 +190,7 @@ end
 -- Waits once, and takes what has come; answers an errno where that must end the lookup.
 local function wait_once(ctx, lookup, at)
   local is_reader = reads(ctx, lookup)
-  local ready, _, e = wait_for(ctx, lookup, is_reader, asking.left(at))
+  local ready, _, e = wait_for(ctx, lookup, is_reader, waiting.left(at))
   if not is_mine(ctx) then return nil end
   if e == EBUSY and is_reader then -- a coroutine of a loop that does not run waits for it
     lookup.is_refused, ctx.turn.reader = true, nil

@@ -9,7 +9,7 @@ local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
 local ipairs, pairs, max, min = ipairs, pairs, math.max, math.min
 
-local now = shim.llsocket2_now
+local now, left = shim.llsocket2_now, waiting.left
 local AF_INET6 = const.AF_INET6
 local EAGAIN, EBADF, EINTR, ETIMEDOUT = const.EAGAIN, const.EBADF, const.EINTR, const.ETIMEDOUT
 local MOST_VAIN = 100 -- looks in a row that a ready poller finds nothing for
@@ -30,8 +30,6 @@ local function interleaved(list)
   end
   return out
 end
-
-local function left(at) return at and max(at - now(), 0) end
 
 -- Begins to connect; answers the socket and whether it is connected already, or nil, text, errno.
 local function begin(ai)

@@ -1,9 +1,9 @@
 -- inbox.lua -- the bytes of a stream that arrived and were not read yet.
 --
--- A stream holds memory only while it holds bytes: before it waits with nothing left it gives its block back, and the next
--- stream that receives takes it.  So idle connections cost nothing, and busy ones share a block that is in the cache.  Before it
--- waits with a few bytes left in a large block it moves them into a small one.  Blocks only grow by doubling, so each byte is
--- copied a few times at most, however the peer cuts what it sends.
+-- A stream holds memory only while it holds bytes: once all are read it gives its block back, and the next stream that receives
+-- takes it.  So idle connections cost nothing, and busy ones share a block that is in the cache.  Before it waits with a few
+-- bytes left in a large block it moves them into a small one.  Blocks only grow by doubling, so each byte is copied a few times
+-- at most, however the peer cuts what it sends.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -143,6 +143,7 @@ end
 function M.cut(s, n, skip)
   local msg = ffi.string(s.block + s.first, n)
   s.first = s.first + n + (skip or 0)
+  if s.first == s.last then release(s) end
   return msg
 end
 

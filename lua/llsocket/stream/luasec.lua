@@ -8,10 +8,9 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local streams = require "llsocket.stream.object"
 local waiting = require "llsocket.wait"
-local pcall, setmetatable, tostring, type, max = pcall, setmetatable, tostring, type, math.max
+local pcall, setmetatable, tostring, type = pcall, setmetatable, tostring, type
 
 local EAGAIN, EINTR, EPROTO = const.EAGAIN, const.EINTR, const.EPROTO
-local now = require("llsocket.shim").llsocket2_now
 
 -- A TLS connection with the methods of a socket, so that stream.wrap takes it.
 --   conn       LuaSec's object, which owns the descriptor
@@ -92,10 +91,18 @@ local function shake(tls, at)
     if done then return true end
     if not DIRECTION[err] then return nil, err, EPROTO end
     tls.direction = DIRECTION[err]
-    local ready, why, e = tls:recvable(at and max(at - now(), 0))
+    local ready, why, e = tls:recvable(waiting.left(at))
     if ready == false then return nil, "the TLS handshake has timed out", const.ETIMEDOUT end
     if not ready and e ~= EINTR then return nil, why, e end
   end
+end
+
+-- Has LuaSec take the socket over; answers the connection, or nil and a text.
+local function take_over(s, context)
+  local called, conn, err = pcall(ssl.wrap, s.sock, context)
+  if not called and type(context) ~= "table" then check.bad(2, "secure", "context of LuaSec", context) end
+  if not called then return nil, tostring(conn) end
+  return conn, err
 end
 
 local M = {}
@@ -113,11 +120,10 @@ function M.secure(s, context, name)
   check.optional_string(name, 3, "secure")
   if not s.direct then check.bad(1, "secure", "stream of a socket", s) end
   if s.sock:fd() < 0 then return nil, "Bad file descriptor", const.EBADF end
-  local called, conn, err = pcall(ssl.wrap, s.sock, context)
-  if not called and type(context) ~= "table" then check.bad(2, "secure", "context of LuaSec", context) end
-  if not (called and conn) then
+  local conn, err = take_over(s, context)
+  if not conn then
     s:close()
-    return nil, called and err or tostring(conn), EPROTO
+    return nil, err, EPROTO
   end
   local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
   conn:settimeout(0)

@@ -6,9 +6,9 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local failure = require "llsocket.core.failure"
 local sockets = require "llsocket.socket.object"
+local waiting = require "llsocket.wait"
 require "llsocket.socket" -- the methods of sockets
-local error, ipairs, max, pcall, setmetatable = error, ipairs, math.max, pcall, setmetatable
-local tostring, type = tostring, type
+local error, ipairs, pcall, setmetatable, tostring, type = error, ipairs, pcall, setmetatable, tostring, type
 
 local now = shim.llsocket2_now
 local failed, refused = failure.failed, failure.refused
@@ -65,17 +65,6 @@ function M.wrap(x)
   return setmetatable({ sock = x, direct = direct, first = 0, last = 0, size = 0 }, meta)
 end
 
---- Tells whether a value is seconds that a wait can take.
----@param sec any  raises unless it is a number or nil
----@param position integer
----@param method string
----@return boolean
-function M.is_time(sec, position, method)
-  if type(sec) == "nil" then return true end
-  check.number(sec, position, method)
-  return sec >= 0 and sec < 2^31
-end
-
 --- Raises unless the arguments are a host and a port.
 ---@param host any
 ---@param port any
@@ -85,13 +74,26 @@ function M.check_name(host, port, method)
   if type(port) ~= "string" and type(port) ~= "number" then check.bad(2, method, "string or number", port) end
 end
 
+--- Answers for a name that has no address, as getaddrinfo did.
+---@param err string
+---@param code integer  EAI_*, or of a unix path the errno
+---@param e? integer  errno, after EAI_SYSTEM only
+---@return nil
+---@return string err
+---@return integer code
+---@return integer? errno
+function M.unnamed(err, code, e)
+  if e then return nil, err, code, e end
+  return nil, err, code
+end
+
 --- Sets the time limit of all calls that follow, together.
 ---@param sec? number  seconds from now, below 2^31; nil lifts the limit
 ---@return string? err
 ---@return integer? errno  EINVAL
 function Stream:deadline(sec)
   is_self(self, "deadline")
-  if not M.is_time(sec, 1, "deadline") then return refused(EINVAL) end
+  if not waiting.milliseconds(sec, 1, "deadline") then return refused(EINVAL) end
   self.at = sec and now() + sec
 end
 
@@ -107,8 +109,8 @@ function M.is_late(s) return s.at ~= nil and now() >= s.at end
 ---@return string? err
 ---@return integer? errno  ETIMEDOUT: the deadline has come; ECANCELED, EBADF
 function M.wait(s, way)
-  local sock, at = s.sock, s.at
-  local ready, err, e = sock[way](sock, at and max(at - now(), 0))
+  local sock = s.sock
+  local ready, err, e = sock[way](sock, waiting.left(s.at))
   if ready or e == EINTR then return true end
   if ready == false then return failed(ETIMEDOUT) end
   if err or e then return nil, err, e or const.EIO end

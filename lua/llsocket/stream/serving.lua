@@ -51,10 +51,7 @@ function M.listen(host, port, backlog)
   else
     list, err, e, no = inet.getaddrinfo(host, port, const.SOCK_STREAM, nil, const.AI_PASSIVE)
   end
-  if not list then
-    if no then return nil, err, e, no end
-    return nil, err, e
-  end
+  if not list then return streams.unnamed(err, e, no) end
   for _, ai in ipairs(list) do
     local sock
     sock, err, e = listening(ai, backlog)
@@ -69,6 +66,7 @@ end
 --   count      how many, or more where a coroutine was dropped since the last count
 --   waker      wakes the accept loop when a client has gone
 --   is_asleep  whether the accept loop waits for that
+
 local function complain(err) stderr:write("llsocket.stream.serve: ", tostring(err), "\n") end
 
 local function with_traceback(err) return traceback(tostring(err), 2) end

@@ -53,8 +53,15 @@ local function write_parts(s, parts)
   return write_all(s, concat(parts), n)
 end
 
-local function check_parts(...)
-  for i = 1, select("#", ...) do check.string(select(i, ...), i, "write") end
+-- Answers the strings that are not empty.
+local function filled(...)
+  local parts = {}
+  for i = 1, select("#", ...) do
+    local part = select(i, ...)
+    check.string(part, i, "write")
+    if part ~= "" then parts[#parts + 1] = part end
+  end
+  return parts
 end
 
 --- Writes strings, all bytes of them, waiting as long as the peer takes them slowly.
@@ -69,13 +76,8 @@ function Stream:write(msg, ...)
   is_self(self, "write")
   check.string(msg, 1, "write")
   if select("#", ...) == 0 then return write_all(self, msg, 0) end
-  check_parts(msg, ...)
-  local parts, k = {}, 0
-  for i = 1, select("#", ...) + 1 do
-    local part = i == 1 and msg or select(i - 1, ...)
-    if part ~= "" then k = k + 1; parts[k] = part end
-  end
-  if k < 2 then return write_all(self, parts[1] or "", 0) end
+  local parts = filled(msg, ...)
+  if #parts < 2 then return write_all(self, parts[1] or "", 0) end
   return write_parts(self, parts)
 end
 
