@@ -4,15 +4,10 @@ local stream = require "llsocket.stream"
 local resolve = require "llsocket.resolve"
 local loop = require "llsocket.wait.coroutine"
 local leak = require "leak"
+local show = require("show").show
 
 local T = require("tap").plan(30)
 local before = leak.count()
-
-local function show(...)
-  local out = {}
-  for i = 1, select("#", ...) do out[i] = tostring((select(i, ...))) end
-  return table.concat(out, " ")
-end
 
 local function ready() return true end
 
@@ -31,19 +26,19 @@ local function script(list)
   end
 end
 
-local TIMED_OUT = "nil Connection timed out " .. L.ETIMEDOUT
+local TIMED_OUT = show(nil, "Connection timed out", L.ETIMEDOUT)
 local LONG = ("0123456789abcdef"):rep(20000)
 
 -- Receiving.
 T.ok(open(script { { LONG } }):all() == LONG, "nothing is lost where recv answers more than it was asked for")
 local s = open(script { { "one\n" }, { LONG .. "\n" }, { "two\n" } })
 T.ok(s:line() == "one" and s:line(2 ^ 20) == LONG and s:line() == "two", "nor between lines")
-T.is(show(open(script { { nil, "odd" } }):line()), "nil odd " .. L.EIO, "an error without a number is EIO, and no end")
+T.is(show(open(script { { nil, "odd" } }):line()), show(nil, "odd", L.EIO), "an error without a number is EIO, and no end")
 T.is(show(open(script { { "half" }, { nil, nil, false, L.EPERM } }):line()), show(nil, "Operation not permitted", L.EPERM),
   "an error without a text has the number's")
 local function odd() return nil, "odd" end
 local again = script { { nil, nil, true, L.EAGAIN } }
-T.is(show(open(again, nil, odd):line()), "nil odd " .. L.EIO, "so is one of recvable")
+T.is(show(open(again, nil, odd):line()), show(nil, "odd", L.EIO), "so is one of recvable")
 T.is(show(open(script { { "" }, { "" }, { "a" } }):some()), "a", "some answers no empty string")
 s = open(function() return "" end)
 s:deadline(0.02)
@@ -75,14 +70,14 @@ T.is(co(), #LONG, "nor does another reader that gives the memory back")
 T.is(#s:some(), 1, "and the rest is there")
 
 -- Sending.
-T.is(show(open(ready, script { { nil, "odd" } }):write "x"), "nil odd " .. L.EIO .. " 0", "an error of send without a number")
-T.is(show(open(ready, script { { 1, nil, true }, { 1, nil, true } }, odd):write "xyz"), "nil odd " .. L.EIO .. " 1",
+T.is(show(open(ready, script { { nil, "odd" } }):write "x"), show(nil, "odd", L.EIO, 0), "an error of send without a number")
+T.is(show(open(ready, script { { 1, nil, true }, { 1, nil, true } }, odd):write "xyz"), show(nil, "odd", L.EIO, 1),
   "an error of sendable, with the bytes taken")
 T.is(show(open(ready, script { { nil, nil, true, L.EAGAIN }, { 0, nil, true, L.EAGAIN }, { 3 } }):write "xyz"), "true",
   "again is no error")
 s = open(ready, function() return 0 end)
 s:deadline(0.02)
-T.is(show(s:write "x"), TIMED_OUT .. " 0", "a send that never takes a byte ends at the deadline")
+T.is(show(s:write "x"), TIMED_OUT .. ", 0", "a send that never takes a byte ends at the deadline")
 
 -- Wrong types are told at the caller's line, in the name of what was called.
 local lst = assert(stream.listen("127.0.0.1", 0))
@@ -124,7 +119,7 @@ loop.spawn(function()
   two:close()
 end)
 loop.run()
-T.is(show(answer, served), " 1", "and takes no other client")
+T.is(show(answer, served), ", 1", "and takes no other client")
 lst:close()
 
 -- A spawn that raises after it has made the coroutine.

@@ -1,33 +1,20 @@
 -- stream-read: lines, records and all the rest, however the peer cuts what it sends; for a socket, and for an object around one.
 local L = require "llsocket"
 local stream = require "llsocket.stream"
+local around = require "around"
 local leak = require "leak"
 local net = require "net"
+local show = require("show").show
 
 local KINDS = { "a socket", "a wrapped object" }
 local T = require("tap").plan(#KINDS * 43 + 15)
 local before = leak.count()
-
--- A socket as TLS libraries have it: no memory is received into.
-local function around(sock)
-  return {
-    recv = function(_, size) return sock:recv(size) end, send = function(_, msg) return sock:send(msg) end,
-    recvable = function(_, sec) return sock:recvable(sec) end, sendable = function(_, sec) return sock:sendable(sec) end,
-    close = function() return sock:close() end,
-  }
-end
 
 local WRAP = { ["a socket"] = function(sock) return sock end, ["a wrapped object"] = around }
 
 local function open(kind)
   local a, b = net.pair(L.SOCK_STREAM, true)
   return assert(stream.wrap(WRAP[kind](a))), b
-end
-
-local function show(...)
-  local out = {}
-  for i = 1, select("#", ...) do out[i] = tostring((select(i, ...))) end
-  return table.concat(out, " ")
 end
 
 local TIMED_OUT = show(nil, "Connection timed out", L.ETIMEDOUT)
@@ -232,8 +219,8 @@ T.ok(error_of(s.exactly, s):find("bad argument #1 to 'exactly' (number expected,
 T.ok(error_of(s.line, peer):find("calling 'line' on bad self (llsocket.stream expected, got cdata)", 1, true), "self is a stream")
 T.ok(error_of(stream.wrap, {}):find("bad argument #1 to 'wrap' (socket expected, got table)", 1, true),
   "wrap takes what has the methods")
-T.is(show(s:deadline(-1)), "Invalid argument " .. L.EINVAL, "a deadline is not negative")
-T.is(show(s:deadline(2^31)), "Invalid argument " .. L.EINVAL, "and below 2^31")
+T.is(show(s:deadline(-1)), "Invalid argument, " .. L.EINVAL, "a deadline is not negative")
+T.is(show(s:deadline(2^31)), "Invalid argument, " .. L.EINVAL, "and below 2^31")
 T.is(s.unknown, nil, "an unknown name is nil")
 s:close(); peer:close()
 T.is(leak.count(), before, "no descriptor is left")

@@ -6,18 +6,13 @@ local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
+local show = require("show").show
 
 local ERRNOS = { "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPROTO", "EPERM", "EINTR", "EAGAIN", "ECONNABORTED", "ENETDOWN",
   "EHOSTUNREACH" }
 local T = require("tap").plan(20 + #loops.names * 7 + #ERRNOS)
 loops.settle()
 local before = leak.count()
-
-local function show(...)
-  local out = {}
-  for i = 1, select("#", ...) do out[i] = tostring((select(i, ...))) end
-  return table.concat(out, " ")
-end
 
 -- The same server in every loop.
 local function in_loop(loop)
@@ -175,10 +170,10 @@ end
 local lst = assert(stream.listen("127.0.0.1", 0))
 local function nothing() end
 local udp = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0", L.SOCK_DGRAM))[1], true))
-T.is(show(stream.serve(udp, nothing)), "Operation not supported " .. L.EOPNOTSUPP, "a datagram socket has nothing to accept")
+T.is(show(stream.serve(udp, nothing)), "Operation not supported, " .. L.EOPNOTSUPP, "a datagram socket has nothing to accept")
 udp:close()
 for _, max in ipairs { 0, -1, 1.5 } do
-  T.is(show(stream.serve(lst, nothing, { max = max })), "Invalid argument " .. L.EINVAL, "max = " .. max .. " is EINVAL")
+  T.is(show(stream.serve(lst, nothing, { max = max })), "Invalid argument, " .. L.EINVAL, "max = " .. max .. " is EINVAL")
 end
 local function error_of(fn, ...) return (select(2, pcall(fn, ...))) end
 T.ok(error_of(stream.serve, lst):find("bad argument #2 to 'serve' (function expected, got nil)", 1, true),

@@ -1,28 +1,16 @@
 -- stream-write: all of it is written, several strings in one system call; what the kernel took is told with an error.
 local L = require "llsocket"
 local stream = require "llsocket.stream"
+local around = require "around"
 local leak = require "leak"
 local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
+local show = require("show").show
 
 local T = require("tap").plan(24 + #loops.names * 2)
 loops.settle()
 local before = leak.count()
-
-local function show(...)
-  local out = {}
-  for i = 1, select("#", ...) do out[i] = tostring((select(i, ...))) end
-  return table.concat(out, " ")
-end
-
-local function around(sock)
-  return {
-    recv = function(_, size) return sock:recv(size) end, send = function(_, msg) return sock:send(msg) end,
-    recvable = function(_, sec) return sock:recvable(sec) end, sendable = function(_, sec) return sock:sendable(sec) end,
-    close = function() return sock:close() end,
-  }
-end
 
 -- One message is one system call.
 local a, b = net.pair(L.SOCK_SEQPACKET, true)
