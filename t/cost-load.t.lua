@@ -1,4 +1,5 @@
 -- cost-load: what loading the library takes in user-space instructions, and what an accepted socket takes in memory.
+local counting = require "counting"
 local emulator = require "emulator"
 local ffi = require "ffi"
 local L = require "llsocket"
@@ -29,11 +30,8 @@ local function instructions(dir, source)
 end
 
 local function reason_not_to()
-  if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "counted in the default mode only" end
   if emulator.calls then return "valgrind counts the emulator's instructions" end
-  if not select(2, proc.run "command -v valgrind") then return "no valgrind on this machine" end
-  local said, runs = proc.run "valgrind --tool=none -q true"
-  if not runs then return "valgrind does not run here: " .. said:gsub("\n", " ") end
+  return counting.refusal() or counting.lacks("valgrind", counting.VALGRIND)
 end
 
 local why = reason_not_to()

@@ -3,6 +3,7 @@
 -- Two handlers answer each other, so that a wait never finds its socket ready, and each round goes through the loop.  How LuaJIT
 -- compiles differs from run to run; the median of several counts.  Most of a round is the loop's own: with bare FFI calls in
 -- place of the handler, a round in cqueues costs 5,700 instructions and one in Copas 17,000.
+local counting = require "counting"
 local leak = require "leak"
 local loops = require "loops"
 local missing = require "missing"
@@ -123,19 +124,6 @@ local function judge_instructions(row)
   judge(cost, row.instructions, "%s: at most %d instructions a round", row.name, row.instructions)
 end
 
-local function runs_under(tool, try)
-  if not select(2, proc.run("command -v " .. tool)) then return ("no %s on this machine"):format(tool) end
-  local said, runs = proc.run(try)
-  return not runs and ("%s does not run here: %s"):format(tool, said:gsub("\n", " ")) or nil
-end
-
-local function general_reason()
-  if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "costs are counted in the default mode only" end
-  if os.getenv "LLSOCKET_RUN" then return "the interpreter is of another machine, and its emulator would be counted" end
-  if not require("llsocket").EPOLLIN then return "no epoll on this system" end
-  return missing.nosignal or missing.flags
-end
-
 local function judge_loop(row, no_valgrind, no_strace)
   if no_valgrind then T.skip(1, no_valgrind) else judge_instructions(row) end
   if no_strace then T.skip(1, no_strace) else
@@ -146,9 +134,10 @@ local function judge_loop(row, no_valgrind, no_strace)
 end
 
 write_script()
-local general = general_reason()
-local no_valgrind = general or runs_under("valgrind", "valgrind --tool=none -q true")
-local no_strace = general or runs_under("strace", "strace -o /dev/null true")
+local general = counting.refusal() or not require("llsocket").EPOLLIN and "no epoll on this system"
+  or missing.nosignal or missing.flags
+local no_valgrind = general or counting.lacks("valgrind", counting.VALGRIND)
+local no_strace = general or counting.lacks("strace", "strace -o /dev/null true")
 for _, row in ipairs(ROWS) do
   local why = general or select(2, loops.open(row.name))
   if why then T.skip(4, why) else judge_loop(row, no_valgrind, no_strace) end

@@ -7,6 +7,7 @@
 -- a number, a tenth above what is measured, and 2,000 and 900 for the pairs that most programs make.
 local net = require "net"
 local proc = require "proc"
+local counting = require "counting"
 local leak = require "leak"
 local missing = require "missing"
 local shell = require "shell"
@@ -273,21 +274,9 @@ local function garbage()
   return out
 end
 
-local function runs_under(tool, try)
-  if not select(2, proc.run("command -v " .. tool)) then return ("no %s on this machine"):format(tool) end
-  local said, runs = proc.run(try)
-  return not runs and ("%s does not run here: %s"):format(tool, said:gsub("\n", " ")) or nil
-end
-
-local function general_reason()
-  if not jit.status() or os.getenv "LLSOCKET_STRESS" then return "costs are counted in the default mode only" end
-  if os.getenv "LLSOCKET_RUN" then return "the interpreter is of another machine, and its emulator would be counted" end
-  return missing.nosignal or missing.flags
-end
-
 -- What is measured together: the columns, with what each says.
 local KINDS = {
-  { measure = instructions, tool = "valgrind", try = "valgrind --tool=none -q true", columns = {
+  { measure = instructions, tool = "valgrind", try = counting.VALGRIND, columns = {
     { "over", "%s: at most %d instructions above bare FFI" },
     { "beyond", "%s: bare FFI takes at most %d more than C" },
     { "cold", "%s: at most %d instructions from a caller that is not compiled" },
@@ -338,8 +327,8 @@ local function judge(kind, why)
 end
 
 write_script()
-local general = general_reason()
-for _, kind in ipairs(KINDS) do judge(kind, general or kind.tool and runs_under(kind.tool, kind.try)) end
+local general = counting.refusal() or missing.nosignal or missing.flags
+for _, kind in ipairs(KINDS) do judge(kind, general or kind.tool and counting.lacks(kind.tool, kind.try)) end
 net.cleanup()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

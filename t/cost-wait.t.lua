@@ -1,6 +1,7 @@
 -- cost-wait: what a wait in the loop of coroutines costs: instructions, system calls, garbage and memory; and a crowd of 10,000.
 local L = require "llsocket"
 local W = require "llsocket.wait.coroutine"
+local counting = require "counting"
 local emulator = require "emulator"
 local example = require "example"
 local leak = require "leak"
@@ -99,11 +100,10 @@ end
 
 local function reason_not_to_count()
   if require("missing").nosignal then return require("missing").nosignal end
-  if not judged then return "instructions are counted in the default mode only" end
-  if os.getenv "LLSOCKET_RUN" then return "the interpreter is of another machine, and its emulator would be counted" end
+  local why = counting.refusal() or counting.lacks("valgrind", counting.VALGRIND)
+  if why then return why end
   if not L.EPOLLIN then return "load.c needs epoll" end
   if not example.has "cc" then return "this machine has no cc" end
-  if not has "command -v valgrind" then return "no valgrind on this machine" end
 end
 
 local why = reason_not_to_count()

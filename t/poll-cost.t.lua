@@ -1,5 +1,6 @@
 -- poll-cost: an event costs the same with any number of sockets, allocates nothing, and is compiled.
 local L = require "llsocket"
+local counting = require "counting"
 local leak = require "leak"
 local net = require "net"
 local pollers = require "pollers"
@@ -109,10 +110,7 @@ end
 
 local function reason_not_to()
   if require("missing").nosignal then return require("missing").nosignal end
-  if not judged then return "instructions are counted in the default mode only" end
-  if os.getenv "LLSOCKET_RUN" then return "the interpreter is of another machine, and its emulator would be counted" end
-  local _, found = proc.run "command -v valgrind"
-  if not found then return "no valgrind on this machine" end
+  return counting.refusal() or counting.lacks("valgrind", counting.VALGRIND)
 end
 
 for _, name in ipairs(pollers.names) do loops(name) end
