@@ -1,4 +1,4 @@
--- nasty.lua -- values that a function may not expect: each a name, and what makes it anew.
+-- nasty.lua -- values that a function may not expect: each has a name and a function that makes it.
 local ffi = require "ffi"
 local L = require "llsocket"
 local net = require "net"

@@ -101,7 +101,7 @@ function M.to_receive()
   return carrier
 end
 
---- Tells whether ancillary data was cut: there was no room, or no descriptor number was left.
+--- Tells whether ancillary data was cut: the buffer was too small, or no descriptor number was left.
 ---@param carrier llsocket.carrier
 ---@return boolean
 function M.is_cut(carrier) return band(carrier.header.msg_flags, MSG_CTRUNC) ~= 0 end

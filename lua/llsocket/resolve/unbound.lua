@@ -38,8 +38,8 @@ local LONGEST_START = 10 -- seconds until its thread must run
 local context
 local WEAK_KEYS, WEAK_VALUES = { __mode = "k" }, { __mode = "v" }
 
--- Answers an errno unless there are descriptors enough.  Where they run out in the midst of the making, libunbound crashes,
--- and libevent, over which it runs, ends the process.
+-- Answers an errno unless there are enough descriptors.  If they run out while libunbound makes its context, it crashes, and
+-- libevent, over which it runs, ends the process.
 local function shortage()
   local held, e = {}, nil
   while not e and #held < NEEDED do

@@ -88,7 +88,7 @@ local function shrink(s)
 end
 
 -- Takes what an object answered that is no socket of ours.  While its recv waited, the stream may have been closed or read by
--- another coroutine, and it may answer more than it was asked for: never copy into the room that was there before.
+-- another coroutine, and it may answer more than it was asked for: never copy into the capacity that was there before.
 local function keep(s, msg)
   if not (s.block or begin(s)) then return nil, nil, false, ENOMEM end
   local held = s.last - s.first
@@ -99,9 +99,9 @@ end
 
 -- Receives once; answers what recvinto answers.
 local function take(s)
-  local sock, room = s.sock, s.size - s.last
-  if s.direct then return sock:recvinto(s.block, room, s.last) end
-  local msg, err, again, e = sock:recv(room)
+  local sock, capacity = s.sock, s.size - s.last
+  if s.direct then return sock:recvinto(s.block, capacity, s.last) end
+  local msg, err, again, e = sock:recv(capacity)
   if not msg then return nil, err, again, e end
   return keep(s, msg)
 end

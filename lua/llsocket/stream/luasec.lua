@@ -63,7 +63,7 @@ function Tls:send(msg)
   note(self, err)
   n = n or sent
   if n and n > 0 then
-    self.direction = DIRECTION[err] or "w" -- what an earlier read waited for is no matter of this send
+    self.direction = DIRECTION[err] or "w" -- not what an earlier read waited for
     return n, nil, n < #msg
   end
   return not_moved(self)
