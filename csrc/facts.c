@@ -50,6 +50,8 @@
 #endif
 #endif
 
+#include "younger.def"
+
 #include "fallbacks.def"
 
 /* The rows and the macros that make them are aligned by hand. */

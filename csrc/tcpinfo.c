@@ -5,6 +5,7 @@
 #if defined(__linux__) && __has_include(<linux/tcp.h>)
 #include <linux/tcp.h>
 #include <linux/version.h>
+#include "younger.def" /* compares the names that only this header has */
 #define HAVE_TCP_INFO 1
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 #define LLSOCKET_TCP_INFO_6_2 1

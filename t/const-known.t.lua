@@ -3,10 +3,11 @@ local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local leak = require "leak"
 local proc = require "proc"
+local shell = require "shell"
 local sys = require "sys"
 local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
-local T = require("tap").plan(7)
+local T = require("tap").plan(10)
 
 local function read(path)
   local file = assert(io.open(source .. "/" .. path))
@@ -114,5 +115,23 @@ for i, name in ipairs(names) do
 end
 T.is(table.concat(old, " "), "", "t/elsewhere lists only what consts.def has: remove these")
 T.is(table.concat(twice, " "), "", "and each once")
+
+-- csrc/younger.def: numbers of Linux, which no header has to know.
+local young, lost = {}, {}
+for name in read "csrc/younger.def":gmatch "\nY%(([%w_]+)," do
+  young[#young + 1] = name
+  if not has[name] or sys.linux and not const[name] or elsewhere[name] then lost[#lost + 1] = name end
+end
+T.ok(#young > 20, #young .. " constants are younger than the oldest headers")
+T.is(table.concat(lost, " "), "", "each has its row in consts.def, is known here on Linux, and is not in t/elsewhere")
+
+local csrc = source .. "/csrc"
+local function compile(define) return (proc.run(shell.format("cc -S -o - -I%q %s %q", csrc, define, csrc .. "/facts.c"))) end
+if not sys.linux or not select(2, proc.run "command -v cc") then
+  T.skip(1, "no C compiler, or not Linux")
+else
+  T.ok(compile "-DSO_INQ=9999":find "SO_INQ differs from the number in the headers",
+    "a header that has another number ends the build")
+end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

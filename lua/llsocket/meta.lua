@@ -1210,6 +1210,7 @@
 ---@field SCM_TXTIME integer
 ---@field SCM_WIFI_STATUS integer
 ---@field SCM_TSTAMP_ACK integer
+---@field SCM_TSTAMP_COMPLETION integer
 ---@field SCM_TSTAMP_SCHED integer
 ---@field SCM_TSTAMP_SND integer
 ---@field SO_EE_CODE_TXTIME_INVALID_PARAM integer
@@ -1244,6 +1245,8 @@
 ---@field SOF_TIMESTAMPING_OPT_TX_SWHW integer
 ---@field SOF_TIMESTAMPING_BIND_PHC integer
 ---@field SOF_TIMESTAMPING_OPT_ID_TCP integer
+---@field SOF_TIMESTAMPING_OPT_RX_FILTER integer
+---@field SOF_TIMESTAMPING_TX_COMPLETION integer
 ---@field HWTSTAMP_FLAG_BONDED_PHC_INDEX integer
 ---@field HWTSTAMP_FILTER_ALL integer
 ---@field HWTSTAMP_FILTER_NONE integer
