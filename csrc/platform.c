@@ -30,6 +30,13 @@ EXPORT double llsocket2_now(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* The date in seconds since 1970, which changes of the clock move. */
+EXPORT double llsocket2_date(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 /* Finds the link-layer address inside a sockaddr: returns its length and sets `bytes` and `index`.  Returns -1 when
  * the sockaddr is of another family.  The length may exceed sll_addr (InfiniBand): getifaddrs(3) allocates room for
  * that. */

@@ -24,6 +24,7 @@ int llsocket2_ioctl(int fd, uint32_t request, void *arg);
 
 const char *llsocket2_strerror(int errnum, char *buf, size_t size);
 double llsocket2_now(void);
+double llsocket2_date(void);
 int llsocket2_linkaddr(const void *name, const uint8_t **bytes, uint32_t *index);
 
 int llsocket2_signalfd(const int32_t *signals, int count);

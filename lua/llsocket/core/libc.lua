@@ -53,6 +53,7 @@ int llsocket2_recvmsg(int fd, void *msg, int flags) __asm__("recvmsg");
 int llsocket2_sendmmsg(int fd, void *msgs, size_t count, int flags) __asm__("sendmmsg");
 int llsocket2_recvmmsg(int fd, void *msgs, size_t count, int flags, void *timeout) __asm__("recvmmsg");
 int llsocket2_getpid(void) __asm__("getpid");
+int llsocket2_gethostname(char *name, size_t size) __asm__("gethostname");
 uint32_t llsocket2_getuid(void) __asm__("getuid");
 uint32_t llsocket2_getgid(void) __asm__("getgid");
 int llsocket2_unsetenv(const char *name) __asm__("unsetenv");

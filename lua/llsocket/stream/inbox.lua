@@ -7,6 +7,7 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
+local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local failure = require "llsocket.core.failure"
 local streams = require "llsocket.stream.object"
@@ -17,6 +18,8 @@ local wait, is_late = streams.wait, streams.is_late
 local ENOMEM, EMSGSIZE, ETIMEDOUT, EINTR = const.ENOMEM, const.EMSGSIZE, const.ETIMEDOUT, const.EINTR
 local EIO = const.EIO -- for an error of a foreign object that has no number
 local USUAL, SMALL, LARGEST = 65536, 1024, 2^30 -- sizes of blocks
+
+local LINE_FEED, byte_ptr = 10, ffi.typeof "const uint8_t *"
 
 -- types[size]: the ctype of a block.  Do not use uint8_t[?]: LuaJIT's allocation sinking loses the size.
 local types = {}
@@ -106,7 +109,33 @@ local function take(s)
   return keep(s, msg)
 end
 
-local M = {}
+--- Receives once, without waiting.
+---@param s llsocket.stream  its sock is open
+---@return integer? n  bytes, and what else recvinto answers
+---@return string? err
+---@return boolean? again
+---@return integer? errno  ENOMEM, EMSGSIZE: more than 1 GiB is held
+local function once(s)
+  if not reserve(s) then return nil, nil, false, s.size >= LARGEST and EMSGSIZE or ENOMEM end
+  local n, err, again, e = take(s)
+  if n and n > 0 then s.last = s.last + n end
+  return n, err, again, e
+end
+
+local M = { once = once, shrink = shrink }
+
+--- Finds a line feed.
+---@param s llsocket.stream
+---@param skip integer  so many of the first bytes are known to hold none
+---@return integer? distance  from the first byte
+function M.line_feed(s, skip)
+  local held = s.last - s.first
+  if held <= skip then return nil end
+  local start = ffi.cast(byte_ptr, s.block) + s.first
+  local found = C.llsocket2_memchr(start + skip, LINE_FEED, held - skip)
+  if found == nil then return nil end
+  return ffi.cast(byte_ptr, found) - start
+end
 
 --- Receives what is there, waiting where nothing is, at most until the deadline.
 ---@param s llsocket.stream
@@ -117,12 +146,8 @@ local M = {}
 function M.receive(s, more)
   if more and is_late(s) then return failed(ETIMEDOUT) end
   while true do
-    if not reserve(s) then return failed(s.size >= LARGEST and EMSGSIZE or ENOMEM) end
-    local n, err, again, e = take(s)
-    if n and n > 0 then
-      s.last = s.last + n
-      return true
-    end
+    local n, err, again, e = once(s)
+    if n and n > 0 then return true end
     if not (n or again) then
       if err or e then return nil, err or texts[e], e or EIO end
       return

@@ -1,8 +1,6 @@
 -- reading.lua -- what a stream reads: a line, exactly n bytes, some, all.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local ffi = require "ffi"
-local C = require "llsocket.core.libc"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local failed = require("llsocket.core.failure").failed
@@ -10,10 +8,9 @@ local inbox = require "llsocket.stream.inbox"
 local streams = require "llsocket.stream.object"
 local type, min = type, math.min
 
-local receive, cut, is_self = inbox.receive, inbox.cut, streams.self
+local receive, cut, line_feed, is_self = inbox.receive, inbox.cut, inbox.line_feed, streams.self
 local EBADF, EINVAL, EMSGSIZE = const.EBADF, const.EINVAL, const.EMSGSIZE
-local LINE_FEED, CARRIAGE_RETURN = 10, 13
-local byte_ptr = ffi.typeof "const uint8_t *"
+local CARRIAGE_RETURN = 13
 
 ---@class llsocket.stream
 local Stream = streams.methods
@@ -22,16 +19,6 @@ local Stream = streams.methods
 local function count(n, least, default, method)
   if type(n) == "nil" then return default end
   if check.int(n, 1, method) and n >= least then return n end
-end
-
--- Answers the distance from the first byte to the next line feed, or nil; the first `skip` bytes are known to hold none.
-local function line_feed(s, skip)
-  local held = s.last - s.first
-  if held <= skip then return nil end
-  local start = ffi.cast(byte_ptr, s.block) + s.first
-  local found = C.llsocket2_memchr(start + skip, LINE_FEED, held - skip)
-  if found == nil then return nil end
-  return ffi.cast(byte_ptr, found) - start
 end
 
 -- Whether the bytes before the line feed, or all where none came yet, are more than `max`.  One more may be a carriage return.
