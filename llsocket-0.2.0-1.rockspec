@@ -106,8 +106,8 @@ build = {
     ["llsocket.resolve.unbound"] = "lua/llsocket/resolve/unbound.lua",
     ["llsocket.shim"] = {
       sources = {
-        "csrc/ancillary.c", "csrc/event.c", "csrc/facts.c", "csrc/lifetime.c", "csrc/platform.c", "csrc/renamed.c",
-        "csrc/sendfile.c", "csrc/tcpinfo.c", "csrc/variadic.c",
+        "csrc/ancillary.c", "csrc/event.c", "csrc/facts.c", "csrc/lifetime.c", "csrc/platform.c", "csrc/protocols.c",
+        "csrc/renamed.c", "csrc/sendfile.c", "csrc/tcpinfo.c", "csrc/variadic.c",
       },
       incdirs = { "csrc" },
     },

@@ -1,7 +1,7 @@
 -- llsocket.lua -- the public table: it holds every constant and the modules.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local collectgarbage, error, pcall, require, setmetatable = collectgarbage, error, pcall, require, setmetatable
+local collectgarbage, error, pcall, require, setmetatable, type = collectgarbage, error, pcall, require, setmetatable, type
 
 -- Modules that are made on first use.
 local LATER = {
@@ -11,7 +11,8 @@ local LATER = {
 }
 
 -- The table of constants is used itself, because a copy would take 0.3 million instructions and 40 KiB.  The modules stand
--- in its metatable, so that a program that walks the table meets numbers only.
+-- in its metatable, so that a program that walks the table meets numbers only; so do the constants of csrc/protocols.def,
+-- which are found by their names.
 ---@return llsocket
 local function load()
   local lazy = require "llsocket.core.lazy"
@@ -22,11 +23,14 @@ local function load()
     addrinfo = require "llsocket.addrinfo",
     socket = require "llsocket.socket",
   }
+  local protocol = require("llsocket.shim").llsocket2_protocol
   setmetatable(modules, { __index = function(_, name)
-    local module = LATER[name]
-    if not module then return nil end
-    modules[name] = lazy.require(module)
-    return modules[name]
+    local found
+    if LATER[name] then found = lazy.require(LATER[name])
+    elseif type(name) == "string" and not name:find("\0", 1, true) then found = protocol(name) end
+    if type(found) == "nil" or found ~= found then return nil end -- NaN: there is no such constant
+    modules[name] = found
+    return found
   end })
   return setmetatable(require "llsocket.core.const", { __index = modules })
 end

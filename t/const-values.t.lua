@@ -16,7 +16,7 @@ local FAMILIES = {
   "IPPROTO_", "MSG_", "SHUT_",
 }
 
-local T = require("tap").plan(1 + #facts.names + #spots + #FAMILIES + 9)
+local T = require("tap").plan(1 + #facts.names + #spots + #FAMILIES + 12)
 local before = leak.count()
 
 T.is(#facts.names, SEED, "the C program knows every constant of the first documentation")
@@ -47,6 +47,15 @@ T.is(L.AF_NO_SUCH_FAMILY, nil, "a name that no platform has is nil")
 T.is(L.INADDR_ANY, nil, "a name of no family that llsocket promises is nil")
 T.is(show(L.Msghdr, L.msghd, L.message, L.methods, L.check, L[1], L[true]), "nil, nil, nil, nil, nil, nil, nil",
   "modules that load by their first use invent no other value")
+
+-- The constants of csrc/protocols.def.
+T.is(show(L.ICMP6_FILTER, rawget(L, "ICMP6_FILTER")), show(1, nil),
+  "a constant that no module needs is found by its name, not by pairs()")
+T.is(show(L[0 / 0], L[nil], L[""], L["ICMP6_FILTER\0"], L["ICMP6_FILTE"]), "nil, nil, nil, nil, nil",
+  "what is no name of one is nil")
+local loops = 0
+for _ = 1, 200 do loops = loops + L.ICMP6_FILTER end
+T.is(loops, 200, "it is the same in compiled code")
 
 -- The names that the preprocessor knows after a header, of those that match.
 local function defined(header, pattern)

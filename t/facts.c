@@ -22,6 +22,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/icmp6.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #ifdef __linux__
@@ -40,6 +41,8 @@
 #if defined(__linux__) && __has_include(<linux/tcp.h>)
 #include <linux/errqueue.h>
 #include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
 #include <linux/tcp.h>
 #include <linux/version.h>
@@ -96,6 +99,10 @@ static void families(void) {
     SPOT(SPLICE_F_MOVE) SPOT(MSG_WAITFORONE)
 #endif
 #ifdef RTM_GETLINK
+    SPOT(NETLINK_GENERIC) SPOT(NLM_F_ACK) SPOT(NLMSG_OVERRUN) SPOT(RTM_NEWROUTE) SPOT(RTMGRP_IPV6_IFADDR)
+    SPOT(RTNLGRP_NEIGH) SPOT(RT_TABLE_MAIN) SPOT(NUD_STALE) SPOT(IFLA_MTU) SPOT(IFA_F_PERMANENT)
+    SPOT(PACKET_OTHERHOST) SPOT(PACKET_AUXDATA) SPOT(TP_STATUS_TS_RAW_HARDWARE) SPOT(ETH_P_ALL) SPOT(ETH_P_IPV6)
+    SPOT(ICMP6_FILTER) SPOT(ICMP6_ECHO_REQUEST)
     SPOT(NETLINK_ROUTE) SPOT(RTM_GETLINK) SPOT(RTM_GETADDR) SPOT(NLM_F_DUMP) SPOT(IFLA_IFNAME) SPOT(IFA_LOCAL)
 #endif
 #ifdef SOCK_CLOEXEC

@@ -163,7 +163,8 @@ local function add_constants(out, source)
     if not APART[module] then out[#out + 1] = ("---@field %s llsocket.%s.module"):format(module, module) end
   end
   out[#out + 1] = "---@field _VERSION string"
-  for name in read(source .. "/csrc/consts.def"):gmatch "\nK%(([%w_]+)%)" do
+  local rows = read(source .. "/csrc/consts.def") .. read(source .. "/csrc/protocols.def")
+  for name in rows:gmatch "\nK%(([%w_]+)%)" do
     out[#out + 1] = ("---@field %s integer"):format(name)
   end
 end
