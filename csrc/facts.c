@@ -38,6 +38,7 @@
 #if defined(__linux__) && __has_include(<linux/version.h>)
 #include <linux/errqueue.h>
 #include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>  /* IP_LOCAL_PORT_RANGE, IP_PROTOCOL */
 #include <linux/in6.h> /* IPV6_FLOWINFO_SEND, IPV6_FLOWLABEL_MGR */
 #include <linux/net_tstamp.h>

@@ -9,6 +9,8 @@ local before = leak.count()
 
 local server, server_name = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
 local client, client_name = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
+local stamped, stamped_name = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
+stamped:timestampns(true)
 local a, b = net.pair(L.SOCK_STREAM, true)
 local out = assert(L.batch.new { count = 8, size = 64, name = server_name })
 local into = assert(L.batch.new { count = 8, size = 64 })
@@ -57,6 +59,14 @@ local CASES = {
     if back:segment(1) ~= 0 then error "wrong" end
     into:to(client_name)
   end },
+  { "times", function()
+    out:timestamping(1, 0); out:to(stamped_name)
+    client:sendbatch(out, 2)
+    out:to(server_name)
+    local n, sum = stamped:recvbatch(back), 0
+    for i = 1, n do sum = sum + back:timestamp(i) end
+    if sum < 2e9 or back:timestamping(1) ~= 0 then error "wrong" end
+  end },
 }
 local T = require("tap").plan(#CASES * 2 + 2)
 
@@ -75,6 +85,6 @@ local function many()
 end
 if sys.linux and sys.has_proc then T.ok(many() < 2^31, "collected batches free their memory")
 else T.skip(1, "memory is counted on Linux with /proc only") end
-for _, sock in ipairs { server, client, a, b } do sock:close() end
+for _, sock in ipairs { server, client, a, b, stamped } do sock:close() end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

@@ -26,7 +26,8 @@ local function told(value, ...)
   return table.concat(out, " ")
 end
 
-local DECODERS = { "rights", "credentials", "pktinfo", "timestamp", "integer", "exterr" }
+local DECODERS = { "rights", "credentials", "pktinfo", "timestamp", "integer", "exterr", "pidfd", "security", "origdst",
+  "pathmtu", "auxdata" }
 
 -- What all decoders tell of one, those with nothing to tell left out.
 local function decoded(cmsg)
@@ -71,14 +72,63 @@ local KINDS = {
   { IPV6, L.IPV6_RECVERR, raw(err) .. ("\0"):rep(28), "exterr: " .. ERR .. "origin=2 type=3" },
 }
 
-local T = require("tap").plan(#KINDS * 4 + 87)
+-- What other systems lack.
+local function linux(level, kind, data, want)
+  if level and kind and data then KINDS[#KINDS + 1] = { level, kind, raw(data), want } end
+end
+
+local function made_of(ctype, fields) return ctype and ctype(fields) end
+
+local function times(soft, hard)
+  local cell = ffi.new(ffi.typeof("$[3]", layout.timespec))
+  cell[0].tv_sec, cell[0].tv_nsec = soft, soft > 0 and 7 or 0
+  cell[2].tv_sec, cell[2].tv_nsec = hard, hard > 0 and 8 or 0
+  return cell
+end
+
+local mtuinfo = layout.ip6_mtuinfo and layout.ip6_mtuinfo { ip6m_mtu = 1280 }
+if mtuinfo then ffi.copy(mtuinfo.ip6m_addr, from6, #from6) end
+local stamp = made_of(layout.sock_extended_err, { ee_errno = L.ENOMSG, ee_origin = L.SO_EE_ORIGIN_TIMESTAMPING or 0,
+  ee_info = 1, ee_data = 2^32 - 1 })
+local STAMP = ("exterr: code=0 data=4294967295 errno=%s id=4294967295 info=1 origin=4 stage=1 type=0"):format(L.ENOMSG)
+local packet = { tp_status = 1, tp_len = 2^32 - 1, tp_snaplen = 3, tp_mac = 4, tp_net = 65535, tp_vlan_tci = 6, tp_vlan_tpid = 7 }
+local PACKET = "auxdata: len=4294967295 mac=4 net=65535 snaplen=3 status="
+local tagged = bit.bor(1, L.TP_STATUS_VLAN_VALID or 0, L.TP_STATUS_VLAN_TPID_VALID or 0)
+
+linux(SOCKET, L.SCM_TIMESTAMPING, times(FAR, 0), ("timestamp: %.0f, 7"):format(FAR))
+linux(SOCKET, L.SCM_TIMESTAMPING, times(0, 1), "timestamp: nil, nil, 1, 8")
+linux(SOCKET, L.SCM_TIMESTAMPING, times(5, FAR), ("timestamp: 5, 7, %.0f, 8"):format(FAR))
+for _, kind in ipairs { "SO_MARK", "SO_PRIORITY", "SCM_INQ", "SCM_WIFI_STATUS", "SCM_TS_OPT_ID" } do
+  linux(SOCKET, L[kind], ffi.new("uint32_t[1]", 2^32 - 2), "integer: 4294967294")
+end
+linux(L.IPPROTO_TCP, L.TCP_INQ, ffi.new("int32_t[1]", 9), "integer: 9")
+linux(IP, L.IP_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
+linux(IPV6, L.IPV6_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
+linux(IPV6, L.IPV6_FLOWINFO, ffi.new("uint8_t[4]", 0, 1, 2, 255), "integer: 66303")
+linux(L.SOL_NETLINK, L.NETLINK_PKTINFO, ffi.new("uint32_t[1]", 4), "integer: 4")
+linux(L.SOL_NETLINK, L.NETLINK_LISTEN_ALL_NSID, ffi.new("int32_t[1]", -1), "integer: -1")
+linux(L.SOL_TLS, L.TLS_GET_RECORD_TYPE, ffi.new("uint8_t[1]", 23), "integer: 23")
+linux(IPV6, L.IPV6_PATHMTU, mtuinfo, "pathmtu: dest=[::1]:53 mtu=1280")
+linux(IP, L.IP_ORIGDSTADDR, L.IP_ORIGDSTADDR and name.name.in4, "origdst: " .. tostring(name))
+linux(SOCKET, L.SCM_SECURITY, ffi.new("char[6]", "a:b:c"), 'security: "a:b:c"')
+linux(IP, L.SCM_SECURITY, ffi.new("char[5]", { 97, 58, 98, 58, 99 }), 'security: "a:b:c"')
+linux(IP, L.SO_EE_ORIGIN_TIMESTAMPING and L.IP_RECVERR, stamp, STAMP)
+linux(L.SOL_PACKET, L.PACKET_TX_TIMESTAMP, stamp, STAMP)
+linux(L.SOL_VSOCK, L.VSOCK_RECVERR, err, "exterr: " .. ERR .. "origin=2 type=3")
+linux(L.SOL_PACKET, L.PACKET_AUXDATA, made_of(layout.tpacket_auxdata, packet), PACKET .. "1")
+packet.tp_status = tagged
+linux(L.SOL_PACKET, L.PACKET_AUXDATA, L.TP_STATUS_VLAN_VALID and made_of(layout.tpacket_auxdata, packet),
+  PACKET .. tagged .. " vlantci=6 vlantpid=7")
+
+local T = require("tap").plan(#KINDS * 4 + 101)
 
 local function shortened(level, type, data)
   local wrong = {}
   for length = 0, #data - 1 do
     local got = decoded(assert(new(level, type, data:sub(1, length))))
     -- An error without the whole of its address is still one; so is a number of fewer bytes.
-    if got ~= "" and not (got:find "^exterr" and not got:find "offender") and not got:find "^integer" then
+    local partly = got:find "^exterr" and not got:find "offender" or got:find "^integer" or got:find "^security"
+    if got ~= "" and not partly then
       wrong[#wrong + 1] = length .. ": " .. got
     end
   end
@@ -93,6 +143,21 @@ for _, row in ipairs(KINDS) do
   T.is(shortened(level, type, data), "", want .. ": too short it is nothing")
   T.is(decoded(new(level + 1000, type, data)) .. decoded(new(level, type + 1000, data)), "",
     want .. ": another level or type is nothing")
+end
+
+-- The lengths of RFC 4884 stand in the place of ee_data.
+local lengths = made_of(layout.sock_ee_data_rfc4884, { len = 512, flags = 0 })
+local function extended(origin, flags)
+  lengths.flags = flags
+  local cell = layout.sock_extended_err { ee_origin = origin, ee_errno = 1 }
+  local bytes, at = raw(cell), ffi.offsetof(cell, "ee_data")
+  return told(assert(new(IP, L.IP_RECVERR, bytes:sub(1, at) .. raw(lengths) .. bytes:sub(at + 5))):rfc4884())
+end
+if not lengths then T.skip(2, "this system's headers know no lengths of RFC 4884") else
+  local INVALID = L.SO_EE_RFC4884_FLAG_INVALID
+  T.is(extended(L.SO_EE_ORIGIN_ICMP, 0) .. "; " .. extended(L.SO_EE_ORIGIN_ICMP6, INVALID),
+    "invalid=false length=512; invalid=true length=512", "rfc4884 tells length and validity")
+  T.is(extended(L.SO_EE_ORIGIN_ZEROCOPY, 0), "nil", "and nothing of what no ICMP message brought")
 end
 
 -- Odd data.
@@ -122,6 +187,16 @@ for _, row in ipairs { { "ttl", IP, L.IP_TTL }, { "tos", IP, L.IP_TOS }, { "hopl
   T.is(show(make(7):integer()), "7", row[1] .. " is read back")
   for _, n in ipairs { -1, 256, 0.5, 0/0, 1/0 } do
     T.is(made(make(n)), failed(L.EINVAL), ("%s(%s) is EINVAL"):format(row[1], n))
+  end
+end
+for _, row in ipairs { { "mark", "SO_MARK", 2^32 - 1 }, { "priority", "SO_PRIORITY", 2^31 - 1 },
+  { "timestamping", "SO_TIMESTAMPING", 2^31 - 1 }, { "timestampid", "SCM_TS_OPT_ID", 2^32 - 1 } } do
+  local title, kind, most = row[1], L[row[2]], row[3]
+  local make = cmsghdr[title]
+  if not kind then T.skip(3, "this system has no " .. row[2]) else
+    T.is(made(make(most)), show(SOCKET, kind, raw(ffi.new("uint32_t[1]", most))), ("%s takes 0 to %.0f"):format(title, most))
+    T.is(show(make(0):integer(), make(most):integer()), show(0, most), title .. " is read back")
+    T.is(made(make(-1)) .. made(make(most + 1)) .. made(make(0.5)), failed(L.EINVAL):rep(3), title .. " refuses all else")
   end
 end
 T.is(show(cmsghdr.segment(1):integer(), cmsghdr.segment(65535):integer()), "1, 65535", "segment takes 1 to 65535")

@@ -24,7 +24,7 @@ end
 local INSIDE = set [[
   address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
   core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage
-  message.carrier message.control message.iovec message.region message.rights meta
+  message.block message.carrier message.control message.decode message.iovec message.region message.rights meta
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
@@ -41,8 +41,9 @@ local WAYS = set [[
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
   sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
-  mh:name mh:flags mh:segment msgs:to tube:held
+  mh:name mh:flags mh:segment mh:timestamp msgs:to tube:held
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
+  cmsg:pidfd cmsg:security cmsg:origdst cmsg:pathmtu cmsg:auxdata cmsg:rfc4884
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
   loop.now loop.cancel resolve.set s:lines

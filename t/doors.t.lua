@@ -12,7 +12,7 @@ local FLOOR = {
   ["socket.activated"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
   ["socket.zerocopy"] = 11, ["socket.batch"] = 12, ["socket.message"] = 12,
   ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 10, ["message.carrier"] = 11,
-  ["message.rights"] = 8,
+  ["message.rights"] = 8, ["message.decode"] = 8, ["message.block"] = 10,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["poll.waker"] = 6,
   ["wait.timers"] = 6, ["wait.results"] = 6, ["wait.kernel"] = 7, ["wait.pause"] = 7,

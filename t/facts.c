@@ -186,6 +186,17 @@ static void messages(void) {
     INT(sock_extended_err, ee_type) INT(sock_extended_err, ee_code) INT(sock_extended_err, ee_info)
     INT(sock_extended_err, ee_data)
 #endif
+#ifdef SO_EE_RFC4884_FLAG_INVALID
+    STRUCT(sock_ee_data_rfc4884) INT(sock_ee_data_rfc4884, len) INT(sock_ee_data_rfc4884, flags)
+#endif
+#ifdef IPV6_PATHMTU
+    STRUCT(ip6_mtuinfo) OTHER(ip6_mtuinfo, ip6m_addr) INT(ip6_mtuinfo, ip6m_mtu)
+#endif
+#ifdef PACKET_AUXDATA
+    STRUCT(tpacket_auxdata) INT(tpacket_auxdata, tp_status) INT(tpacket_auxdata, tp_len)
+    INT(tpacket_auxdata, tp_snaplen) INT(tpacket_auxdata, tp_mac) INT(tpacket_auxdata, tp_net)
+    INT(tpacket_auxdata, tp_vlan_tci) INT(tpacket_auxdata, tp_vlan_tpid)
+#endif
 #ifdef SKF_AD_OFF
     STRUCT(sock_filter) INT(sock_filter, code) INT(sock_filter, jt) INT(sock_filter, jf) INT(sock_filter, k)
     STRUCT(sock_fprog) INT(sock_fprog, len) OTHER(sock_fprog, filter)

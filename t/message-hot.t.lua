@@ -51,6 +51,15 @@ case("ancillary data on each side, not asked for", true, function()
   b:passcred(true)
   return function() a:sendmsg(mh); b:recvmsg(into) end, a, b
 end)
+case("a time", false, function()
+  local a, b, mh, into = pair(L.SOCK_DGRAM, { data = "x" }, { size = 10 })
+  b:timestamp(true)
+  return function()
+    a:sendmsg(mh); b:recvmsg(into)
+    local sec, usec = into:timestamp()
+    if not (sec > 0 and usec >= 0) then error "wrong" end
+  end, a, b
+end)
 case("an echo of the same message", false, function()
   local a, b, mh, into = pair(L.SOCK_DGRAM, { data = "x" }, { size = 10 })
   return function() a:sendmsg(mh); b:recvmsg(into); b:sendmsg(into); a:recvmsg(mh) end, a, b

@@ -6,29 +6,24 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local C = require "llsocket.core.libc"
-local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
-local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
 local addrinfo = require "llsocket.addrinfo"
+local block = require "llsocket.message.block"
 local control = require "llsocket.message.control"
-local iovec = require "llsocket.message.iovec"
 local sockaddr = require "llsocket.address.sockaddr"
-local ipairs, setmetatable = ipairs, setmetatable
+local setmetatable = setmetatable
 
 local type, cast, copy, floor, min, tonumber = type, ffi.cast, ffi.copy, math.floor, math.min, tonumber
-local EINVAL, EMSGSIZE, ENOMEM, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOMEM, const.ENOPROTOOPT
+local EINVAL, EMSGSIZE, ENOPROTOOPT = const.EINVAL, const.EMSGSIZE, const.ENOPROTOOPT
 local IPPROTO_UDP, UDP_GRO, UDP_SEGMENT = const.IPPROTO_UDP, const.UDP_GRO, const.UDP_SEGMENT
 local received = addrinfo.received
 local NAME_SIZE, AI_SIZE = sockaddr.SIZE, ffi.sizeof(addrinfo.type)
 local MAX_COUNT = 1024 -- UIO_MAXIOV, the most that Linux takes in one call
 
-local mmsghdr_t = layout.mmsghdr or ffi.typeof("struct { $ msg_hdr; uint32_t msg_len; }", layout.msghdr)
-
--- The ancillary data of a send: a header, and behind it the size of UDP's segments in 16 bits.
-local SEGMENT_AT, SEGMENT_SIZE = shim.llsocket2_cmsg_len(0), shim.llsocket2_cmsg_space(2)
-local short_ptr, int_ptr = ffi.typeof "uint16_t *", ffi.typeof "int32_t *"
+local int_ptr = ffi.typeof "int32_t *"
+local set_extras, set_name = block.set_extras, block.set_name
 
 ---@class llsocket.batch
 local Batch = {}
@@ -38,88 +33,6 @@ local is_self, arg = check.object(meta, "llsocket.batch")
 
 ---@class llsocket.batch.module
 local M = {}
-
--- The parts of a block, each with one element for every message.  The kernel needs no alignment above 8 bytes.
-local function parts_of(size, controlsize)
-  return {
-    { "into", mmsghdr_t }, { "out", mmsghdr_t }, { "scattered", layout.iovec }, { "gathered", layout.iovec },
-    { "names", addrinfo.type }, { "controllens", ffi.typeof "uint64_t" },
-    { "segments", ffi.typeof "uint8_t", SEGMENT_SIZE }, { "controls", ffi.typeof "uint8_t", controlsize },
-    { "bytes", ffi.typeof "uint8_t", size },
-  }
-end
-
-local function round(size) return floor((size + 7) / 8) * 8 end
-
--- Answers the parts with the offset of each, and the total size.
-local function arrange(count, size, controlsize)
-  local parts, at = parts_of(size, controlsize), 0
-  for _, part in ipairs(parts) do
-    part.at, part.stride = at, round(part[3] or ffi.sizeof(part[2]))
-    at = at + count * part.stride
-  end
-  return parts, at
-end
-
--- Points the headers of message `i` at its parts of the block; this is done once.  All pointers are shifted by one element so
--- that message i is p[i].  Writing p[i - 1] makes LuaJIT 2.1.0-beta3 emit an illegal instruction on ARM64 (emit_lso).
-local function wire(batch, i)
-  local into, out = batch.into[i].msg_hdr, batch.out[i].msg_hdr
-  local scattered, gathered = batch.scattered[i], batch.gathered[i]
-  scattered.iov_base, scattered.iov_len = batch.bytes + i * batch.stride, batch.size
-  gathered.iov_base = batch.bytes + i * batch.stride
-  into.msg_iov, into.msg_iovlen, into.msg_name, into.msg_namelen = batch.scattered + i, 1, batch.names + i, NAME_SIZE
-  out.msg_iov, out.msg_iovlen, out.msg_name = batch.gathered + i, 1, batch.names + i
-  if batch.controlsize > 0 then
-    into.msg_control, into.msg_controllen = batch.controls + i * batch.controlstride, batch.controlsize
-  end
-end
-
--- With a size of 0 no ancillary data is sent.  Clear the pointer as well as the length, because macOS looks at the pointer.
-local function set_segment(batch, i, size)
-  local at = batch.segments + i * SEGMENT_SIZE
-  local out = batch.out[i].msg_hdr
-  cast(short_ptr, at + SEGMENT_AT)[0] = size
-  if size > 0 then
-    out.msg_control, out.msg_controllen = at, SEGMENT_SIZE
-  else
-    out.msg_control, out.msg_controllen = nil, 0
-  end
-end
-
-local function set_name(batch, i, ai)
-  local namelen = ai and ai.namelen or 0
-  if ai then copy(batch.names + i, ai, AI_SIZE) end
-  batch.out[i].msg_hdr.msg_namelen = namelen
-end
-
-local function prepare(batch, name)
-  for i = 1, batch.capacity do
-    wire(batch, i)
-    set_name(batch, i, name)
-    if UDP_SEGMENT then
-      shim.llsocket2_cmsg_put(batch.segments + i * SEGMENT_SIZE, 0, IPPROTO_UDP, UDP_SEGMENT, "\0\0", 2)
-    end
-  end
-  return batch
-end
-
-local function make(count, size, controlsize)
-  local parts, total = arrange(count, size, controlsize)
-  if total >= 2^31 then return nil, EINVAL end
-  -- Zeroes: length() may make a message longer than what was written there, and old heap must not be sent.
-  local block = iovec.zeroes(total)
-  if not block then return nil, ENOMEM end
-  local batch = {
-    block = block, capacity = count, size = size, controlsize = controlsize, filled = count, segmented = false,
-    stride = round(size), controlstride = round(controlsize),
-  }
-  for _, part in ipairs(parts) do
-    local one = cast("uint8_t *", block) + part.at - part.stride
-    batch[part[1]] = cast(ffi.typeof("$ *", part[2]), one)
-  end
-  return setmetatable(batch, meta)
-end
 
 local function field(fields, name, default, least, most)
   local value = fields[name]
@@ -142,9 +55,9 @@ function M.new(fields)
   local count, size = field(fields, "count", 64, 1, MAX_COUNT), field(fields, "size", 2048, 1, 2^31 - 1)
   local controlsize = field(fields, "controlsize", 0, 0, 2^31 - 1)
   if not (count and size and controlsize) then return failed(EINVAL) end
-  local batch, e = make(count, size, controlsize)
+  local batch, e = block.make(count, size, controlsize)
   if not batch then return failed(e) end
-  return prepare(batch, name)
+  return setmetatable(block.prepare(batch, name), meta)
 end
 
 local function is_count(n, least, most) return n >= least and n <= most and floor(n) == n end
@@ -270,12 +183,45 @@ function Batch:segment(i, size)
   local good = is_index(self, i, "segment")
   if type(size) ~= "nil" then check.number(size, 2, "segment") end
   if not good then return failed(EINVAL) end
-  if type(size) == "nil" then return cast(short_ptr, self.segments + i * SEGMENT_SIZE + SEGMENT_AT)[0] end
+  if type(size) == "nil" then return (block.segment(self, i)) end
   if not is_count(size, 0, 65535) then return failed(EINVAL) end
   if size > 0 and not UDP_SEGMENT then return failed(ENOPROTOOPT) end
-  set_segment(self, i, size)
-  self.segmented = true
+  set_extras(self, i, size, block.timestamping(self, i))
+  self.has_extras = true
   return size
+end
+
+--- Tells or sets which times of one sent message come back; see SO_TIMESTAMPING in socket(7) and the option timestamping.  A
+--- receive sets it to 0 for the messages that arrive.
+---@param i integer  from 1
+---@param flags? integer  bitwise-or of SOF_TIMESTAMPING_TX_*, 0 to 2^31-1; 0 leaves it to the option
+---@return integer? flags
+---@return string? err
+---@return integer? errno  EINVAL; ENOPROTOOPT where the system has none
+function Batch:timestamping(i, flags)
+  is_self(self, "timestamping")
+  local good = is_index(self, i, "timestamping")
+  if type(flags) ~= "nil" then check.number(flags, 2, "timestamping") end
+  if not good then return failed(EINVAL) end
+  if type(flags) == "nil" then return (block.timestamping(self, i)) end
+  if not is_count(flags, 0, 2^31 - 1) then return failed(EINVAL) end
+  if flags > 0 and not const.SO_TIMESTAMPING then return failed(ENOPROTOOPT) end
+  set_extras(self, i, block.segment(self, i), flags)
+  self.has_extras = true
+  return flags
+end
+
+--- Tells when a message arrived, as cmsg:timestamp does, without making an object.  The batch needs room for ancillary data.
+---@param i integer  from 1
+---@return integer? sec  the kernel's time, seconds since 1970; nil where no time came with the message
+---@return integer|string|nil nsec  nanoseconds, 0 to 999999999; or the text of the error
+---@return integer? errno  EINVAL; where the network card has stamped, too: its time, seconds of its clock
+---@return integer? hwnsec  and nanoseconds
+function Batch:timestamp(i)
+  is_self(self, "timestamp")
+  if not is_index(self, i, "timestamp") then return failed(EINVAL) end
+  local at = i * self.controlstride
+  return control.timestamp(self.controls, at, at + tonumber(self.controllens[i]))
 end
 
 --- Tells the ancillary data that came with a message.
@@ -292,8 +238,8 @@ end
 
 -- Answers the size of the segments that the kernel joined; 0 for a single datagram.
 local function segment_of(batch, i)
-  local bytes = batch.controls + i * batch.controlstride
-  local offset, length = control.find(bytes, tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
+  local bytes, at = batch.controls, i * batch.controlstride
+  local offset, length = control.find(bytes, at, at + tonumber(batch.controllens[i]), IPPROTO_UDP, UDP_GRO)
   return offset and length == 4 and cast(int_ptr, bytes + offset)[0] or 0 -- a shorter length means that MSG_CTRUNC has cut it
 end
 
@@ -302,15 +248,15 @@ local function take_control(batch, n)
   for i = 1, n do
     local into = batch.into[i].msg_hdr
     batch.controllens[i], into.msg_controllen = into.msg_controllen, batch.controlsize
-    if UDP_GRO then set_segment(batch, i, segment_of(batch, i)) end
   end
-  batch.segmented = true
+  for i = 1, n do set_extras(batch, i, UDP_GRO and segment_of(batch, i) or 0, 0) end
+  batch.has_extras = true
 end
 
--- Clears the segment size of the `n` messages that arrived; leaves the messages behind them unchanged.
-local function forget_segments(batch, n)
-  for i = 1, n do set_segment(batch, i, 0) end
-  batch.segmented = n < batch.capacity
+-- Clears what goes with the `n` messages that arrived; leaves the messages behind them unchanged.
+local function forget_extras(batch, n)
+  for i = 1, n do set_extras(batch, i, 0, 0) end
+  batch.has_extras = n < batch.capacity
 end
 
 --- Makes the received messages the content of the batch, ready to be sent back.  An address length equal to its capacity means
@@ -329,7 +275,7 @@ function M.after_receive(batch, sock, n)
     into[i].msg_hdr.msg_namelen, out[i].msg_hdr.msg_namelen = NAME_SIZE, name.namelen
   end
   batch.filled = n
-  if batch.controlsize > 0 then take_control(batch, n) elseif batch.segmented then forget_segments(batch, n) end
+  if batch.controlsize > 0 then take_control(batch, n) elseif batch.has_extras then forget_extras(batch, n) end
 end
 
 --- Tells whether the batch has `n` messages from `first` on.

@@ -8,14 +8,14 @@ local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
-local addrinfo = require "llsocket.addrinfo"
+local decode = require "llsocket.message.decode"
 local interface = require "llsocket.address.interface"
 local rights = require "llsocket.message.rights"
 local sockaddr = require "llsocket.address.sockaddr"
-local ipairs, select, setmetatable, tonumber, luatype = ipairs, select, setmetatable, tonumber, type
+local ipairs, select, setmetatable, luatype = ipairs, select, setmetatable, type
 local floor, max, concat = math.floor, math.max, table.concat
 
-local sizeof = ffi.sizeof
+local sizeof, struct = ffi.sizeof, decode.struct
 local EINVAL, ENODEV, ENOPROTOOPT = const.EINVAL, const.ENODEV, const.ENOPROTOOPT
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6 = const.SOL_SOCKET, const.IPPROTO_IP, const.IPPROTO_IPV6
@@ -57,7 +57,8 @@ local function encode(cmsg)
   return cmsg.bytes
 end
 
--- NUMBERS makes more constructors, whose @field lines are in meta.lua.  They take 0 to 255 and answer EINVAL for other numbers.
+-- NUMBERS makes more constructors, whose @field lines are in meta.lua.  They answer EINVAL for a number that is too large,
+-- below 0 or not whole, ENOPROTOOPT where the system has none.
 ---@class llsocket.cmsghdr.module
 local M = {}
 
@@ -160,17 +161,23 @@ end
 
 -- One row for each kind whose value is a number: constructor, level, type, the largest value, description.
 local NUMBERS = {
-  { "ttl",      "IPPROTO_IP",   "IP_TTL",        255, "Sets the time to live of one datagram; see ip(7)." },
-  { "tos",      "IPPROTO_IP",   "IP_TOS",        255, "Sets the type of service of one datagram; see ip(7)." },
-  { "hoplimit", "IPPROTO_IPV6", "IPV6_HOPLIMIT", 255, "Sets the hop limit of one datagram; see ipv6(7)." },
-  { "tclass",   "IPPROTO_IPV6", "IPV6_TCLASS",   255, "Sets the traffic class of one datagram; see ipv6(7)." },
+  { "ttl",          "IPPROTO_IP",   "IP_TTL",          255,      "Sets the time to live of one datagram; see ip(7)." },
+  { "tos",          "IPPROTO_IP",   "IP_TOS",          255,      "Sets the type of service of one datagram; see ip(7)." },
+  { "hoplimit",     "IPPROTO_IPV6", "IPV6_HOPLIMIT",   255,      "Sets the hop limit of one datagram; see ipv6(7)." },
+  { "tclass",       "IPPROTO_IPV6", "IPV6_TCLASS",     255,      "Sets the traffic class of one datagram; see ipv6(7)." },
+  { "mark",         "SOL_SOCKET",   "SO_MARK",         2^32 - 1, "Marks one message for routing; see socket(7)." },
+  { "priority",     "SOL_SOCKET",   "SO_PRIORITY",     2^31 - 1, "Sets the priority of one message; see socket(7)." },
+  { "timestamping", "SOL_SOCKET",   "SO_TIMESTAMPING", 2^31 - 1, "Asks when one message goes out; see socket(7)." },
+  { "timestampid",  "SOL_SOCKET",   "SCM_TS_OPT_ID",   2^32 - 1, "Sets the id of one message's times; see socket(7)." },
 }
 
 for _, row in ipairs(NUMBERS) do
   local name, level, kind, most = row[1], const[row[2]], const[row[3]], row[4]
   M[name] = function(n)
-    if not check.int(n, 1, name) or n < 0 or n > most then return failed(EINVAL) end
-    return make(level, kind, int_bytes(n))
+    local word = check.word(n, 1, name)
+    if not word or n < 0 or n > most then return failed(EINVAL) end
+    if not kind then return failed(ENOPROTOOPT) end
+    return make(level, kind, int_bytes(word))
   end
 end
 
@@ -217,32 +224,27 @@ function Cmsghdr:rights()
   return self.objects
 end
 
--- Whether it is of this kind and has at least `size` bytes.
-local function fits(cmsg, level, kind, size)
-  return kind and cmsg.cmsg_level == level and cmsg.cmsg_type == kind and #cmsg.bytes >= size
-end
-
--- Reads the bytes as a struct, or nil where it is of another kind or too short.
-local function as(cmsg, level, kind, ctype)
-  if not (ctype and fits(cmsg, level, kind, sizeof(ctype))) then return nil end
-  local cell = ctype()
-  ffi.copy(cell, cmsg.bytes, sizeof(ctype))
-  return cell
+--- Tells the process that sent the message; see SCM_PIDFD in unix(7) and the option passpidfd.  It belongs to the caller, and is
+--- closed when it is collected.
+---@return llsocket.descriptor? pidfd  the same object with each call; nil where it is of another kind, and where the kernel could
+---make none
+function Cmsghdr:pidfd()
+  is_self(self, "pidfd")
+  return self.objects and self.cmsg_type == const.SCM_PIDFD and self.objects[1] or nil
 end
 
 --- Tells the credentials of the sender; see SCM_CREDENTIALS in unix(7) and the option passcred.
 ---@return { pid: integer, uid: integer, gid: integer }? ucred  nil where it is of another kind
 function Cmsghdr:credentials()
   is_self(self, "credentials")
-  local cred = as(self, SOL_SOCKET, const.SCM_CREDENTIALS, layout.ucred)
-  if cred then return { pid = cred.pid, uid = cred.uid, gid = cred.gid } end
+  return struct(self, "credentials")
 end
 
--- Answers the text of an in_addr or in6_addr, by way of a socket address.
-local function text_of(family, addr)
-  local name = sockaddr.type()
-  ffi.copy(sockaddr.place(name, family), addr, sizeof(addr))
-  return sockaddr.text(name, sockaddr.SIZE, family)
+--- Tells the security label of the sender; see SCM_SECURITY in unix(7) and the option passsec.
+---@return string? label  nil where it is of another kind
+function Cmsghdr:security()
+  is_self(self, "security")
+  return decode.security(self)
 end
 
 ---@class llsocket.pktinfo
@@ -255,82 +257,94 @@ end
 ---@return llsocket.pktinfo? info  nil where it is of another kind
 function Cmsghdr:pktinfo()
   is_self(self, "pktinfo")
-  local info = as(self, IPPROTO_IP, const.IP_PKTINFO, layout.in_pktinfo)
-  if info then
-    return { addr = text_of(AF_INET, info.ipi_addr), specdst = text_of(AF_INET, info.ipi_spec_dst), index = info.ipi_ifindex }
-  end
-  info = as(self, IPPROTO_IPV6, const.IPV6_PKTINFO, layout.in6_pktinfo)
-  if info then return { addr = text_of(AF_INET6, info.ipi6_addr), index = info.ipi6_ifindex } end
+  return struct(self, "pktinfo")
 end
 
---- Tells when the message arrived, from SO_TIMESTAMP or SO_TIMESTAMPNS; see socket(7).
----@return integer? sec  seconds since 1970; nil where it is of another kind
+--- Tells where a datagram was sent to before a firewall redirected it here; see IP_RECVORIGDSTADDR in ip(7) and the option
+--- recvorigdst.
+---@return llsocket.addrinfo? ai  of type SOCK_DGRAM; nil where it is of another kind
+function Cmsghdr:origdst()
+  is_self(self, "origdst")
+  return struct(self, "origdst")
+end
+
+---@class llsocket.pathmtu
+---@field mtu integer  bytes
+---@field dest? llsocket.addrinfo  where the datagrams go that were too long
+
+--- Tells the path MTU; see IPV6_RECVPATHMTU in RFC 3542 and the option recvpathmtu.
+---@return llsocket.pathmtu? info  nil where it is of another kind
+function Cmsghdr:pathmtu()
+  is_self(self, "pathmtu")
+  return struct(self, "pathmtu")
+end
+
+---@class llsocket.auxdata
+---@field status integer  bitwise-or of TP_STATUS_*
+---@field len integer  bytes that the packet had
+---@field snaplen integer  bytes of it that were kept
+---@field mac integer  where the link-layer header begins
+---@field net integer  where the network header begins
+---@field vlantci? integer  the VLAN's tag; nil where the packet had none
+---@field vlantpid? integer  the tag's ethertype, in host order; nil where the packet had none
+
+--- Tells what goes with a packet of a packet(7) socket; see PACKET_AUXDATA there.
+---@return llsocket.auxdata? aux  nil where it is of another kind
+function Cmsghdr:auxdata()
+  is_self(self, "auxdata")
+  return struct(self, "auxdata")
+end
+
+--- Tells when the message arrived, from SO_TIMESTAMP, SO_TIMESTAMPNS or SO_TIMESTAMPING; with the last it may also be when a
+--- message was sent.  See socket(7) and the options of these names.
+---@return integer? sec  the kernel's time, seconds since 1970; nil where it is of another kind, or has the other time alone
 ---@return integer? nsec  nanoseconds, 0 to 999999999
+---@return integer? hwsec  the network card's time, seconds of its clock; no value where there is none
+---@return integer? hwnsec  nanoseconds, 0 to 999999999
 function Cmsghdr:timestamp()
   is_self(self, "timestamp")
-  local time = as(self, SOL_SOCKET, const.SCM_TIMESTAMP, layout.timeval)
-  if time then return tonumber(time.tv_sec), tonumber(time.tv_usec) * 1000 end
-  time = as(self, SOL_SOCKET, const.SCM_TIMESTAMPNS, layout.timespec)
-  if time then return tonumber(time.tv_sec), tonumber(time.tv_nsec) end
+  local kind, bytes = self.cmsg_type, self.bytes
+  if self.cmsg_level ~= SOL_SOCKET or not bytes or not decode.is_time(kind, #bytes) then return nil end
+  return decode.time(kind, bytes)
 end
 
--- INTEGERS[level][type]: the kinds that carry one number.  The kernel passes a type of service as a byte, the others as an int.
-local INTEGERS = {}
-
-local function integer_kind(level, kind)
-  if not kind then return end
-  INTEGERS[level] = INTEGERS[level] or {}
-  INTEGERS[level][kind] = true
-end
-
-integer_kind(IPPROTO_IP, const.IP_TTL)
-integer_kind(IPPROTO_IP, const.IP_TOS)
-integer_kind(IPPROTO_IPV6, const.IPV6_HOPLIMIT)
-integer_kind(IPPROTO_IPV6, const.IPV6_TCLASS)
-integer_kind(const.IPPROTO_UDP, const.UDP_SEGMENT)
-integer_kind(const.IPPROTO_UDP, const.UDP_GRO)
-integer_kind(SOL_SOCKET, const.SO_RXQ_OVFL)
-
-local UNSIGNED = { [1] = ffi.typeof "struct { uint8_t n; }", [2] = ffi.typeof "struct { uint16_t n; }",
-  [4] = ffi.typeof "struct { uint32_t n; }" }
-
---- Tells the number that it carries: TTL, TOS, hop limit, traffic class, UDP_GRO's segment size, RXQ_OVFL's drops.
+--- Tells the number that it carries: TTL, TOS, hop limit, traffic class, UDP_GRO's segment size, RXQ_OVFL's drops, mark,
+--- priority, TCP_INQ's bytes that wait, the size of the largest fragment, ...
 ---@return integer? n  nil where it is of another kind
 function Cmsghdr:integer()
   is_self(self, "integer")
-  local level, kind = INTEGERS[self.cmsg_level], self.cmsg_type
-  if not (level and level[kind]) then return nil end
-  local cell = as(self, self.cmsg_level, kind, UNSIGNED[#self.bytes])
-  return cell and cell.n
-end
-
--- Reads the address after the error: the node that reported the error.
-local function offender(bytes)
-  local rest = bytes:sub(sizeof(layout.sock_extended_err) + 1)
-  if #rest < sizeof(layout.sockaddr_in) then return nil end
-  local ai = addrinfo.copied(rest, #rest, 0, 0)
-  ai.namelen = sockaddr.families[ai.domain].size or 0
-  if ai.namelen > 0 and ai.namelen <= #rest then return ai end
+  return decode.integer(self)
 end
 
 ---@class llsocket.exterr
----@field errno integer  ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...
+---@field errno integer  ECONNREFUSED, EMSGSIZE, EHOSTUNREACH, ...; ENOMSG for a time
 ---@field origin integer  SO_EE_ORIGIN_*
 ---@field type integer  of the ICMP message
 ---@field code integer  of the ICMP message
 ---@field info integer  with EMSGSIZE the path MTU, bytes
 ---@field data integer
 ---@field offender? llsocket.addrinfo  the node that reported the error; nil for this machine
+---@field stage? integer  of a time: SCM_TSTAMP_SCHED, SCM_TSTAMP_SND, SCM_TSTAMP_ACK
+---@field id? integer  of a time: which message was sent, with SOF_TIMESTAMPING_OPT_ID
 
---- Tells an error from the error queue; see IP_RECVERR in ip(7) and the option recverr.
+--- Tells an error from the error queue, or what comes back from there of a message that was sent; see IP_RECVERR in ip(7) and the
+--- options recverr and timestamping.
 ---@return llsocket.exterr? exterr  nil where it is of another kind
 function Cmsghdr:exterr()
   is_self(self, "exterr")
-  local ctype = layout.sock_extended_err
-  local err = as(self, IPPROTO_IP, const.IP_RECVERR, ctype) or as(self, IPPROTO_IPV6, const.IPV6_RECVERR, ctype)
-  if not err then return nil end
-  return { errno = err.ee_errno, origin = err.ee_origin, type = err.ee_type, code = err.ee_code,
-    info = err.ee_info, data = err.ee_data, offender = offender(self.bytes) }
+  return struct(self, "exterr")
+end
+
+---@class llsocket.rfc4884
+---@field length integer  where in the message's data the extensions of the ICMP message begin, bytes
+---@field invalid boolean  true: they are damaged, do not use them
+
+--- Tells of an error of the error queue where the ICMP message has its extensions; see the options recverr and
+--- IP_RECVERR_RFC4884, and RFC 4884.
+---@return llsocket.rfc4884? lengths  nil where it is of another kind or has no extensions
+function Cmsghdr:rfc4884()
+  is_self(self, "rfc4884")
+  return struct(self, "rfc4884")
 end
 
 local fd_ptr = ffi.typeof "int32_t *"

@@ -50,6 +50,7 @@
 ---@field tcpquickack fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Acknowledges at once, for a while.
 ---@field tcpusertimeout fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How long data may go unacknowledged, milliseconds.
 ---@field timestamp fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stamps received messages with their time.
+---@field timestamping fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Stamps messages, sent ones too: SOF_TIMESTAMPING_*.
 ---@field timestampns fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stamps received messages, to the nanosecond.
 ---@field tos fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Type of service of IPv4 packets, 0 to 255.
 ---@field transparent fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stands in for other addresses; CAP_NET_ADMIN.
@@ -108,6 +109,10 @@
 ---@field tos fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the type of service of one datagram; see ip(7).
 ---@field hoplimit fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the hop limit of one datagram; see ipv6(7).
 ---@field tclass fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the traffic class of one datagram; see ipv6(7).
+---@field mark fun(n: integer): llsocket.cmsghdr?, string?, integer?  Marks one message for routing; see socket(7).
+---@field priority fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the priority of one message; see socket(7).
+---@field timestamping fun(n: integer): llsocket.cmsghdr?, string?, integer?  Asks when one message goes out; see socket(7).
+---@field timestampid fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the id of one message's times; see socket(7).
 ---@field package arg function
 ---@field package encode function
 ---@field package is_rights function

@@ -304,6 +304,17 @@ function Msghdr:segment()
   return control.integer(self.into.control, IPPROTO_UDP, UDP_GRO)
 end
 
+--- Tells when the message arrived, as cmsg:timestamp does, without making an object.  Allocates nothing.
+---@return integer? sec  the kernel's time, seconds since 1970; nil where no time came with the message
+---@return integer? nsec  nanoseconds, 0 to 999999999
+---@return integer? hwsec  the network card's time, seconds of its clock; no value where there is none
+---@return integer? hwnsec  nanoseconds, 0 to 999999999
+function Msghdr:timestamp()
+  is_self(self, "timestamp")
+  if not self.control_is_received then return nil end
+  return control.timestamp(self.into.control.bytes, 0, self.into.control.head.len)
+end
+
 --- Prepares a send.  The numbers of descriptors are read again, because one may have been closed since, and the
 --- length of the address, because recvfrominto may have written another into the object.
 ---@param mh llsocket.msghdr

@@ -224,10 +224,22 @@ local function control(make) return function() return (assert(make())) end end
 local function ttl() return L.cmsghdr.ttl(1) end
 local function time() return L.cmsghdr.new(L.SOL_SOCKET, L.SCM_TIMESTAMP, ("\0"):rep(ffi.sizeof(layout.timeval))) end
 local function exterr() return L.cmsghdr.new(L.IPPROTO_IP, L.IP_RECVERR, ("\0"):rep(32)) end
+local function label() return L.cmsghdr.new(L.SOL_SOCKET, L.SCM_SECURITY, "a:b\0") end
+local function origdst() return L.cmsghdr.new(L.IPPROTO_IP, L.IP_ORIGDSTADDR, net.addr():bytes()) end
+local function pathmtu() return L.cmsghdr.new(L.IPPROTO_IPV6, L.IPV6_PATHMTU, ("\0"):rep(ffi.sizeof(layout.ip6_mtuinfo))) end
 
 local function batch()
   local msgs = assert(L.batch.new { count = 2, size = 64, controlsize = 64, name = net.addr() })
   msgs:data(1, "abc"); msgs:data(2, "def")
+  return msgs
+end
+
+local function stamped_batch()
+  local sock, msgs = net.bound(L.AF_INET, L.SOCK_DGRAM), batch()
+  sock:timestamp(true)
+  sock:sendto("x", sock:getsockname())
+  assert(sock:recvbatch(msgs) == 1)
+  sock:close()
   return msgs
 end
 
@@ -353,6 +365,7 @@ M.hooked, M.poller, M.waited, M.timer, M.signal_mask, M.signalled, M.child =
   hooked, poller, waited, timer, signal_mask, signalled, child
 M.child_event, M.activated, M.control, M.ttl, M.time, M.exterr =
   child_event, activated, control, ttl, time, exterr
+M.label, M.origdst, M.pathmtu, M.stamped_batch = label, origdst, pathmtu, stamped_batch
 M.batch, M.with_batch, M.into, M.second, M.tcp_new, M.udp_new =
   batch, with_batch, into, second, tcp_new, udp_new
 M.udp6_new, M.unix, M.unix_seq =

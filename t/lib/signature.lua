@@ -64,12 +64,13 @@ local addrinfo = {
 }
 
 local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" },
-  segment = { "never" } }
+  segment = { "never" }, timestamp = { "never" } }
 
 local batch = {
   count = { "object", "slot?" }, data = { "object", "slot", "string?" }, pointer = { "object", "slot" },
   length = { "object", "slot", "extent?" }, name = { "object", "slot", "ai?" }, to = { "never", "ai?" },
   flags = { "object", "slot" }, segment = { "object", "slot", "cut?" }, control = { "object", "slot" },
+  timestamp = { "object", "slot" }, timestamping = { "object", "slot", "count?" },
 }
 
 local pipe = { held = { "never" }, close = { "plain" } }
@@ -77,6 +78,8 @@ local pipe = { held = { "never" }, close = { "plain" } }
 local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
   pktinfo = { "never" }, timestamp = { "never" }, integer = { "never" }, exterr = { "never" },
+  pidfd = { "never" }, security = { "never" },
+  origdst = { "never" }, rfc4884 = { "never" }, pathmtu = { "never" }, auxdata = { "never" },
 }
 
 local descriptor = { fd = { "never" }, unwrap = { "object" }, close = { "plain" } }
@@ -113,7 +116,8 @@ local MODULES = {
     signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
 }
 
-for _, row in ipairs(L.cmsghdr.NUMBERS) do MODULES.cmsghdr[row[1]] = { "object", "byte" } end
+local MOST = { [255] = "byte", [2^31 - 1] = "count", [2^32 - 1] = "uid" }
+for _, row in ipairs(L.cmsghdr.NUMBERS) do MODULES.cmsghdr[row[1]] = { "object", MOST[row[4]] } end
 
 local big = { M.nan, M.huge, -M.huge, 1.5, 2^32 + 1, 2^53, 2^63, -2^63 }
 local function over(...)

@@ -8,10 +8,11 @@ local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
 local cmsghdr = require "llsocket.cmsghdr"
+local decode = require "llsocket.message.decode"
 local iovec = require "llsocket.message.iovec"
 local ipairs = ipairs
 
-local ENOMEM, ENOBUFS = const.ENOMEM, const.ENOBUFS
+local ENOMEM, ENOBUFS, SOL_SOCKET = const.ENOMEM, const.ENOBUFS, const.SOL_SOCKET
 local head_ptr = ffi.typeof "struct { uint32_t len, size; } *"
 local cell = ffi.new "int32_t[5]"
 
@@ -76,18 +77,19 @@ local function get(into, at)
   if got == 1 then return after, level, type, offset, length end
 end
 
---- Finds one kind of ancillary data.
----@param bytes ffi.cdata*  the headers
----@param size integer  bytes of them
+--- Finds one kind of ancillary data.  Pass the pointer that an object keeps, and where the headers begin: a pointer made for
+--- the call would be allocated each time that the walk goes on.
+---@param bytes ffi.cdata*
+---@param at integer  where the headers begin, bytes
+---@param stop integer  where they end
 ---@param wanted_level integer  SOL_SOCKET, IPPROTO_UDP, ...
 ---@param wanted_type integer  SCM_*, UDP_*, ...
 ---@return integer? offset  of its data
 ---@return integer? length
-function M.find(bytes, size, wanted_level, wanted_type)
-  local at = 0
+function M.find(bytes, at, stop, wanted_level, wanted_type)
   repeat
     local got, level, type, offset, length, after =
-      shim.llsocket2_cmsg_get(bytes, size, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+      shim.llsocket2_cmsg_get(bytes, stop, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
     if got == 1 and level == wanted_level and type == wanted_type then return offset, length end
     at = after
   until got ~= 1
@@ -101,8 +103,28 @@ local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_
 ---@param wanted_type integer
 ---@return integer? n  nil when there is none
 function M.integer(into, wanted_level, wanted_type)
-  local offset, length = M.find(into.bytes, into.head.len, wanted_level, wanted_type)
+  local offset, length = M.find(into.bytes, 0, into.head.len, wanted_level, wanted_type)
   if offset and length == 4 then return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0] end
+  return nil
+end
+
+--- Reads the time in the first header that has one, without making an object.
+---@param bytes ffi.cdata*  see find
+---@param at integer
+---@param stop integer
+---@return integer? sec  nil when there is none
+---@return integer? nsec
+---@return integer? hwsec
+---@return integer? hwnsec
+function M.timestamp(bytes, at, stop)
+  repeat
+    local got, level, type, offset, length, after =
+      shim.llsocket2_cmsg_get(bytes, stop, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
+    if got == 1 and level == SOL_SOCKET and decode.is_time(type, length) then
+      return decode.time(type, ffi.cast(byte_ptr, bytes) + offset)
+    end
+    at = after
+  until got ~= 1
   return nil
 end
 

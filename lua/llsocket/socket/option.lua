@@ -73,6 +73,7 @@ tcpnodelay         IPPROTO_TCP  TCP_NODELAY          boolean rw  Sends small seg
 tcpquickack        IPPROTO_TCP  TCP_QUICKACK         boolean rw  Acknowledges at once, for a while.
 tcpusertimeout     IPPROTO_TCP  TCP_USER_TIMEOUT     count   rw  How long data may go unacknowledged, milliseconds.
 timestamp          SOL_SOCKET   SO_TIMESTAMP         boolean rw  Stamps received messages with their time.
+timestamping       SOL_SOCKET   SO_TIMESTAMPING      count   rw  Stamps messages, sent ones too: SOF_TIMESTAMPING_*.
 timestampns        SOL_SOCKET   SO_TIMESTAMPNS       boolean rw  Stamps received messages, to the nanosecond.
 tos                IPPROTO_IP   IP_TOS               hops    rw  Type of service of IPv4 packets, 0 to 255.
 transparent        IPPROTO_IP   IP_TRANSPARENT       boolean rw  Stands in for other addresses; CAP_NET_ADMIN.
