@@ -43,6 +43,7 @@
 #include <linux/in6.h> /* IPV6_FLOWINFO_SEND, IPV6_FLOWLABEL_MGR */
 #include <linux/net_tstamp.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h> /* SK_MEMINFO_* */
 #include <linux/sockios.h>
 #include <linux/version.h> /* LINUX_VERSION_CODE guards some enumerators */
 #include <linux/vm_sockets.h>

@@ -28,8 +28,8 @@ local INSIDE = set [[
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
-  socket.optionkind socket.splice socket.steer socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel
-  wait.pause wait.results wait.timers resolve.asking resolve.files
+  socket.optionkind socket.rarekind socket.splice socket.steer socket.supports socket.tcpmd5sig socket.transfer
+  socket.wrap socket.zero socket.zerocopy wait.kernel wait.pause wait.results wait.timers resolve.asking resolve.files
   stream.dial stream.inbox stream.object stream.reading stream.serving stream.writing
 ]]
 
@@ -194,6 +194,11 @@ end
 -- The type that an option's kind gives its field line; t/option-rows holds it against what is read.
 local TYPE = {}
 for kind, row in pairs(require("generated").KIND) do TYPE[kind] = row[2] end
+local BOTH = {} -- the types of a method that has one for IPv4 and another for IPv6
+for _, r in ipairs(options) do
+  local was = BOTH[r[1]]
+  BOTH[r[1]] = was and was ~= TYPE[r[4]] and was .. "|" .. TYPE[r[4]] or TYPE[r[4]]
+end
 
 -- The same for a row of cmsghdr, whose constructors all have one signature.
 local function number_faults(text, name, what)
@@ -207,10 +212,11 @@ local function row_faults(text, name, what, kind, read_only)
   if not (what or ""):find "^%u.+%.$" then return "no description" end
   local field = text:match("\n(%-%-%-@field " .. name .. " fun%(self: llsocket%.socket[^\n]*)")
   if not field then return "no @field line" end
-  local arg = not read_only and kind and "%?: " .. TYPE[kind]:gsub("|", "%%|") .. "%): "
-  if arg and not field:find(arg) then return "the @field line's argument is no " .. TYPE[kind] end
-  local value = kind and "): " .. TYPE[kind]
-  if value and not field:find(value, 1, true) then return "the @field line's value is no " .. TYPE[kind] end
+  local promised = BOTH[name] or TYPE[kind]
+  local arg = not read_only and kind and "%?: " .. promised:gsub("|", "%%|") .. "%): "
+  if arg and not field:find(arg) then return "the @field line's argument is no " .. promised end
+  local value = kind and "): " .. promised
+  if value and not field:find(value, 1, true) then return "the @field line's value is no " .. promised end
   return ""
 end
 

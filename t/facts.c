@@ -240,6 +240,13 @@ static void waiting(void) {
 #ifdef __linux__
 #define TCP(f) INT(tcp_info, tcpi_##f)
 
+static void signatures(void) {
+#ifdef TCP_MD5SIG_EXT
+    STRUCT(tcp_md5sig) OTHER(tcp_md5sig, tcpm_addr) INT(tcp_md5sig, tcpm_flags) INT(tcp_md5sig, tcpm_prefixlen)
+    INT(tcp_md5sig, tcpm_keylen) OTHER(tcp_md5sig, tcpm_key)
+#endif
+}
+
 static void tcp(void) {
     STRUCT(tcp_info)
     TCP(state) TCP(ca_state) TCP(retransmits) TCP(probes) TCP(backoff) TCP(options) TCP(rto) TCP(ato)
@@ -274,6 +281,7 @@ int main(void) {
     waiting();
 #ifdef __linux__
     tcp();
+    signatures();
 #endif
     return 0;
 }

@@ -45,6 +45,14 @@ local function closed(info) return info.state == 7 and (info.snd_cwnd or 0) > 0 
 local function nobody(cred) return cred.pid == 0 and cred.uid == WHOLE and cred.gid == WHOLE end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 
+-- Where a socket must be connected, or raw, or in a memory cgroup: t/option-named tests these.
+local function elsewhere(name) return inet(name) and "either" end
+local function udp_alone(name) return udp(name) or elsewhere(name) end -- TCP reads it, and cannot set it
+
+local function cookie(n) return ffi.istype("uint64_t", n) and n > 0 end
+local function idle(info) return info.rmem_alloc == 0 and info.drops == 0 and info.rcvbuf > 0 and info.sndbuf > 0 end
+local LO = ffi.abi "le" and 2^24 or 1 -- the index of lo is 1, in network order
+
 local function pair(opt4, opt6, cases) return { inet, { "IPPROTO_IP", opt4 }, { "IPPROTO_IPV6", opt6 }, cases } end
 
 local EXPECT = {
@@ -105,6 +113,30 @@ local EXPECT = {
   unread = { any, nil, nil, { { nil, 0 } } },
   unsent = { any, nil, nil, { { nil, 0 } } },
   v6only = { v6, "IPPROTO_IPV6", "IPV6_V6ONLY", { { true, true, 1 }, { false, false, 0 } } },
+  addrpreferences = { v6, "IPPROTO_IPV6", "IPV6_ADDR_PREFERENCES", { -- it also tells the default of what was not set
+    { 1, 0x401, 0x401 }, { 2, 0x402, 0x402 }, { 0x100, 0x500, 0x500 } } },
+  cookie = { any, "SOL_SOCKET", "SO_COOKIE", { { nil, cookie, any } } },
+  meminfo = { any, "SOL_SOCKET", "SO_MEMINFO", { { nil, idle, 0 } } },
+  mtu = { elsewhere, nil, nil, { {} } },
+  napiid = { any, "SOL_SOCKET", "SO_INCOMING_NAPI_ID", { { nil, 0, 0 } } },
+  netnscookie = { any, "SOL_SOCKET", "SO_NETNS_COOKIE", { { nil, cookie, any } } },
+  nocheck6 = { udp, "IPPROTO_UDP", "UDP_NO_CHECK6_TX", ON },
+  peekoff = { any, "SOL_SOCKET", "SO_PEEK_OFF", { { 5, 5, 5 }, { 0, 0, 0 }, { -1, -1, -1 } } },
+  rcvbufforce = { any, "SOL_SOCKET", "SO_RCVBUF", { { 8192, 16384, 16384 } } },
+  recvfragsize = { udp_alone, { "IPPROTO_IP", "IP_RECVFRAGSIZE" }, { "IPPROTO_IPV6", "IPV6_RECVFRAGSIZE" }, ON },
+  reservemem = { any, "SOL_SOCKET", "SO_RESERVE_MEM", { { nil, 0, 0 } } },
+  routeralert = { elsewhere, nil, nil, { {} } },
+  savedsyn = { tcp, "IPPROTO_TCP", "TCP_SAVED_SYN", { { nil, "", any } } },
+  sndbufforce = { any, "SOL_SOCKET", "SO_SNDBUF", { { 8192, 16384, 16384 } } },
+  tcplinger2 = { tcp, "IPPROTO_TCP", "TCP_LINGER2", { { 2, 2, 2 }, { 120, 120, 120 }, { -1, -1, -1 } } },
+  tcprtomax = { tcp, "IPPROTO_TCP", "TCP_RTO_MAX_MS", { { 1000, 1000, 1000 }, { 120000, 120000, 120000 } } },
+  tcprtomin = { tcp, "IPPROTO_TCP", "TCP_RTO_MIN_US", { { 20000, 20000, 20000 }, { 200000, 200000, 200000 } } },
+  tcpsyncnt = { tcp, "IPPROTO_TCP", "TCP_SYNCNT", { { 1, 1, 1 }, { 127, 127, 127 } } },
+  tcpthin = { tcp, "IPPROTO_TCP", "TCP_THIN_LINEAR_TIMEOUTS", ON },
+  tcpwindowclamp = { tcp, "IPPROTO_TCP", "TCP_WINDOW_CLAMP", { { 5000, 5000, 5000 }, { 0, 0, 0 } } },
+  txrehash = { tcp, "SOL_SOCKET", "SO_TXREHASH", { { false, false, 0 }, { true, true, 1 } } },
+  udpencap = { udp, "IPPROTO_UDP", "UDP_ENCAP", { { 3, 3, 3 }, { 0, 0, 0 } } },
+  unicastif = pair("IP_UNICAST_IF", "IPV6_UNICAST_IF", { { "lo", "lo", LO }, { "", "", 0 } }),
   mcastloop = { udp, { "IPPROTO_IP", "IP_MULTICAST_LOOP" }, { "IPPROTO_IPV6", "IPV6_MULTICAST_LOOP" },
     { { false, false, 0 }, { true, true, 1 } } },
   mcastttl = { udp, { "IPPROTO_IP", "IP_MULTICAST_TTL" }, { "IPPROTO_IPV6", "IPV6_MULTICAST_HOPS" },
@@ -177,6 +209,7 @@ local function is_of(value, kind)
   local promised = generated.KIND[kind][2]
   if type(value) == "number" then return promised == "number" or promised:find "^integer" and value % 1 == 0 end
   if type(value) == "table" then return promised:find "^table" or promised:find "^{" end
+  if type(value) == "cdata" then return promised == "ffi.cdata*" end
   return promised == type(value) or value == false and promised:find "false"
 end
 

@@ -7,8 +7,11 @@
 ---@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?  Tells whether the socket listens.
 ---@field bindtodevice fun(self: llsocket.socket, ifname?: string): string?, string?, integer?  Uses one interface only; "" for any.
 ---@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Allows datagrams to a broadcast address.
+---@field addrpreferences fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 ---@field busypoll fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Polls the device while receiving, microseconds.
+---@field cookie fun(self: llsocket.socket): ffi.cdata*?, string?, integer?  Tells the socket's number, which no other socket ever has.
 ---@field debug fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Records debugging information; needs CAP_NET_ADMIN.
+---@field dontfrag fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Refuses datagrams that are too long for the path.
 ---@field dontroute fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends to directly connected hosts only.
 ---@field error fun(self: llsocket.socket): integer?, string?, integer?  Tells and clears the pending error, 0 for none.
 ---@field freebind fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Binds to an address that the machine does not have.
@@ -17,22 +20,40 @@
 ---@field keepalive fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Probes an idle connection.
 ---@field linger fun(self: llsocket.socket, sec?: integer|false): integer|false|nil, string?, integer?  Waits in close for unsent data, seconds; 0 resets.
 ---@field mark fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Marks packets for routing; needs CAP_NET_ADMIN.
+---@field meminfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?  Tells the memory in use: rmem_alloc, drops, ...
+---@field minhopcount fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Drops TCP's IPv6 packets with a lower hop limit.
+---@field minttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Drops TCP's IPv4 packets with a lower time to live.
+---@field mtu fun(self: llsocket.socket): integer?, string?, integer?  Tells the path MTU of a connected socket, bytes.
 ---@field mtudiscover fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How the path MTU is found: IP_PMTUDISC_*.  How the path MTU is found: IPV6_PMTUDISC_*.
+---@field multicastall fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Receives also groups that only other sockets joined.
+---@field napiid fun(self: llsocket.socket): integer?, string?, integer?  Tells the device queue of the last packet; 0 for none.
+---@field netnscookie fun(self: llsocket.socket): ffi.cdata*?, string?, integer?  Tells the number of the network namespace.
+---@field nocheck6 fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends, and takes, UDP over IPv6 without checksum.
 ---@field oobinline fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Leaves out-of-band data in the stream.
 ---@field passcred fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each message who sent it.
+---@field peekoff fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Where the next MSG_PEEK begins, bytes; -1 at the start.
 ---@field peercred fun(self: llsocket.socket): { pid: integer, uid: integer, gid: integer }?, string?, integer?  Tells who connected: pid, uid, gid.
 ---@field pktinfo fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each datagram where it was sent to.
 ---@field priority fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Queueing priority; above 6 needs CAP_NET_ADMIN.
 ---@field rcvbuf fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Receive buffer, bytes; Linux doubles it.
+---@field rcvbufforce fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?  As rcvbuf, without limit; needs CAP_NET_ADMIN.
 ---@field rcvlowat fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Bytes that must wait before a receive returns.
+---@field rcvmark fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's mark; needs CAP_NET_RAW.
+---@field rcvpriority fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's priority.
 ---@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?  Receive time-out, seconds; 0 is none.
 ---@field recverr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Keeps errors in a queue, read with MSG_ERRQUEUE.
+---@field recvfragsize fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells the largest fragment of datagrams that came in parts.
+---@field recvpathmtu fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells the path MTU when a send was too long for it.
 ---@field recvtos fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's type of service.  Tells each datagram's traffic class.
 ---@field recvttl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's time to live.  Tells each datagram's hop limit.
+---@field reservemem fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Bytes of memory kept for it; wants a memory cgroup.
 ---@field reuseaddr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Binds over an address in TIME_WAIT.
 ---@field reuseport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Shares an address among sockets.
+---@field routeralert fun(self: llsocket.socket, enable?: boolean|integer): boolean|integer|nil, string?, integer?  Takes forwarded packets with the option Router Alert.
 ---@field rxqovfl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each datagram how many were dropped.
+---@field savedsyn fun(self: llsocket.socket): string?, string?, integer?  Tells, once, the headers of the SYN; see tcpsavesyn.
 ---@field sndbuf fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Send buffer, bytes; Linux doubles it.
+---@field sndbufforce fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?  As sndbuf, without limit; needs CAP_NET_ADMIN.
 ---@field sndlowat fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Free bytes that make it sendable; Linux only reads it.
 ---@field sndtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?  Send and connect time-out, seconds; 0 is none.
 ---@field tclass fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Traffic class of IPv6 packets, 0 to 255.
@@ -42,21 +63,34 @@
 ---@field tcpfastopen fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Fast-open requests that may wait on a listener.
 ---@field tcpfastopenconnect fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends the first data with the SYN.
 ---@field tcpinfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?  Tells the state: rtt, total_retrans, ...
+---@field tcpinq fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each message how many bytes still wait.
 ---@field tcpkeepalive fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Idle time before the first probe, whole seconds.
 ---@field tcpkeepcnt fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Unanswered probes that end a connection.
 ---@field tcpkeepintvl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Time between two probes, whole seconds.
+---@field tcplinger2 fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How long FIN_WAIT2 lasts after close, whole seconds.
 ---@field tcpmaxseg fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Largest segment to send, bytes.
 ---@field tcpnodelay fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends small segments at once.
+---@field tcpnotsentlowat fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Unsent bytes below which it is sendable; 0 for any.
 ---@field tcpquickack fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Acknowledges at once, for a while.
+---@field tcprtomax fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Longest wait before a repetition, milliseconds.
+---@field tcprtomin fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Shortest wait before a repetition, microseconds.
+---@field tcpsavesyn fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Keeps the headers of each SYN: 1 from IP, 2 all.
+---@field tcpsyncnt fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Repetitions of the SYN before connect gives up.
+---@field tcpthin fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Repeats a thin stream's segments without longer waits.
+---@field tcptxdelay fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Delays what it sends, microseconds; wants fq.
 ---@field tcpusertimeout fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How long data may go unacknowledged, milliseconds.
+---@field tcpwindowclamp fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Largest receive window, bytes; 0 for any.
 ---@field timestamp fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stamps received messages with their time.
 ---@field timestamping fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Stamps messages, sent ones too: SOF_TIMESTAMPING_*.
 ---@field timestampns fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stamps received messages, to the nanosecond.
 ---@field tos fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Type of service of IPv4 packets, 0 to 255.
 ---@field transparent fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Stands in for other addresses; CAP_NET_ADMIN.
 ---@field ttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How many hops an IPv4 packet may go, 1 to 255.
+---@field txrehash fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Takes another path after a time-out.
+---@field udpencap fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Takes encapsulated packets: UDP_ENCAP_*; 0 for none.
 ---@field udpgro fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Receives datagrams of one size and sender joined.
 ---@field udpsegment fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Cuts each send into datagrams, bytes; 0 for not.
+---@field unicastif fun(self: llsocket.socket, ifname?: string): string?, string?, integer?  Which interface unicast leaves by; "" for any.
 ---@field unread fun(self: llsocket.socket): integer?, string?, integer?  Bytes that wait to be received.
 ---@field unsent fun(self: llsocket.socket): integer?, string?, integer?  Bytes that the peer has not acknowledged yet.
 ---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Keeps IPv4 off an IPv6 socket.
@@ -82,6 +116,7 @@
 
 ---@class llsocket.socket.module
 ---@field activated fun(): table<integer|string, llsocket.socket|llsocket.descriptor>, string[]
+---@field supports fun(family: integer, socktype?: integer, protocol?: integer): boolean?, string?, integer?
 ---@field wrap fun(fd: integer, nonblock?: boolean | { own?: boolean, nonblock?: boolean }): llsocket.socket?, string?, integer?
 ---@field zerocopykept fun(bytes?: integer|false): integer?, string?, integer?
 
@@ -1252,6 +1287,15 @@
 ---@field SOF_TIMESTAMPING_OPT_ID_TCP integer
 ---@field SOF_TIMESTAMPING_OPT_RX_FILTER integer
 ---@field SOF_TIMESTAMPING_TX_COMPLETION integer
+---@field SK_MEMINFO_BACKLOG integer
+---@field SK_MEMINFO_DROPS integer
+---@field SK_MEMINFO_FWD_ALLOC integer
+---@field SK_MEMINFO_OPTMEM integer
+---@field SK_MEMINFO_RCVBUF integer
+---@field SK_MEMINFO_RMEM_ALLOC integer
+---@field SK_MEMINFO_SNDBUF integer
+---@field SK_MEMINFO_WMEM_ALLOC integer
+---@field SK_MEMINFO_WMEM_QUEUED integer
 ---@field HWTSTAMP_FLAG_BONDED_PHC_INDEX integer
 ---@field HWTSTAMP_FILTER_ALL integer
 ---@field HWTSTAMP_FILTER_NONE integer

@@ -3,7 +3,6 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local sockets = require "llsocket.socket.object"
 local lazy = require "llsocket.core.lazy"
-local option = require "llsocket.socket.option"
 local lifecycle = require "llsocket.socket.lifecycle"
 local getmetatable, pairs, rawget, rawset = getmetatable, pairs, rawget, rawset
 
@@ -12,7 +11,6 @@ local MODULES = {
   require "llsocket.socket.flags",
   require "llsocket.socket.connect",
   require "llsocket.socket.transfer",
-  option,
 }
 
 for _, module in ipairs(MODULES) do
@@ -34,14 +32,16 @@ for module, methods in pairs {
   ["llsocket.socket.onclose"] = "onclose",
   ["llsocket.socket.wrap"] = "unwrap setfd",
   ["llsocket.socket.foreign"] = "getfd dirty pollfd events timeout",
+  ["llsocket.socket.supports"] = "supports",
+  ["llsocket.socket.tcpmd5sig"] = "tcpmd5sig",
 } do
-  for name in methods:gmatch "%a+" do LATER[name] = module end
+  for name in methods:gmatch "%w+" do LATER[name] = module end
 end
 
 getmetatable(sockets.methods).__index = function(methods, name)
   local module = LATER[name]
   if not module then
-    local method = option.make(name)
+    local method = lazy.require("llsocket.socket.option").make(name)
     if method then rawset(methods, name, method) end
     return method
   end
@@ -56,7 +56,7 @@ local M = { new = lifecycle.new, pair = lifecycle.pair }
 
 -- Functions whose module is required on first use.
 local BEYOND = {
-  activated = "llsocket.socket.activated", wrap = "llsocket.socket.wrap",
+  activated = "llsocket.socket.activated", supports = "llsocket.socket.supports", wrap = "llsocket.socket.wrap",
   zerocopykept = "llsocket.socket.zerocopy",
 }
 

@@ -25,6 +25,12 @@ local KIND = {
   linger = { "integer, whole seconds, 0 to 2^31-1; false", "integer|false", "sec" },
   string = { "string", "string", "name" },
   ifname = { "string, at most 15 bytes", "string", "ifname" },
+  uint64 = { "uint64_t", "ffi.cdata*", "n" },
+  bytes = { "string, bytes", "string", "bytes" },
+  force = { "integer, 0 to 2^31-1", "integer", "sz" },
+  nocheck = { "boolean", "boolean", "enable" },
+  netif = { "string, at most 15 bytes", "string", "ifname" },
+  meminfo = { "table of integers", "table<string, integer>", "info" },
   ucred = { "table: pid, uid, gid", "{ pid: integer, uid: integer, gid: integer }", "ucred" },
   tcpinfo = { "table of integers", "table<string, integer>", "info" },
 }
@@ -37,6 +43,12 @@ local function add_once(list, value)
   list[#list + 1] = value
 end
 
+-- A kind's words, joined with those of another kind that the method has for IPv6.
+local function joined(one, other)
+  if one[2] == other[2] then return one end
+  return { one[1] .. "; with IPv6 " .. other[1], one[2] .. "|" .. other[2], one[3] }
+end
+
 -- The methods that rows make, in their order: rows of one method are merged.
 local function merged(rows)
   local out, by_name = {}, {}
@@ -47,6 +59,7 @@ local function merged(rows)
       m = { name = name, kind = kind_of(kind), read_only = access == "ro", opts = {}, what = {} }
       by_name[name], out[#out + 1] = m, m
     end
+    m.kind = joined(m.kind, kind_of(kind))
     m.opts[#m.opts + 1] = (level ~= m.level and "`" .. level .. "` " or "") .. "`" .. opt .. "`"
     m.level = level
     add_once(m.what, what)
@@ -135,7 +148,7 @@ end
 -- Functions that the table of sockets gets by their first use.
 local function add_late(out, source)
   local late = table_rows(source, "socket.lua", "BEYOND")
-  for _, name in ipairs { "activated", "wrap", "zerocopykept" } do
+  for _, name in ipairs { "activated", "supports", "wrap", "zerocopykept" } do
     local path = assert(late[name], name):gsub("%.", "/")
     out[#out + 1] = ("---@field %s %s"):format(name, signature(read(source .. "/lua/" .. path .. ".lua"), name))
   end

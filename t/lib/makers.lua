@@ -24,6 +24,11 @@ local function bare(socktype, family)
 end
 local tcp_new, udp_new, udp6_new = bare(STREAM), bare(DGRAM), bare(DGRAM, L.AF_INET6)
 
+-- A raw socket: wants a privilege.
+local function raw_of(host, protocol)
+  return function(own) return own(assert(L.socket.new(assert(L.inet.getaddrinfo(host, nil, L.SOCK_RAW, protocol))[1], true))) end
+end
+
 local function pair(socktype)
   return function(own) return own(net.pair(socktype, true)) end
 end
@@ -371,6 +376,7 @@ M.batch, M.with_batch, M.into, M.second, M.tcp_new, M.udp_new =
 M.udp6_new, M.unix, M.unix_seq =
   udp6_new, unix, unix_seq
 
+M.raw, M.raw6 = raw_of("127.0.0.1", L.IPPROTO_ICMP), raw_of("::1", L.IPPROTO_RAW)
 M.WINCH, M.steered, M.received_message = WINCH, steered, received_message
 M.wait_for_number, M.wait_for_socket, M.sleep, M.cancel, M.join = wait_for_number, wait_for_socket, sleep, cancel, join
 

@@ -124,6 +124,9 @@ local ROWS = {
   { "sock:completed", "completed", "%d, %d, %a+", on.sent_zerocopy, kept = true },
   { "sock:steer", "plain", "", on.reuseport, { "hash", 1 } },
   { "sock:steer, off", "plain", "", on.steered, { "off" } },
+  { "sock:supports", "object", "true", on.tcp_new, { "tcpnodelay" } }, { "sock:tcpmd5sig", "plain", "", on.tcp_new,
+    function() return net.addr(), "key" end },
+  { "socket.supports", "object", "true", on.none, { L.AF_INET, STREAM } },
   { "sock:onclose", "object", OBJECT, on.unix, { on.none }, kept = true },
   { "hook:remove", "never", "true", on.hooked, kept = true },
   { "sock:getfd", "never", "%d+", on.unix },
@@ -257,20 +260,22 @@ for _, row in ipairs(L.cmsghdr.NUMBERS) do ROWS[#ROWS + 1] = { "cmsghdr." .. row
 local VALUES = {
   boolean = true, byteflag = true, count = 2, hops = 2, byte = 2, int = 2, word = 2, seconds = 1.5, linger = 1, ifname = "lo",
   string = "reno", incomingcpu = 0, mtudiscover = L.IP_PMTUDISC_DO, udpsegment = 1000, tcpmaxseg = 1000,
-  rcvbuf = 8192, sndbuf = 8192,
+  rcvbuf = 8192, sndbuf = 8192, force = 8192, nocheck = true, netif = "lo", tcprtomax = 2000, tcprtomin = 20000,
 }
+local REFUSED = { sndlowat = L.ENOPROTOOPT, reservemem = L.EOPNOTSUPP } -- when set, on Linux; the second without a memory cgroup
 local ON = {
   SOL_SOCKET = on.tcp_new, IPPROTO_IP = on.udp_new, IPPROTO_IPV6 = on.udp6_new, IPPROTO_TCP = on.tcp_new,
-  IPPROTO_UDP = on.udp_new, ioctl = on.tcp, passcred = on.unix, peercred = on.unix, tcpinfo = on.tcp,
+  IPPROTO_UDP = on.udp_new, ioctl = on.tcp, passcred = on.unix, peercred = on.unix, tcpinfo = on.tcp, mtu = on.tcp,
+  routeralert = on.raw, ["routeralert, IPv6"] = on.raw6,
 }
 
 local function option(method, level, kind, access)
-  local value, maker = VALUES[method] or VALUES[kind], ON[method] or ON[level]
   local title = level == "IPPROTO_IPV6" and method .. ", IPv6" or method
+  local value, maker = VALUES[method] or VALUES[kind], ON[title] or ON[method] or ON[level]
   ROWS[#ROWS + 1] = { "sock:" .. title, "option", ".+", maker }
   if access == "ro" then return end
   local want = shapes.line { n = 1, value }
-  if method == "sndlowat" and sys.linux then want = "nil, \".+\", " .. L.ENOPROTOOPT end
+  if REFUSED[method] and sys.linux then want = "nil, \".+\", " .. REFUSED[method] end
   ROWS[#ROWS + 1] = { "sock:" .. title .. ", set", "option", want, maker, { value } }
 end
 

@@ -46,15 +46,16 @@ local socket = {
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
   steer = { "plain", "steering", "sockets" },
+  supports = { "object", "string" }, tcpmd5sig = { "plain", "ai", "signing", "prefix?" },
 }
 
 -- What an option takes, by its row's kind.
 local TAKES = {
   boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
-  linger = "linger?", ifname = "ifname?", string = "string?",
+  linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?", netif = "ifname?",
 }
-for _, row in ipairs(options) do
-  socket[row[1]] = { "object", row[5] == "rw" and assert(TAKES[row[4]], row[4]) or nil }
+for _, row in ipairs(options) do -- of two kinds the first is IPv4's
+  socket[row[1]] = socket[row[1]] or { "object", row[5] == "rw" and assert(TAKES[row[4]], row[4]) or nil }
 end
 for _, row in ipairs(multicast.OPTIONS) do socket[row[1]] = { "object", TAKES[row[5]] } end
 
@@ -100,6 +101,7 @@ local MODULES = {
   inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
+    supports = { "object", "family", "type?", "int?" },
     wrap = { "object", "fd", "wrapping?" }, activated = { "never" }, zerocopykept = { "object", "limit?" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" }, index = { "object", "ifname" }, name = { "object", "netindex" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
@@ -160,6 +162,9 @@ local function kinds(ai)
     offset = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1 } },
     seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
     linger = { { number = 1 }, "number", 1, over(2^31, -1) },
+    signing = { { string = 1, boolean = 1 }, "string or false", "key" }, prefix = { { number = 1 }, "number", 24, over(129, -1) },
+    family = { { number = 1 }, "number", L.AF_INET, over(2^31, -2^31 - 1) },
+    type = { { number = 1 }, "number", L.SOCK_STREAM, over(2^31, -2^31 - 1) },
     steering = { { string = 1 }, "string", "cpu" }, sockets = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },

@@ -23,7 +23,8 @@ local NAMES = {
   "message.rights", "msghdr", "pipe", "poll",
   "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption",
   "socket.batch", "socket.buffer", "socket.ended", "socket.foreign", "socket.message", "socket.multicast",
-  "socket.onclose", "socket.splice", "socket.steer", "socket.wrap", "socket.zerocopy",
+  "socket.onclose", "socket.option", "socket.rarekind", "socket.splice", "socket.steer", "socket.supports", "socket.tcpmd5sig",
+  "socket.wrap", "socket.zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs

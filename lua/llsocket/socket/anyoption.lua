@@ -12,9 +12,10 @@ local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
 local shortage = require "llsocket.core.shortage"
 local optionkind = require "llsocket.socket.optionkind"
+local rarekind = require "llsocket.socket.rarekind"
 local tonumber, type = tonumber, type
 
-local errno, floor = ffi.errno, math.floor
+local errno = ffi.errno
 local is_self, KIND, set = sockets.self, optionkind.KIND, optionkind.set
 local read_bytes, input_size = optionkind.read_bytes, optionkind.input_size
 local EINVAL, EBADF = const.EINVAL, const.EBADF
@@ -24,30 +25,8 @@ local Socket = {}
 
 local size_cell = ffi.new "uint32_t[1]" -- set it just before a call, and read it in the statement of the call
 
--- A number of 64 bits, as a uint64_t, because a Lua number has 53 bits.  Each call makes its own cell: the answer is boxed, and
--- a finaliser that runs then could change a shared one.
-local number64_t = ffi.typeof "union { uint64_t whole; uint32_t half[2]; }"
+local number64_t, UINT64 = rarekind.number64_t, rarekind.KIND.uint64
 local uint64_t, int64_t = ffi.typeof "uint64_t", ffi.typeof "int64_t"
-
-local UINT64 = {
-  read = function(sd, level, opt)
-    local cell = number64_t()
-    size_cell[0] = 8
-    local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
-    if rc ~= 0 then return failed(e) end
-    return n == 4 and uint64_t(cell.half[0]) or cell.whole -- an option may be shorter
-  end,
-  write = function(sd, level, opt, value)
-    local is_cdata = type(value) == "cdata"
-    if is_cdata and ffi.istype(int64_t, value) and value < 0 then return failed(EINVAL) end
-    if not is_cdata and not (value >= 0 and value <= 2^53 and floor(value) == value) then return failed(EINVAL) end
-    local cell = number64_t()
-    cell.whole = value
-    local e = set(sd, level, opt, cell, 8)
-    if e then return failed(e) end
-    return value
-  end,
-}
 
 local function check_uint64(value, position, method)
   if type(value) == "number" or ffi.istype(uint64_t, value) or ffi.istype(int64_t, value) then return end

@@ -22,7 +22,10 @@ local EAFNOSUPPORT = const.EAFNOSUPPORT
 local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
 local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
 
--- Answers the level of the socket's multicast options; or nil and the errno where it has none.
+--- Answers the level of the socket's multicast options.
+---@param sock llsocket.socket
+---@return integer? level
+---@return integer? errno  EBADF, EOPNOTSUPP
 local function level_of(sock)
   if sock.sd < 0 then return nil, EBADF end
   local level = TYPES[sock.about.kind] and LEVEL[sock.home] -- not type and domain: dup's address may override those
@@ -205,4 +208,4 @@ local MEMBERSHIPS = {
 
 for _, row in ipairs(MEMBERSHIPS) do Socket[row[1]] = row[3](row[1], const[row[2]]) end
 
-return { methods = Socket, OPTIONS = OPTIONS, MEMBERSHIPS = MEMBERSHIPS }
+return { methods = Socket, OPTIONS = OPTIONS, MEMBERSHIPS = MEMBERSHIPS, level_of = level_of }

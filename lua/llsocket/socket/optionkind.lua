@@ -1,4 +1,5 @@
--- optionkind.lua -- calls getsockopt(2) and setsockopt(2), with one pair of functions for each kind of value.
+-- optionkind.lua -- calls getsockopt(2) and setsockopt(2), with one pair of functions for each kind of value.  The kinds that few
+-- programs use are in rarekind.lua.
 --
 -- read(sd, level, opt) answers the value, or `nil, err, errno`.  write(sd, level, opt, value, position, method)
 -- checks the value, sets it and answers it, or `nil, err, errno`.
@@ -263,4 +264,4 @@ KIND.tcpinfo = {
   end,
 }
 
-return { KIND = KIND, NO_HALF = NO_HALF, set = set, read_bytes = read_bytes, input_size = input_size }
+return { KIND = KIND, NO_HALF = NO_HALF, set = set, write_int = write_int, read_bytes = read_bytes, input_size = input_size }
