@@ -5,8 +5,8 @@ local collectgarbage, error, pcall, require, setmetatable, type = collectgarbage
 
 -- Modules that are made on first use.
 local LATER = {
-  msghdr = "llsocket.msghdr", batch = "llsocket.batch", cmsghdr = "llsocket.cmsghdr", descriptor = "llsocket.descriptor",
-  device = "llsocket.device",
+  msghdr = "llsocket.msghdr", batch = "llsocket.batch", bpf = "llsocket.bpf", cmsghdr = "llsocket.cmsghdr",
+  descriptor = "llsocket.descriptor", device = "llsocket.device",
   pipe = "llsocket.pipe", poll = "llsocket.poll", wait = "llsocket.wait",
 }
 

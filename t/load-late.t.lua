@@ -74,7 +74,8 @@ local function use(L, S)
   end
   note(a:writev { "w", "v" }, b:recv())
   note(a:supports "meminfo", type(a.tcpmd5sig))
-  note(type(a.sendzerocopy), type(a.mcastjoin), type(a.steer), type(a.splice), type(a.recvbatch), a:getfd() == a:fd(), a.nothing)
+  note(type(a.sendzerocopy), type(a.mcastjoin), type(a.steer), type(a.filter), type(a.splice), type(a.recvbatch))
+  note(a:getfd() == a:fd(), a.nothing)
   a:onclose(function() note "closing" end)
   a:close(); b:close()
   return table.concat(out, " ")
@@ -98,7 +99,7 @@ local S = pair(L.socket, L.SOCK_DGRAM)
 local _, lua = put(FORMS[1])
 local WANT = run(lua, ALL .. "io.write(use(L, S))")
 T.ok(WANT:find "^1 m nil false 1 b 2 2 "
-  and WANT:find " 2 wv nil false %a+ function function function function function function true nil closing$",
+  and WANT:find " 2 wv nil false %a+ function function function function function function function true nil closing$",
   "with the files in place everything answers: " .. WANT)
 
 -- What happens between loading and the first use.  Whatever needs a place outside has it from DIR.

@@ -81,6 +81,7 @@ local EXPECT = {
   tcpkeepcnt = { tcp, "IPPROTO_TCP", "TCP_KEEPCNT", { { 6, 6, 6 } } },
   bindtodevice = { any, "SOL_SOCKET", "SO_BINDTOIFINDEX", { { "lo", "lo", 1 }, { "", "", 0 } } },
   busypoll = { any, "SOL_SOCKET", "SO_BUSY_POLL", { { 50, 50, 50 }, { 0, 0, 0 } } },
+  filterlock = { any, "SOL_SOCKET", "SO_LOCK_FILTER", { { true, true, 1 } } }, -- the kernel refuses false then
   freebind = pair("IP_FREEBIND", "IPV6_FREEBIND", ON),
   hoplimit = { v6, "IPPROTO_IPV6", "IPV6_UNICAST_HOPS", { { 0, 0, 0 }, { 1, 1, 1 }, { 255, 255, 255 } } },
   incomingcpu = { any, "SOL_SOCKET", "SO_INCOMING_CPU", { { 0, 0, 0 } } },

@@ -14,6 +14,7 @@
 ---@field dontfrag fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Refuses datagrams that are too long for the path.
 ---@field dontroute fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends to directly connected hosts only.
 ---@field error fun(self: llsocket.socket): integer?, string?, integer?  Tells and clears the pending error, 0 for none.
+---@field filterlock fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Forbids to change or remove the filter, for good.
 ---@field freebind fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Binds to an address that the machine does not have.
 ---@field hoplimit fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How many hops an IPv6 packet may go, 0 to 255.
 ---@field incomingcpu fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  The CPU that handles what arrives; -1 for none yet.
@@ -1621,27 +1622,62 @@
 ---@field SIOCSHWTSTAMP integer
 ---@field BPF_A integer
 ---@field BPF_ABS integer
+---@field BPF_ADD integer
 ---@field BPF_ALU integer
+---@field BPF_AND integer
 ---@field BPF_B integer
+---@field BPF_DIV integer
+---@field BPF_H integer
+---@field BPF_IMM integer
 ---@field BPF_IND integer
 ---@field BPF_JA integer
 ---@field BPF_JEQ integer
+---@field BPF_JGE integer
+---@field BPF_JGT integer
 ---@field BPF_JMP integer
+---@field BPF_JSET integer
 ---@field BPF_K integer
 ---@field BPF_LD integer
 ---@field BPF_LDX integer
+---@field BPF_LEN integer
+---@field BPF_LSH integer
+---@field BPF_MAXINSNS integer
+---@field BPF_MEM integer
+---@field BPF_MEMWORDS integer
 ---@field BPF_MISC integer
 ---@field BPF_MOD integer
 ---@field BPF_MSH integer
 ---@field BPF_MUL integer
+---@field BPF_NEG integer
+---@field BPF_OR integer
 ---@field BPF_RET integer
 ---@field BPF_RSH integer
+---@field BPF_ST integer
+---@field BPF_STX integer
+---@field BPF_SUB integer
 ---@field BPF_TAX integer
+---@field BPF_TXA integer
 ---@field BPF_W integer
 ---@field BPF_X integer
 ---@field BPF_XOR integer
 ---@field SKF_AD_CPU integer
+---@field SKF_AD_HATYPE integer
+---@field SKF_AD_IFINDEX integer
+---@field SKF_AD_MARK integer
+---@field SKF_AD_MAX integer
+---@field SKF_AD_NLATTR integer
+---@field SKF_AD_NLATTR_NEST integer
 ---@field SKF_AD_OFF integer
+---@field SKF_AD_PAY_OFFSET integer
+---@field SKF_AD_PKTTYPE integer
+---@field SKF_AD_PROTOCOL integer
+---@field SKF_AD_QUEUE integer
+---@field SKF_AD_RANDOM integer
+---@field SKF_AD_RXHASH integer
+---@field SKF_AD_VLAN_TAG integer
+---@field SKF_AD_VLAN_TAG_PRESENT integer
+---@field SKF_AD_VLAN_TPID integer
+---@field SKF_LL_OFF integer
 ---@field SKF_NET_OFF integer
 ---@field IFA_ADDRESS integer
 ---@field IFA_BROADCAST integer

@@ -23,7 +23,7 @@ for module, methods in pairs {
   ["llsocket.socket.message"] = "sendmsg recvmsg writev readv sendfd recvfd",
   ["llsocket.socket.buffer"] = "recvinto sendfrom recvfrominto sendtofrom",
   ["llsocket.socket.zerocopy"] = "sendzerocopy completed",
-  ["llsocket.socket.steer"] = "steer",
+  ["llsocket.socket.filter"] = "filter", ["llsocket.socket.steer"] = "steer",
   ["llsocket.socket.anyoption"] = "getsockopt setsockopt",
   ["llsocket.socket.multicast"] = "mcastloop mcastttl mcastif mcastjoin mcastleave mcastjoinsrc mcastleavesrc mcastblocksrc "
     .. "mcastunblocksrc",

@@ -136,6 +136,12 @@ local function steered(own)
   return sock
 end
 
+local function filtered(own)
+  local sock = udp_new(own)
+  assert(sock:filter "ret #-1")
+  return sock
+end
+
 local function member(own)
   local sock = udp_new(own)
   assert(not sock:mcastjoin("239.1.2.3", "lo"))
@@ -377,7 +383,7 @@ M.udp6_new, M.unix, M.unix_seq =
   udp6_new, unix, unix_seq
 
 M.raw, M.raw6 = raw_of("127.0.0.1", L.IPPROTO_ICMP), raw_of("::1", L.IPPROTO_RAW)
-M.WINCH, M.steered, M.received_message = WINCH, steered, received_message
+M.WINCH, M.filtered, M.steered, M.received_message = WINCH, filtered, steered, received_message
 M.wait_for_number, M.wait_for_socket, M.sleep, M.cancel, M.join = wait_for_number, wait_for_socket, sleep, cancel, join
 
 return M

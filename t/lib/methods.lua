@@ -14,7 +14,7 @@ end
 -- One method of each module that is made by its first use.
 local FIRST = {
   "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt", "unwrap", "mcastjoin",
-  "supports", "tcpmd5sig",
+  "supports", "tcpmd5sig", "filter",
 }
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
 assert(L.socket.activated and L.socket.supports and L.socket.wrap and L.socket.zerocopykept)

@@ -10,7 +10,7 @@ local METHODS = {
 }
 local MODULES = {
   socket = L.socket, inet = L.inet, unix = L.unix, device = L.device, addrinfo = L.addrinfo, wait = L.wait,
-  loop = require "llsocket.wait.coroutine", batch = L.batch, pipe = L.pipe, poll = L.poll, msghdr = L.msghdr,
+  loop = require "llsocket.wait.coroutine", batch = L.batch, bpf = L.bpf, pipe = L.pipe, poll = L.poll, msghdr = L.msghdr,
   stream = stream, resolve = require "llsocket.resolve", cmsghdr = L.cmsghdr, errno = require "llsocket.errno",
   gai = require "llsocket.gai",
 }

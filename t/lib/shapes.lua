@@ -17,6 +17,7 @@ local FAMILIES = {
   plain = { before = 0, none = "done" },
   option = { before = 1 },
   object = { before = 1 }, -- constructors
+  program = { before = 1, detail = true }, -- the text goes on: what is wrong, and where
   dial = { before = 1 }, -- constructors that look up a name, whose failures may be the resolver's
   stream = { before = 1, none = "end" }, -- what a stream reads
   write = { before = 1, more = 1 }, -- what it writes, and how many bytes were taken before an error
@@ -63,6 +64,7 @@ local function failure(family, values)
   if not family.again then again = false end
   if type(again) ~= "boolean" then return nil end
   if again and err == nil then return values[1] == family.blocked and "again" or nil, e end
+  if family.detail and type(err) == "string" then err = err:gsub(": .*", "") end
   if err ~= text(e) or values[1] == 0 then return nil end
   return "failed", e
 end

@@ -46,7 +46,7 @@ local socket = {
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
   steer = { "plain", "steering", "sockets" },
-  supports = { "object", "string" }, tcpmd5sig = { "plain", "ai", "signing", "prefix?" },
+  supports = { "object", "string" }, tcpmd5sig = { "plain", "ai", "signing", "prefix?" }, filter = { "object", "filter?" },
 }
 
 -- What an option takes, by its row's kind.
@@ -108,6 +108,7 @@ local MODULES = {
   msghdr = { new = { "object", "fields?" } },
   batch = { new = { "object", "fields?" } },
   pipe = { new = { "object", "room?" } },
+  bpf = { assemble = { "object", "program" } },
   cmsghdr = {
     new = { "object", "int", "int", "string" }, rights = { "object", "owner", "owner?" },
     credentials = { "object", "pid?", "uid?", "uid?" }, pktinfo = { "object", "string", "ifname?" },
@@ -165,6 +166,9 @@ local function kinds(ai)
     signing = { { string = 1, boolean = 1 }, "string or false", "key" }, prefix = { { number = 1 }, "number", 24, over(129, -1) },
     family = { { number = 1 }, "number", L.AF_INET, over(2^31, -2^31 - 1) },
     type = { { number = 1 }, "number", L.SOCK_STREAM, over(2^31, -2^31 - 1) },
+    program = { { string = 1, table = 1 }, "string or table", "ret #-1" },
+    filter = { { string = 1, table = 1, number = 1 }, "string, table, false, number or descriptor", "ret #-1",
+      over(2^31, -1, -2^31), L.EBADF },
     steering = { { string = 1 }, "string", "cpu" }, sockets = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },

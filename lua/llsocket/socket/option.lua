@@ -31,6 +31,7 @@ dontfrag           IPPROTO_IP   IP_DONTFRAG          boolean rw  Refuses datagra
 dontfrag           IPPROTO_IPV6 IPV6_DONTFRAG        boolean rw  Refuses datagrams that are too long for the path.
 dontroute          SOL_SOCKET   SO_DONTROUTE         boolean rw  Sends to directly connected hosts only.
 error              SOL_SOCKET   SO_ERROR             int     ro  Tells and clears the pending error, 0 for none.
+filterlock         SOL_SOCKET   SO_LOCK_FILTER       boolean rw  Forbids to change or remove the filter, for good.
 freebind           IPPROTO_IP   IP_FREEBIND          boolean rw  Binds to an address that the machine does not have.
 freebind           IPPROTO_IPV6 IPV6_FREEBIND        boolean rw  Binds to an address that the machine does not have.
 hoplimit           IPPROTO_IPV6 IPV6_UNICAST_HOPS    hops    rw  How many hops an IPv6 packet may go, 0 to 255.
