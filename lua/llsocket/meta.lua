@@ -39,7 +39,7 @@
 ---@field rcvbuf fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Receive buffer, bytes; Linux doubles it.
 ---@field rcvbufforce fun(self: llsocket.socket, sz?: integer): integer?, string?, integer?  As rcvbuf, without limit; needs CAP_NET_ADMIN.
 ---@field rcvlowat fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Bytes that must wait before a receive returns.
----@field rcvmark fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's mark; needs CAP_NET_RAW.
+---@field rcvmark fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's mark.
 ---@field rcvpriority fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's priority.
 ---@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?  Receive time-out, seconds; 0 is none.
 ---@field recverr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Keeps errors in a queue, read with MSG_ERRQUEUE.

@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/socket.h>
 
+#include "../../csrc/younger.def" /* SO_RCVPRIORITY */
+
 static const char *name_of(int error) {
     return error ? strerrorname_np(error) : "done";
 }
@@ -40,6 +42,13 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, SOL_SOCKET, SO_INCOMING_CPU, 0);
     INT(udp, SOL_SOCKET, SO_MARK, 7);
     INT(udp, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    INT(udp, SOL_SOCKET, SO_PEEK_OFF, 1);
+    INT(udp, SOL_SOCKET, SO_RCVMARK, 1);
+    INT(udp, SOL_SOCKET, SO_RCVPRIORITY, 1);
+    INT(tcp, SOL_SOCKET, SO_TXREHASH, 1);
+    INT(udp, SOL_SOCKET, SO_RESERVE_MEM, 0);
+    option("SO_COOKIE", udp, SOL_SOCKET, SO_COOKIE, NULL, 0);
+    option("SO_MEMINFO", udp, SOL_SOCKET, SO_MEMINFO, NULL, 0);
     INT(udp, SOL_SOCKET, SO_SNDLOWAT, 1);
     INT(udp, SOL_SOCKET, SO_TIMESTAMP, 1);
     INT(udp, SOL_SOCKET, SO_TIMESTAMPNS, 1);
@@ -47,6 +56,15 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, IPPROTO_IP, IP_RECVTOS, 1);
     INT(udp, IPPROTO_IP, IP_RECVTTL, 1);
     INT(udp, IPPROTO_IP, IP_TRANSPARENT, 1);
+    INT(udp, IPPROTO_IP, IP_MINTTL, 1);
+    INT(udp, IPPROTO_IP, IP_MULTICAST_ALL, 1);
+    INT(udp, IPPROTO_IP, IP_RECVFRAGSIZE, 1);
+    INT(udp, IPPROTO_IP, IP_UNICAST_IF, 0);
+    INT(udp6, IPPROTO_IPV6, IPV6_DONTFRAG, 1);
+    INT(udp6, IPPROTO_IPV6, IPV6_MINHOPCOUNT, 1);
+    INT(udp6, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 1);
+    INT(udp6, IPPROTO_IPV6, IPV6_RECVFRAGSIZE, 1);
+    INT(udp6, IPPROTO_IPV6, IPV6_UNICAST_IF, 0);
     INT(udp, IPPROTO_IP, IP_MULTICAST_TTL, 255);
     INT(udp6, IPPROTO_IPV6, IPV6_MULTICAST_IF, 1);
     INT(tcp, IPPROTO_TCP, TCP_MAXSEG, 1000);

@@ -62,7 +62,7 @@ priority           SOL_SOCKET   SO_PRIORITY          count   rw  Queueing priori
 rcvbuf             SOL_SOCKET   SO_RCVBUF            count   rw  Receive buffer, bytes; Linux doubles it.
 rcvbufforce        SOL_SOCKET   SO_RCVBUFFORCE       force   rw  As rcvbuf, without limit; needs CAP_NET_ADMIN.
 rcvlowat           SOL_SOCKET   SO_RCVLOWAT          count   rw  Bytes that must wait before a receive returns.
-rcvmark            SOL_SOCKET   SO_RCVMARK           boolean rw  Tells each datagram's mark; needs CAP_NET_RAW.
+rcvmark            SOL_SOCKET   SO_RCVMARK           boolean rw  Tells each datagram's mark.
 rcvpriority        SOL_SOCKET   SO_RCVPRIORITY       boolean rw  Tells each datagram's priority.
 rcvtimeo           SOL_SOCKET   SO_RCVTIMEO          seconds rw  Receive time-out, seconds; 0 is none.
 recverr            IPPROTO_IP   IP_RECVERR           boolean rw  Keeps errors in a queue, read with MSG_ERRQUEUE.

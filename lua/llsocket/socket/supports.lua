@@ -121,9 +121,9 @@ local function made(family, socktype, protocol)
   return nil, e
 end
 
-local function any_type(family)
+local function any_type(family, protocol)
   for _, socktype in ipairs(TYPES) do
-    local yes, e = made(family, socktype, 0)
+    local yes, e = made(family, socktype, protocol)
     if yes ~= false then return yes, e end
   end
   return false
@@ -147,7 +147,7 @@ local function supports(family, socktype, protocol)
   local ok2, ok3 = optional_int(socktype, 2), optional_int(protocol, 3)
   if not (ok and ok2 and ok3) then return failed(EINVAL) end
   local yes, e
-  if socktype then yes, e = made(family, socktype, protocol or 0) else yes, e = any_type(family) end
+  if socktype then yes, e = made(family, socktype, protocol or 0) else yes, e = any_type(family, protocol or 0) end
   if e then return failed(e) end
   return yes
 end
