@@ -81,6 +81,7 @@ build = {
     ["llsocket.socket.program"] = "lua/llsocket/socket/program.lua",
     ["llsocket.socket.steer"] = "lua/llsocket/socket/steer.lua",
     ["llsocket.socket.supports"] = "lua/llsocket/socket/supports.lua",
+    ["llsocket.socket.tcpinfo"] = "lua/llsocket/socket/tcpinfo.lua",
     ["llsocket.socket.tcpmd5sig"] = "lua/llsocket/socket/tcpmd5sig.lua",
     ["llsocket.socket.transfer"] = "lua/llsocket/socket/transfer.lua",
     ["llsocket.socket.wrap"] = "lua/llsocket/socket/wrap.lua",

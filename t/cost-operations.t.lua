@@ -62,6 +62,12 @@ local ROWS = {
   { name = "an option set", c = "option set", over = 25, beyond = 15, cold = 1770, calls = 1, bytes = 0,
     uses = "a", body = "a:reuseaddr(true)",
     bare = "cell[0] = 1 got = C.llsocket2_setsockopt(afd, L.SOL_SOCKET, L.SO_REUSEADDR, cell, 4)" },
+  { name = "tcpinfo", c = "option read", over = 8000, beyond = 15, cold = 9000, calls = 1, bytes = 5000, rounds = 500,
+    uses = "tcp_end", body = "got = tcp_end:tcpinfo()",
+    bare = "size[0] = 512 got = C.llsocket2_getsockopt(tfd, L.IPPROTO_TCP, L.TCP_INFO, info, size)" },
+  { name = "tcpinfo into a table", c = "option read", over = 5000, beyond = 15, cold = 6000, calls = 1, bytes = 0, rounds = 500,
+    setup = "local fields = {}", uses = "tcp_end, fields", body = "got = tcp_end:tcpinfo(fields)",
+    bare = "size[0] = 512 got = C.llsocket2_getsockopt(tfd, L.IPPROTO_TCP, L.TCP_INFO, info, size)" },
   { name = "getaddrinfo of numbers", c = "address", over = 320, beyond = 60, cold = 2150, calls = 0, bytes = 255,
     uses = "L", body = "got = L.inet.getaddrinfo('127.0.0.1', '80')",
     bare = "got = C.llsocket2_inet_pton(L.AF_INET, '127.0.0.1', cell)" },
@@ -125,6 +131,8 @@ end
 local header = layout.msghdr()
 local headers, parts = ffi.new(ffi.typeof("$[64]", layout.mmsghdr)), { fill(header) }
 for i = 0, 63 do parts[i + 2] = fill(headers[i].msg_hdr) end
+local tcp_end, info = client(), ffi.new "uint8_t[512]"
+local tfd = tcp_end:fd()
 local crowd, prepare
 
 local function ready(n)
@@ -175,7 +183,7 @@ end
 
 -- A string that nobody wants the compiler would not make: so `got` outlives the loop.
 local LOOP = "local function %s(n) local %s = %s local got for _ = 1, n do %s end return got end\n"
-local BARE = "C, afd, bfd, cfd, dfd, ufd, lfd, from, into, size, cell, header, headers"
+local BARE = "C, afd, bfd, cfd, dfd, ufd, lfd, tfd, info, from, into, size, cell, header, headers"
 
 local dir = net.tmpdir()
 local script = dir .. "/script.lua"

@@ -3,13 +3,13 @@ local shell = require "shell"
 
 local FLOOR = {
   ["core.lazy"] = -3, ["core.renamed"] = -1, ["core.const"] = 0, ["core.libc"] = 0, ["core.check"] = 1, ["core.failure"] = 1,
-  ["core.layout"] = 1, ["core.shortage"] = 2,
+  ["core.layout"] = 1, ["core.shortage"] = 1,
   ["address.interface"] = 3, ["address.sockaddr"] = 3, ["address.netlink"] = 4, ["address.ifaddrs"] = 5,
   ["address.links"] = 5, ["address.numeric"] = 5, ["address.resolver"] = 6,
   ["socket.program"] = 3, ["socket.filter"] = 6,
   ["socket.answer"] = 3, ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4,
   ["socket.foreign"] = 4, ["socket.onclose"] = 4, ["socket.option"] = 5, ["socket.rarekind"] = 4, ["socket.steer"] = 4,
-  ["socket.anyoption"] = 5, ["socket.tcpmd5sig"] = 5,
+  ["socket.anyoption"] = 5, ["socket.tcpinfo"] = 2, ["socket.tcpmd5sig"] = 5,
   ["socket.zero"] = 5, ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7,
   ["socket.activated"] = 8, ["socket.supports"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
   ["socket.zerocopy"] = 11, ["socket.batch"] = 12, ["socket.message"] = 12,

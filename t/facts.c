@@ -4,7 +4,9 @@
  *   const NAME value|nil                     the names of seed.def
  *   spot NAME value                          one or more of every other family
  *   struct NAME size align
- *   field NAME FIELD offset size signed      signed is 0 for what is no integer */
+ *   field NAME FIELD offset size signed      signed is 0 for what is no integer
+ *   image STRUCT FIELD release offset hex    the bytes that change when a field of tcp_info has all bits set, and the
+ *                                            release of the kernel that has it so, 0 for every one */
 #include "shim.h"
 
 #include <stddef.h>
@@ -43,18 +45,10 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/inet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/tcp.h>
-#include <linux/version.h>
-#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 5, 0)
-#define OLD_TCP_INFO 1
-#endif
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
-#define TCP_INFO_6_2 1
-#endif
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
-#define TCP_INFO_6_7 1
-#endif
+#define HAVE_CC_INFO 1
 #else
 #include <netinet/tcp.h>
 #endif
@@ -238,7 +232,30 @@ static void waiting(void) {
 }
 
 #ifdef __linux__
-#define TCP(f) INT(tcp_info, tcpi_##f)
+static void image(const char *owner, const char *name, int release, const void *struct_of, size_t size, size_t base) {
+    const unsigned char *byte = struct_of;
+    size_t first = 0, last = size;
+    while (byte[first] == 0) first++;
+    while (byte[last - 1] == 0) last--;
+    printf("image %s %s %d %zu ", owner, name, release, base + first);
+    for (size_t i = first; i < last; i++) printf("%02x", byte[i]);
+    printf("\n");
+}
+
+#define IMAGE(owner, s, f, name, release, base) \
+    { struct s v; memset(&v, 0, sizeof v); v.f = ~v.f; image(owner, name, release, &v, sizeof v, base); }
+#define TCP(f) IMAGE("info", tcp_info, tcpi_##f, #f, 0, 0)
+/* Younger than the oldest headers: as the kernel's sources of 6.18 and 7.0 have them. */
+struct young {
+    uint32_t rcv_wnd, rehash;
+    uint16_t total_rto, total_rto_recoveries;
+    uint32_t total_rto_time, received_ce, delivered_e1_bytes, delivered_e0_bytes, delivered_ce_bytes;
+    uint32_t received_e1_bytes, received_e0_bytes, received_ce_bytes;
+    uint16_t accecn_fail_mode, accecn_opt_seen;
+};
+struct younger { uint32_t ecn_mode : 2, accecn_opt_seen : 2, accecn_fail_mode : 4, options2 : 24; };
+#define YOUNG(f) IMAGE("info", young, f, #f, 0, 232)
+#define CC(owner, s, prefix, f) IMAGE(owner, s, prefix##f, #f, 0, 0)
 
 static void signatures(void) {
 #ifdef TCP_MD5SIG_EXT
@@ -248,8 +265,8 @@ static void signatures(void) {
 }
 
 static void tcp(void) {
-    STRUCT(tcp_info)
-    TCP(state) TCP(ca_state) TCP(retransmits) TCP(probes) TCP(backoff) TCP(options) TCP(rto) TCP(ato)
+    TCP(state) TCP(ca_state) TCP(retransmits) TCP(probes) TCP(backoff) TCP(options)
+    TCP(snd_wscale) TCP(rcv_wscale) TCP(delivery_rate_app_limited) TCP(fastopen_client_fail) TCP(rto) TCP(ato)
     TCP(snd_mss) TCP(rcv_mss) TCP(unacked) TCP(sacked) TCP(lost) TCP(retrans) TCP(fackets)
     TCP(last_data_sent) TCP(last_ack_sent) TCP(last_data_recv) TCP(last_ack_recv)
     TCP(pmtu) TCP(rcv_ssthresh) TCP(rtt) TCP(rttvar) TCP(snd_ssthresh) TCP(snd_cwnd) TCP(advmss) TCP(reordering)
@@ -257,14 +274,24 @@ static void tcp(void) {
     TCP(bytes_acked) TCP(bytes_received) TCP(segs_out) TCP(segs_in) TCP(notsent_bytes) TCP(min_rtt)
     TCP(data_segs_in) TCP(data_segs_out) TCP(delivery_rate) TCP(busy_time) TCP(rwnd_limited) TCP(sndbuf_limited)
     TCP(delivered) TCP(delivered_ce) TCP(bytes_sent) TCP(bytes_retrans) TCP(dsack_dups) TCP(reord_seen)
-#ifndef OLD_TCP_INFO
     TCP(rcv_ooopack) TCP(snd_wnd)
-#endif
-#ifdef TCP_INFO_6_2
-    TCP(rcv_wnd) TCP(rehash)
-#endif
-#ifdef TCP_INFO_6_7
-    TCP(total_rto) TCP(total_rto_recoveries) TCP(total_rto_time)
+    YOUNG(rcv_wnd) YOUNG(rehash) YOUNG(total_rto) YOUNG(total_rto_recoveries) YOUNG(total_rto_time)
+    YOUNG(received_ce) YOUNG(delivered_e1_bytes) YOUNG(delivered_e0_bytes) YOUNG(delivered_ce_bytes)
+    YOUNG(received_e1_bytes) YOUNG(received_e0_bytes) YOUNG(received_ce_bytes)
+    IMAGE("info", young, accecn_fail_mode, "accecn_fail_mode", 0x612, 232)
+    IMAGE("info", young, accecn_opt_seen, "accecn_opt_seen", 0x612, 232)
+    IMAGE("info", younger, ecn_mode, "ecn_mode", 0x700, 276)
+    IMAGE("info", younger, accecn_opt_seen, "accecn_opt_seen", 0x700, 276)
+    IMAGE("info", younger, accecn_fail_mode, "accecn_fail_mode", 0x700, 276)
+    IMAGE("info", younger, options2, "options2", 0x700, 276)
+#ifdef HAVE_CC_INFO
+    CC("vegas", tcpvegas_info, tcpv_, enabled) CC("vegas", tcpvegas_info, tcpv_, rttcnt)
+    CC("vegas", tcpvegas_info, tcpv_, rtt) CC("vegas", tcpvegas_info, tcpv_, minrtt)
+    CC("dctcp", tcp_dctcp_info, dctcp_, enabled) CC("dctcp", tcp_dctcp_info, dctcp_, ce_state)
+    CC("dctcp", tcp_dctcp_info, dctcp_, alpha) CC("dctcp", tcp_dctcp_info, dctcp_, ab_ecn)
+    CC("dctcp", tcp_dctcp_info, dctcp_, ab_tot)
+    CC("bbr", tcp_bbr_info, bbr_, bw_lo) CC("bbr", tcp_bbr_info, bbr_, bw_hi) CC("bbr", tcp_bbr_info, bbr_, min_rtt)
+    CC("bbr", tcp_bbr_info, bbr_, pacing_gain) CC("bbr", tcp_bbr_info, bbr_, cwnd_gain)
 #endif
 }
 #endif

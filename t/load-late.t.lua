@@ -69,7 +69,7 @@ local function use(L, S)
       elseif errno ~= L.ENOSYS then note(err) end
     end
     note(#L.socket.activated(), L.wait.poll(a:fd(), "w", 0), L.cmsghdr.ttl(1) ~= nil, L.pipe.new() ~= nil)
-    note(type(L.device.getifaddrs()), type(L.inet.getaddrinfo("127.1", 80)))
+    note(type(L.device.getifaddrs()), type(L.socket.congestions), type(L.inet.getaddrinfo("127.1", 80)))
     note(select(3, a:splice(b, L.pipe.new())), select(2, a:setsockopt(-1, -1, "int", 1)) == nil)
   end
   note(a:writev { "w", "v" }, b:recv())

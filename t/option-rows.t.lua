@@ -42,6 +42,7 @@ local RENO = require("ffi").abi "le" and 0x6f6e6572 or 0x72656e6f
 local WHOLE = 2^32 - 1
 
 local function closed(info) return info.state == 7 and (info.snd_cwnd or 0) > 0 and info.total_retrans == 0 end
+local function named(info) return type(info.congestion) == "string" end
 local function nobody(cred) return cred.pid == 0 and cred.uid == WHOLE and cred.gid == WHOLE end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 
@@ -102,6 +103,7 @@ local EXPECT = {
   tcpfastopen = { tcp, "IPPROTO_TCP", "TCP_FASTOPEN", { { 5, 5, 5 }, { 0, 0, 0 } } },
   tcpfastopenconnect = { tcp, "IPPROTO_TCP", "TCP_FASTOPEN_CONNECT", ON },
   tcpinfo = { tcp, "IPPROTO_TCP", "TCP_INFO", { { nil, closed, 7 } } }, -- state is first, then zeros
+  tcpccinfo = { tcp, nil, nil, { { nil, named } } },
   tcpmaxseg = { tcp, "IPPROTO_TCP", "TCP_MAXSEG", { { 1000, segment, segment } } },
   tcpquickack = { tcp, "IPPROTO_TCP", "TCP_QUICKACK", { { false, false, 0 }, { true, true, 1 } } },
   tcpusertimeout = { tcp, "IPPROTO_TCP", "TCP_USER_TIMEOUT", { { 5000, 5000, 5000 }, { 0, 0, 0 } } },

@@ -58,12 +58,13 @@
 ---@field sndlowat fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Free bytes that make it sendable; Linux only reads it.
 ---@field sndtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?  Send and connect time-out, seconds; 0 is none.
 ---@field tclass fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Traffic class of IPv6 packets, 0 to 255.
+---@field tcpccinfo fun(self: llsocket.socket): table<string, string|integer>|nil, string?, integer?  Tells what the congestion control has measured.
 ---@field tcpcongestion fun(self: llsocket.socket, name?: string): string?, string?, integer?  Congestion control, by name.
 ---@field tcpcork fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Holds back partial segments.
 ---@field tcpdeferaccept fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Accepts once data is there, or after seconds.
 ---@field tcpfastopen fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Fast-open requests that may wait on a listener.
 ---@field tcpfastopenconnect fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends the first data with the SYN.
----@field tcpinfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?  Tells the state: rtt, total_retrans, ...
+---@field tcpinfo fun(self: llsocket.socket, into?: table<string, integer>): table<string, integer>?, string?, integer?  Tells the state: rtt, total_retrans, ...
 ---@field tcpinq fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each message how many bytes still wait.
 ---@field tcpkeepalive fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Idle time before the first probe, whole seconds.
 ---@field tcpkeepcnt fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Unanswered probes that end a connection.
@@ -117,6 +118,7 @@
 
 ---@class llsocket.socket.module
 ---@field activated fun(): table<integer|string, llsocket.socket|llsocket.descriptor>, string[]
+---@field congestions fun(): string[]?, string?, integer?
 ---@field supports fun(family: integer, socktype?: integer, protocol?: integer): boolean?, string?, integer?
 ---@field wrap fun(fd: integer, nonblock?: boolean | { own?: boolean, nonblock?: boolean }): llsocket.socket?, string?, integer?
 ---@field zerocopykept fun(bytes?: integer|false): integer?, string?, integer?

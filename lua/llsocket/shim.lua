@@ -1,9 +1,9 @@
 -- shim.lua -- finds and loads the C shim: the only ffi.load in the library, and the only declarations of what is in it.
 --
 -- One group of declarations a C file, in this order: lifetime, variadic, platform, event, ancillary, sendfile, facts and
--- tcpinfo, protocols, renamed.  When a declaration changes, raise the ABI number: a VM keeps the first declaration of a name and ignores
--- any other without an error.  Structs are declared void *, and tables of structs char[]: a named struct could not be
--- declared again by a second load of the library.
+-- tcpinfo, protocols, renamed.  When a declaration changes, raise the ABI number: a VM keeps the first declaration of a name
+-- and ignores any other without an error.  Structs are declared void *, and tables of structs char[]: a named struct could
+-- not be declared again by a second load of the library.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -53,6 +53,7 @@ int llsocket2_guarded_sendmsg(int sd, const void *msg, int flags);
 int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);
 
 extern const char llsocket2_consts[], llsocket2_fields[], llsocket2_tcpinfo[];
+int llsocket2_kernel(void);
 
 double llsocket2_protocol(const char *name);
 

@@ -57,7 +57,7 @@ local M = { new = lifecycle.new, pair = lifecycle.pair }
 -- Functions whose module is required on first use.
 local BEYOND = {
   activated = "llsocket.socket.activated", supports = "llsocket.socket.supports", wrap = "llsocket.socket.wrap",
-  zerocopykept = "llsocket.socket.zerocopy",
+  zerocopykept = "llsocket.socket.zerocopy", congestions = "llsocket.socket.tcpinfo",
 }
 
 return lazy.keep("llsocket.socket", setmetatable(M, { __index = function(_, name)

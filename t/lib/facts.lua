@@ -1,7 +1,7 @@
 -- facts.lua -- what the C program t/facts.c printed, as tables.
 local shell = require "shell"
 
-local M = { const = {}, names = {}, spot = {}, structs = {}, order = {} }
+local M = { const = {}, names = {}, spot = {}, structs = {}, order = {}, images = {} }
 
 local READ = {
   const = function(name, value) M.names[#M.names + 1], M.const[name] = name, tonumber(value) end,
@@ -13,6 +13,10 @@ local READ = {
   field = function(struct, name, offset, size, signed)
     table.insert(M.structs[struct].fields,
       { name = name, offset = tonumber(offset), size = tonumber(size), signed = signed == "1" })
+  end,
+  image = function(owner, name, release, offset, hex)
+    local bytes = hex:gsub("%x%x", function(byte) return string.char(tonumber(byte, 16)) end)
+    table.insert(M.images, { owner = owner, name = name, release = tonumber(release), offset = tonumber(offset), bytes = bytes })
   end,
 }
 

@@ -11,7 +11,7 @@ local function read(path)
   return text
 end
 
--- What each kind of option is on the page, in an annotation, and as an argument's name.
+-- What each kind of option is on the page, in an annotation, and as an argument's name; what reading it takes.
 local KIND = {
   boolean = { "boolean", "boolean", "enable" },
   byteflag = { "boolean", "boolean", "enable" },
@@ -32,7 +32,8 @@ local KIND = {
   netif = { "string, at most 15 bytes", "string", "ifname" },
   meminfo = { "table of integers", "table<string, integer>", "info" },
   ucred = { "table: pid, uid, gid", "{ pid: integer, uid: integer, gid: integer }", "ucred" },
-  tcpinfo = { "table of integers", "table<string, integer>", "info" },
+  tcpinfo = { "table of integers", "table<string, integer>", "info", "into?: table<string, integer>" },
+  ccinfo = { "table of integers, and a name", "table<string, string|integer>", "info" },
 }
 
 local function kind_of(kind) return KIND[kind] or error(("add the kind %q to KIND in t/lib/generated.lua"):format(kind), 0) end
@@ -91,7 +92,7 @@ local FAILS = ", string?, integer?"
 local function optional(kind) return kind:find "|" and kind .. "|nil" or kind .. "?" end
 
 local function option_field(m)
-  local arg = m.read_only and "" or (", %s?: %s"):format(m.kind[3], m.kind[2])
+  local arg = m.read_only and (m.kind[4] and ", " .. m.kind[4] or "") or (", %s?: %s"):format(m.kind[3], m.kind[2])
   return ("---@field %s fun(self: llsocket.socket%s): %s%s  %s"):format(m.name, arg, optional(m.kind[2]), FAILS,
     table.concat(m.what, "  "))
 end
@@ -148,7 +149,7 @@ end
 -- Functions that the table of sockets gets by their first use.
 local function add_late(out, source)
   local late = table_rows(source, "socket.lua", "BEYOND")
-  for _, name in ipairs { "activated", "supports", "wrap", "zerocopykept" } do
+  for _, name in ipairs { "activated", "congestions", "supports", "wrap", "zerocopykept" } do
     local path = assert(late[name], name):gsub("%.", "/")
     out[#out + 1] = ("---@field %s %s"):format(name, signature(read(source .. "/lua/" .. path .. ".lua"), name))
   end

@@ -17,6 +17,6 @@ local FIRST = {
   "supports", "tcpmd5sig", "filter",
 }
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
-assert(L.socket.activated and L.socket.supports and L.socket.wrap and L.socket.zerocopykept)
+assert(L.socket.activated and L.socket.supports and L.socket.wrap and L.socket.zerocopykept and L.socket.congestions)
 
 return M

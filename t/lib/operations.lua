@@ -46,7 +46,8 @@ local ROWS = {
   { "socket.pair", "object", "{" .. SOCK .. ", " .. SOCK .. "}", on.none, { STREAM, true } },
   { "socket.wrap", "object", SOCK, on.number, { true } },
   { "socket.activated", "object", "{" .. SOCK .. ", web=" .. SOCK .. "}, {\"web\"}", on.activated, process = true },
-  { "socket.zerocopykept", "object", "%d+", on.none },
+  { "socket.zerocopykept", "object", "%d+", on.none }, { "socket.congestions", "object", "{.+}", on.none },
+  { "sock:tcpinfo, into a table", "object", "{.+}", on.tcp, function() return {} end },
   { "sock:dup", "object", SOCK, on.unix }, { "sock:unwrap", "object", "%d+", on.tcp_new, number = true },
   { "sock:fd", "never", "%d+", on.unix },
   { "sock:family", "object", "1", on.unix }, { "sock:socktype", "object", "%d+", on.unix },
@@ -270,8 +271,8 @@ local VALUES = {
 local REFUSED = { sndlowat = L.ENOPROTOOPT, reservemem = L.EOPNOTSUPP } -- when set, on Linux; the second without a memory cgroup
 local ON = {
   SOL_SOCKET = on.tcp_new, IPPROTO_IP = on.udp_new, IPPROTO_IPV6 = on.udp6_new, IPPROTO_TCP = on.tcp_new,
-  IPPROTO_UDP = on.udp_new, ioctl = on.tcp, passcred = on.unix, peercred = on.unix, tcpinfo = on.tcp, mtu = on.tcp,
-  routeralert = on.raw, ["routeralert, IPv6"] = on.raw6,
+  IPPROTO_UDP = on.udp_new, ioctl = on.tcp, passcred = on.unix, peercred = on.unix, tcpinfo = on.tcp, tcpccinfo = on.tcp,
+  mtu = on.tcp, routeralert = on.raw, ["routeralert, IPv6"] = on.raw6,
 }
 
 local function option(method, level, kind, access)

@@ -54,8 +54,9 @@ local TAKES = {
   boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
   linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?", netif = "ifname?",
 }
+local READS = { tcpinfo = "into?" } -- what reading takes
 for _, row in ipairs(options) do -- of two kinds the first is IPv4's
-  socket[row[1]] = socket[row[1]] or { "object", row[5] == "rw" and assert(TAKES[row[4]], row[4]) or nil }
+  socket[row[1]] = socket[row[1]] or { "object", row[5] == "rw" and assert(TAKES[row[4]], row[4]) or READS[row[4]] }
 end
 for _, row in ipairs(multicast.OPTIONS) do socket[row[1]] = { "object", TAKES[row[5]] } end
 
@@ -102,7 +103,8 @@ local MODULES = {
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
     supports = { "object", "family", "type?", "int?" },
-    wrap = { "object", "fd", "wrapping?" }, activated = { "never" }, zerocopykept = { "object", "limit?" } },
+    wrap = { "object", "fd", "wrapping?" }, activated = { "never" }, zerocopykept = { "object", "limit?" },
+    congestions = { "never" } },
   device = { macaddrs = { "never" }, getifaddrs = { "never" }, index = { "object", "ifname" }, name = { "object", "netindex" } },
   addrinfo = { new = { "object", "string", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
@@ -184,7 +186,7 @@ local function kinds(ai)
     pipe = { {}, "llsocket.pipe", closed(assert(L.pipe.new())) },
     most = { { number = 1 }, "number", 1, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1, 0 } },
     room = { { number = 1 }, "number", 1, over(2^31, -1, 0) },
-    fields = { { table = 1 }, "table", {} },
+    fields = { { table = 1 }, "table", {} }, into = { { table = 1 }, "table", {} },
     parts = { { table = 1 }, "array of strings", { "x" } },
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
     memory = { { string = 1 }, "string, array, pointer or string.buffer", ffi.new "uint8_t[64]" },

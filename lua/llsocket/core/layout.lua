@@ -49,21 +49,15 @@ local function check(struct, ctype)
 end
 
 -- starts[name]: first row of each struct seen so far; that row names no field.  row: where the scan stands.
--- next_table: the table to scan after this one.
-local starts, row, next_table = {}, ffi.cast(row_t, shim.llsocket2_fields), shim.llsocket2_tcpinfo
+local starts, row = {}, ffi.cast(row_t, shim.llsocket2_fields)
 
--- Scans forward until the struct is found; answers nil where no table has it.  The tables begin with the structs that loading
+-- Scans forward until the struct is found; answers nil where there is none.  The table begins with the structs that loading
 -- needs, because scanning one row costs 4,000 interpreted instructions.
 local function find(name)
   while not starts[name] do
-    if row.owner ~= nil then
-      if row.name == nil then starts[ffi.string(row.owner)] = row end
-      row = row + 1
-    elseif next_table then
-      row, next_table = ffi.cast(row_t, next_table), nil
-    else
-      return nil
-    end
+    if row.owner == nil then return nil end
+    if row.name == nil then starts[ffi.string(row.owner)] = row end
+    row = row + 1
   end
   return starts[name]
 end

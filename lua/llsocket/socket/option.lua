@@ -86,6 +86,7 @@ sndbufforce        SOL_SOCKET   SO_SNDBUFFORCE       force   rw  As sndbuf, with
 sndlowat           SOL_SOCKET   SO_SNDLOWAT          count   rw  Free bytes that make it sendable; Linux only reads it.
 sndtimeo           SOL_SOCKET   SO_SNDTIMEO          seconds rw  Send and connect time-out, seconds; 0 is none.
 tclass             IPPROTO_IPV6 IPV6_TCLASS          hops    rw  Traffic class of IPv6 packets, 0 to 255.
+tcpccinfo          IPPROTO_TCP  TCP_CC_INFO          ccinfo  ro  Tells what the congestion control has measured.
 tcpcongestion      IPPROTO_TCP  TCP_CONGESTION       string  rw  Congestion control, by name.
 tcpcork            IPPROTO_TCP  TCP_CORK             boolean rw  Holds back partial segments.
 tcpcork            IPPROTO_TCP  TCP_NOPUSH           boolean rw  Holds back partial segments.
@@ -131,6 +132,12 @@ v6only             IPPROTO_IPV6 IPV6_V6ONLY          boolean rw  Keeps IPv4 off 
 
 local function accessor(name, level, opt, kind, read_only)
   local read, write = kind.read, kind.write
+  if kind.takes then
+    return function(sock, value)
+      is_self(sock, name)
+      return read(sock.sd, level, opt, value, name)
+    end
+  end
   return function(sock, value)
     is_self(sock, name)
     if type(value) == "nil" or read_only then return read(sock.sd, level, opt) end

@@ -12,7 +12,7 @@ local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
-local ipairs, tonumber, type, min = ipairs, tonumber, type, math.min
+local require, tonumber, type, min = require, tonumber, type, math.min
 
 local errno, floor = ffi.errno, math.floor
 local EINVAL, ENOPROTOOPT = const.EINVAL, const.ENOPROTOOPT
@@ -250,18 +250,21 @@ KIND.ucred = {
   end,
 }
 
--- Answers only the fields that this kernel has filled.
+local tcpinfo -- required on first use, and once: LuaJIT compiles no call of require
+
+local function info()
+  tcpinfo = tcpinfo or require "llsocket.socket.tcpinfo"
+  return tcpinfo
+end
+
+-- `takes`: what is read goes into an argument, so reading has that and the method's name as further parameters.
 KIND.tcpinfo = {
-  read = function(sd, level, opt)
-    local bytes, err, e = KIND.bytes.read(sd, level, opt)
-    if not bytes then return nil, err, e end
-    local cell, info = layout.tcp_info(), {}
-    ffi.copy(cell, bytes, min(#bytes, ffi.sizeof(cell)))
-    for _, field in ipairs(layout.fields.tcp_info) do
-      if field.offset + field.size <= #bytes then info[field.name:gsub("^tcpi_", "")] = tonumber(cell[field.name]) end
-    end
-    return info
-  end,
+  takes = true,
+  read = function(sd, level, opt, into, method) return info().read(sd, level, opt, into, method) end,
+}
+
+KIND.ccinfo = {
+  read = function(sd, level, opt) return info().read_cc(sd, level, opt) end,
 }
 
 return { KIND = KIND, NO_HALF = NO_HALF, set = set, write_int = write_int, read_bytes = read_bytes, input_size = input_size }
