@@ -19,11 +19,11 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of ano
 -- All modules that `require "llsocket"` does not run, except the ways of waiting: a program gets those by require alone.
 local NAMES = {
   "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "bpf", "cmsghdr", "descriptor", "device",
-  "message.block", "message.carrier", "message.control", "message.decode", "message.iovec", "message.region",
-  "message.rights", "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker", "socket.activated", "socket.anyoption",
-  "socket.batch", "socket.buffer", "socket.ended", "socket.filter", "socket.foreign", "socket.message", "socket.multicast",
-  "socket.onclose", "socket.option", "socket.program", "socket.rarekind", "socket.splice", "socket.steer", "socket.supports",
-  "socket.tcpinfo", "socket.tcpmd5sig", "socket.wrap", "socket.zerocopy",
+  "message.block", "message.carrier", "message.control", "message.decode", "message.iovec", "message.region", "message.rights",
+  "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker",
+  "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer", "socket.ended", "socket.filter", "socket.foreign",
+  "socket.message", "socket.multicast", "socket.onclose", "socket.option", "socket.program", "socket.rarekind", "socket.splice",
+  "socket.steer", "socket.supports", "socket.tcpinfo", "socket.tcpmd5sig", "socket.wrap", "socket.zerocopy",
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs
