@@ -31,11 +31,16 @@ local INSIDE = set [[
   socket.optionkind socket.program socket.rarekind socket.splice socket.steer socket.supports socket.tcpinfo
   socket.tcpmd5sig socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel wait.pause wait.results wait.timers
   resolve.asking resolve.files
+  luasocket.argument luasocket.dns luasocket.except luasocket.luasec luasocket.names luasocket.object luasocket.option
+  luasocket.packet luasocket.reading luasocket.select luasocket.serving luasocket.sleeping luasocket.tcp luasocket.udp
+  luasocket.unix luasocket.words luasocket.writing
   stream.dial stream.inbox stream.object stream.reading stream.serving stream.writing
 ]]
 
--- The ways of waiting and of looking up names, which doc/wait.md and doc/resolve.md have together.
+-- The ways of waiting and of looking up names, which doc/wait.md and doc/resolve.md have together; and the face of another
+-- library, whose manual describes the functions.
 local WAYS = set [[
+  luasocket
   resolve.cqueues resolve.luv resolve.nginx resolve.unbound stream.luasec wait.copas wait.cqueues wait.luv wait.nginx
 ]]
 

@@ -24,6 +24,11 @@ local FLOOR = {
   ["resolve.nginx"] = 15, ["resolve.unbound"] = 15,
   stream = 17, ["stream.dial"] = 15, ["stream.luasec"] = 15, ["stream.inbox"] = 15, ["stream.object"] = 14,
   ["stream.reading"] = 16, ["stream.serving"] = 15, ["stream.writing"] = 15,
+  luasocket = 20, ["luasocket.argument"] = 3, ["luasocket.dns"] = 16, ["luasocket.except"] = 3, ["luasocket.luasec"] = 16,
+  ["luasocket.names"] = 15, ["luasocket.object"] = 14, ["luasocket.option"] = 15, ["luasocket.packet"] = 15,
+  ["luasocket.reading"] = 16, ["luasocket.select"] = 10, ["luasocket.serving"] = 16, ["luasocket.sleeping"] = 8,
+  ["luasocket.tcp"] = 17, ["luasocket.udp"] = 17, ["luasocket.unix"] = 17, ["luasocket.words"] = 4,
+  ["luasocket.writing"] = 15,
   cmsghdr = 9, inet = 7, batch = 11, msghdr = 11, socket = 13,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"

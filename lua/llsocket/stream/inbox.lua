@@ -80,7 +80,8 @@ local function reserve(s)
   return true
 end
 
--- Gives back, before a wait, memory that is not needed meanwhile.
+--- Gives back, before a wait, memory that is not needed meanwhile.
+---@param s llsocket.stream
 local function shrink(s)
   local held = s.last - s.first
   if held == 0 then

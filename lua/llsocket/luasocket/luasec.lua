@@ -1,0 +1,152 @@
+-- luasec.lua -- LuaSec over the face: handshake, receive and send wait as the program does.
+--
+-- LuaSec itself waits with poll(2).  With a time limit of 0 it answers what it would wait for.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local argument = require "llsocket.luasocket.argument"
+local objects = require "llsocket.luasocket.object"
+local words = require "llsocket.luasocket.words"
+local waiting = require "llsocket.wait"
+local const = require "llsocket.core.const"
+local getmetatable, pairs, require, setmetatable, tostring, type = getmetatable, pairs, require, setmetatable, tostring, type
+local package = package
+
+local DIRECTION = { wantread = "r", wantwrite = "w", timeout = "r" }
+
+-- By LuaSec's table of methods: the class of our objects, which have the same names.
+local classes = {}
+
+-- Waits for what LuaSec told; answers whether it is there.  A time that has run out is told in LuaSec's own word.
+local function wait(tls, word)
+  if tls.patience == 0 then return false, word end
+  local ready, _, e = waiting.wait(tls.conn:getfd(), DIRECTION[word], objects.left(tls))
+  if ready or e == const.EINTR then return true end
+  return false, ready == false and word or words.of(e)
+end
+
+local Tls = {}
+
+--- Does the handshake.
+---@param tls table
+---@return boolean? done
+---@return string? err  LuaSec's word
+function Tls.dohandshake(tls)
+  objects.begin(tls)
+  while true do
+    local done, word = tls.conn:dohandshake()
+    if done or not DIRECTION[word] then return done, word end
+    local ready, why = wait(tls, word)
+    if not ready then return done, why end
+  end
+end
+
+--- Receives as LuaSocket's receive does.
+---@param tls table
+---@param pattern? string|integer
+---@param prefix? string
+---@return string? msg
+---@return string? err
+---@return string? part
+function Tls.receive(tls, pattern, prefix)
+  objects.begin(tls)
+  local part = prefix
+  while true do
+    local msg, word, rest = tls.conn:receive(pattern, part)
+    if msg or not DIRECTION[word] then return msg, word, rest end
+    local ready, why = wait(tls, word)
+    if not ready then return msg, why, rest end
+    part = rest
+  end
+end
+
+--- Sends as LuaSocket's send does.
+---@param tls table
+---@param data string
+---@param i? integer
+---@param j? integer
+---@return integer? last
+---@return string? err
+---@return integer? reached
+function Tls.send(tls, data, i, j)
+  objects.begin(tls)
+  local from = i
+  while true do
+    local last, word, reached = tls.conn:send(data, from, j)
+    if last or not DIRECTION[word] then return last, word, reached end
+    local ready, why = wait(tls, word)
+    if not ready then return last, why, reached end
+    from = reached + 1
+  end
+end
+
+local MODES = { b = "patience", r = "total", t = "total" }
+
+--- Sets a time limit.
+---@param tls table
+---@param value? number  seconds
+---@param mode? "b"|"t"
+---@return integer one
+function Tls.settimeout(tls, value, mode)
+  local seconds = argument.optional_number(value, 2, -1)
+  local field = MODES[mode == nil and "b" or argument.string(mode, 3):sub(1, 1)]
+  if not field then argument.raise(3, "invalid timeout mode") end
+  tls[field] = seconds
+  return 1
+end
+
+local function forwarded(method)
+  return function(tls, ...) return method(tls.conn, ...) end
+end
+
+-- Answers the class for connections of LuaSec with those methods.
+local function class_of(methods)
+  if classes[methods] then return classes[methods] end
+  local index = {}
+  for name, method in pairs(methods) do
+    index[name] = type(method) == "function" and forwarded(method) or method
+  end
+  for name, method in pairs(Tls) do index[name] = method end
+  classes[methods] = { __index = index, __tostring = function(tls) return tostring(tls.conn) end }
+  return classes[methods]
+end
+
+local M = {}
+
+-- Answers an object around a connection of LuaSec.
+local function adopt(conn)
+  conn:settimeout(0)
+  return setmetatable({ conn = conn, patience = -1, total = -1, start = 0 }, class_of(getmetatable(conn).__index))
+end
+
+-- Makes a function that does what LuaSec's wrap does.
+local function wrapping(wrap)
+  return function(sock, config)
+    local is_ours = type(sock) == "table" and sock.direct ~= nil
+    local conn, err = wrap(sock, config)
+    if not (conn and is_ours) then return conn, err end
+    return adopt(conn)
+  end
+end
+
+--- Has LuaSec's wrap answer objects that wait as the program does, for sockets of the face.
+---@param ssl table  LuaSec
+function M.patch(ssl) ssl.wrap = wrapping(ssl.wrap) end
+
+-- Loads LuaSec itself in place of require.
+local function load_ssl()
+  package.preload.ssl, package.loaded.ssl = nil, nil
+  local ssl = require "ssl"
+  M.patch(ssl)
+  return ssl
+end
+
+--- Does so now, or when the program loads LuaSec.
+function M.install()
+  if type(package.loaded.ssl) == "table" then
+    M.patch(package.loaded.ssl)
+    return
+  end
+  package.preload.ssl = load_ssl
+end
+
+return M

@@ -1,0 +1,95 @@
+-- packet.lua -- what the objects of datagrams share: receiving a message, sending one.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local const = require "llsocket.core.const"
+local argument = require "llsocket.luasocket.argument"
+local objects = require "llsocket.luasocket.object"
+local words = require "llsocket.luasocket.words"
+local max, min = math.max, math.min
+
+local EINTR = const.EINTR
+local DATAGRAM, MOST = 8192, 2^26 -- bytes: taken by default, and at most
+
+local M = { DATAGRAM = DATAGRAM }
+
+-- LuaSocket says "refused" where the other side did not accept a datagram.
+local function word_of(e) return e == const.EPIPE and "refused" or words.of(e) end
+
+--- Answers how many bytes a receive takes; nil where no memory is that large.
+---@param size any
+---@return number? n
+function M.size(size)
+  local n = argument.whole(argument.optional_number(size, 2, DATAGRAM))
+  if n < 0 then return nil end
+  return min(n, MOST)
+end
+
+--- Receives a message.  A closed object gets an empty one, as LuaSocket's does.
+---@param object table
+---@param n number  most bytes; with 0 a message is dropped
+---@return string? msg
+---@return string|llsocket.addrinfo|nil other  the word, or the sender
+function M.receive(object, n)
+  objects.begin(object)
+  while true do
+    local sock = object.sock
+    if not sock then return "" end
+    local msg, ai, _, again, e = sock:recvfrom(max(n, 1))
+    if msg then return n == 0 and "" or msg, ai end
+    if not again then return e and nil or "", e and word_of(e) end
+    if e ~= EINTR then
+      local word = objects.wait(object, "r")
+      if word then return nil, word == "closed" and "refused" or word end
+    end
+  end
+end
+
+--- Receives a message from the peer, without asking who it is.
+---@param object table
+---@param n number
+---@return string? msg
+---@return string? word
+function M.receive_only(object, n)
+  objects.begin(object)
+  while true do
+    local sock = object.sock
+    if not sock then return "" end
+    local msg, _, again, e = sock:recv(max(n, 1))
+    if msg then return n == 0 and "" or msg end
+    if not again then return not e and "" or nil, e and word_of(e) or nil end
+    if e ~= EINTR then
+      local word = objects.wait(object, "r")
+      if word then return nil, word == "closed" and "refused" or word end
+    end
+  end
+end
+
+-- Sends once; answers the bytes, whether to try again, and the errno.
+local function transmit(sock, msg, ai)
+  local n, _, again, e
+  if ai then n, _, again, e = sock:sendto(msg, ai) else n, _, again, e = sock:send(msg) end
+  return n, again, e
+end
+
+--- Sends a message.
+---@param object table
+---@param msg string
+---@param ai? llsocket.addrinfo  nil: to the peer
+---@return integer? n  bytes
+---@return string? word
+function M.send(object, msg, ai)
+  objects.begin(object)
+  while true do
+    local sock = object.sock
+    if not sock then return nil, "refused" end
+    local n, again, e = transmit(sock, msg, ai)
+    if n and not e then return n end
+    if not again then return nil, e and word_of(e) or "refused" end
+    if e ~= EINTR then
+      local word = objects.wait(object, "w")
+      if word then return nil, word == "closed" and "refused" or word end
+    end
+  end
+end
+
+return M
