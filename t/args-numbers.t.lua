@@ -24,8 +24,10 @@ local T = require("tap").plan(n * 2 + #WORDS + 21)
 local function state(sock)
   local out = { sock:fd(), tostring(sock:cloexec()), tostring(sock:nonblock()), tostring(sock:getsockname()) }
   for _, row in ipairs(options) do
+    local value, _, e = sock[row[1]](sock)
     local is_table = row[4] == "ucred" or row[4] == "meminfo"
-    if row[1] ~= "error" and not is_table then out[#out + 1] = row[1] .. "=" .. line(pack(sock[row[1]](sock))) end
+    if type(value) == "table" and not is_table then value = table.concat(value, " ") end
+    if row[1] ~= "error" and not is_table then out[#out + 1] = row[1] .. "=" .. line { n = 2, value, e } end
   end
   for _, name in ipairs { "mcastloop", "mcastttl", "mcastif" } do out[#out + 1] = tostring(sock[name](sock)) end
   return table.concat(out, " ")

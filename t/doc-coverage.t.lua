@@ -219,7 +219,7 @@ local function row_faults(text, name, what, kind, read_only)
   local field = text:match("\n(%-%-%-@field " .. name .. " fun%(self: llsocket%.socket[^\n]*)")
   if not field then return "no @field line" end
   local promised = BOTH[name] or TYPE[kind]
-  local arg = not read_only and kind and "%?: " .. promised:gsub("|", "%%|") .. "%): "
+  local arg = not read_only and kind and "%?: " .. promised:gsub("[|%[%]]", "%%%0") .. "%): "
   if arg and not field:find(arg) then return "the @field line's argument is no " .. promised end
   local value = kind and "): " .. promised
   if value and not field:find(value, 1, true) then return "the @field line's value is no " .. promised end

@@ -32,6 +32,7 @@ local function v6(name) return name:find "6$" end
 
 -- Where kernels differ: before 6.16 passcred could be set anywhere, and IPv6 sockets may have IPv4's options.
 local function unix(name) return name:find "^unix" or "either" end
+local function of_peer() return "either" end
 local function v4(name) return v6(name) and "either" or inet(name) end
 
 -- What each method sets and then reads, and where; apart from the library's own table, so that a wrong kind or
@@ -44,6 +45,9 @@ local WHOLE = 2^32 - 1
 local function closed(info) return info.state == 7 and (info.snd_cwnd or 0) > 0 and info.total_retrans == 0 end
 local function named(info) return type(info.congestion) == "string" end
 local function nobody(cred) return cred.pid == 0 and cred.uid == WHOLE and cred.gid == WHOLE end
+local RANGE, NONE = { 40000, 40999 }, { 0, 0 }
+local function is_range(range) return range[1] == 40000 and range[2] == 40999 end
+local function is_none(range) return range[1] == 0 and range[2] == 0 end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 
 -- Where a socket must be connected, or raw, or in a memory cgroup: t/option-named tests these.
@@ -90,6 +94,15 @@ local EXPECT = {
     { 2^31, 2^31, -2^31 }, { -2^31, 2^31, -2^31 } } },
   mtudiscover = pair("IP_MTU_DISCOVER", "IPV6_MTU_DISCOVER", { { L.IP_PMTUDISC_DO, 2, 2 }, { L.IP_PMTUDISC_DONT, 0, 0 } }),
   passcred = { unix, "SOL_SOCKET", "SO_PASSCRED", ON },
+  passpidfd = { unix, "SOL_SOCKET", "SO_PASSPIDFD", ON },
+  passrights = { unix, "SOL_SOCKET", "SO_PASSRIGHTS", { { false, false, 0 }, { true, true, 1 } } },
+  passsec = { unix, "SOL_SOCKET", "SO_PASSSEC", ON },
+  peergroups = { of_peer, "SOL_SOCKET", "SO_PEERGROUPS", { { nil, 0 } } }, -- t/option-who
+  peersec = { of_peer, "SOL_SOCKET", "SO_PEERSEC", { { nil, 0 } } },
+  ipprotocol = { v4, "IPPROTO_IP", "IP_PROTOCOL", { { nil, 0, 0 } } },
+  localportrange = { v4, "IPPROTO_IP", "IP_LOCAL_PORT_RANGE", { { RANGE, is_range, 40000 + 40999 * 2^16 - 2^32 },
+    { NONE, is_none, 0 } } },
+  recvorigdst = pair("IP_RECVORIGDSTADDR", "IPV6_RECVORIGDSTADDR", ON),
   peercred = { any, "SOL_SOCKET", "SO_PEERCRED", { { nil, nobody, 0 } } }, -- pid is first
   pktinfo = pair("IP_PKTINFO", "IPV6_RECVPKTINFO", ON),
   priority = { any, "SOL_SOCKET", "SO_PRIORITY", { { 6, 6, 6 }, { 0, 0, 0 } } },
@@ -211,7 +224,7 @@ end
 local function is_of(value, kind)
   local promised = generated.KIND[kind][2]
   if type(value) == "number" then return promised == "number" or promised:find "^integer" and value % 1 == 0 end
-  if type(value) == "table" then return promised:find "^table" or promised:find "^{" end
+  if type(value) == "table" then return promised:find "^table" or promised:find "^{" or promised:find "%[%]$" end
   if type(value) == "cdata" then return promised == "ffi.cdata*" end
   return promised == type(value) or value == false and promised:find "false"
 end

@@ -5,7 +5,9 @@
 -- Methods of rows: the value, or nil, err and errno; memberships nothing, or err and errno.
 ---@class llsocket.socket
 ---@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?  Tells whether the socket listens.
+---@field bindaddressnoport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Leaves the port of a bind to 0 to connect.
 ---@field bindtodevice fun(self: llsocket.socket, ifname?: string): string?, string?, integer?  Uses one interface only; "" for any.
+---@field bindtoifindex fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Uses one interface only, by index; 0 for any.
 ---@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Allows datagrams to a broadcast address.
 ---@field addrpreferences fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 ---@field busypoll fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Polls the device while receiving, microseconds.
@@ -18,8 +20,10 @@
 ---@field freebind fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Binds to an address that the machine does not have.
 ---@field hoplimit fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  How many hops an IPv6 packet may go, 0 to 255.
 ---@field incomingcpu fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  The CPU that handles what arrives; -1 for none yet.
+---@field ipprotocol fun(self: llsocket.socket): integer?, string?, integer?  Tells a raw socket's protocol.
 ---@field keepalive fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Probes an idle connection.
 ---@field linger fun(self: llsocket.socket, sec?: integer|false): integer|false|nil, string?, integer?  Waits in close for unsent data, seconds; 0 resets.
+---@field localportrange fun(self: llsocket.socket, range?: integer[]): integer[]?, string?, integer?  The ports that bind and connect choose from.
 ---@field mark fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Marks packets for routing; needs CAP_NET_ADMIN.
 ---@field meminfo fun(self: llsocket.socket): table<string, integer>?, string?, integer?  Tells the memory in use: rmem_alloc, drops, ...
 ---@field minhopcount fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Drops TCP's IPv6 packets with a lower hop limit.
@@ -32,8 +36,13 @@
 ---@field nocheck6 fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Sends, and takes, UDP over IPv6 without checksum.
 ---@field oobinline fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Leaves out-of-band data in the stream.
 ---@field passcred fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each message who sent it.
+---@field passpidfd fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Brings with each message its sender's process.
+---@field passrights fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Takes descriptors; false: nobody can send any.
+---@field passsec fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each message its sender's security label.
 ---@field peekoff fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Where the next MSG_PEEK begins, bytes; -1 at the start.
 ---@field peercred fun(self: llsocket.socket): { pid: integer, uid: integer, gid: integer }?, string?, integer?  Tells who connected: pid, uid, gid.
+---@field peergroups fun(self: llsocket.socket): integer[]?, string?, integer?  Tells the supplementary groups of who connected.
+---@field peersec fun(self: llsocket.socket): string?, string?, integer?  Tells the security label of who connected.
 ---@field pktinfo fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each datagram where it was sent to.
 ---@field priority fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Queueing priority; above 6 needs CAP_NET_ADMIN.
 ---@field rcvbuf fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Receive buffer, bytes; Linux doubles it.
@@ -44,6 +53,7 @@
 ---@field rcvtimeo fun(self: llsocket.socket, sec?: number): number?, string?, integer?  Receive time-out, seconds; 0 is none.
 ---@field recverr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Keeps errors in a queue, read with MSG_ERRQUEUE.
 ---@field recvfragsize fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells the largest fragment of datagrams that came in parts.
+---@field recvorigdst fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells where each datagram was first sent to.
 ---@field recvpathmtu fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells the path MTU when a send was too long for it.
 ---@field recvtos fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's type of service.  Tells each datagram's traffic class.
 ---@field recvttl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells each datagram's time to live.  Tells each datagram's hop limit.

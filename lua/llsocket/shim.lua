@@ -31,6 +31,7 @@ int llsocket2_signalfd(const int32_t *signals, int count);
 int llsocket2_signals_block(void *old);
 int llsocket2_signals_restore(const void *old);
 int llsocket2_pidfd(int pid);
+int llsocket2_pidfd_is(int fd);
 int llsocket2_pidfd_wait(int fd, int32_t *status);
 void llsocket2_wake(int fd);
 

@@ -215,6 +215,13 @@ local function child_event(own)
   return event
 end
 
+-- A socket, for the descriptor of its peer's process, which the call takes.
+local function peer_process(own)
+  local a, b = net.pair(L.SOCK_STREAM)
+  own(a); own(b)
+  return own(assert(a:peerpidfd()))
+end
+
 -- Takes descriptor 3 for a moment, for what a service manager passes to this process.
 local function activated(own)
   local was = sys.copy(3, 500) -- first: the listener's own number may be 3
@@ -248,8 +255,8 @@ end
 local function stamped_batch()
   local sock, msgs = net.bound(L.AF_INET, L.SOCK_DGRAM), batch()
   sock:timestamp(true)
-  sock:sendto("x", sock:getsockname())
-  assert(sock:recvbatch(msgs) == 1)
+  sock:sendto("x", sock:getsockname()); sock:sendto("y", sock:getsockname())
+  assert(sock:recvbatch(msgs) == 2)
   sock:close()
   return msgs
 end
@@ -376,7 +383,7 @@ M.hooked, M.poller, M.waited, M.timer, M.signal_mask, M.signalled, M.child =
   hooked, poller, waited, timer, signal_mask, signalled, child
 M.child_event, M.activated, M.control, M.ttl, M.time, M.exterr =
   child_event, activated, control, ttl, time, exterr
-M.label, M.origdst, M.pathmtu, M.stamped_batch = label, origdst, pathmtu, stamped_batch
+M.peer_process, M.label, M.origdst, M.pathmtu, M.stamped_batch = peer_process, label, origdst, pathmtu, stamped_batch
 M.batch, M.with_batch, M.into, M.second, M.tcp_new, M.udp_new =
   batch, with_batch, into, second, tcp_new, udp_new
 M.udp6_new, M.unix, M.unix_seq =

@@ -83,6 +83,7 @@ local ROWS = {
   { "sock:getsockopt, bytes", "object", '".+"', on.tcp, { L.SOL_SOCKET, L.SO_TYPE, "bytes" } },
   { "sock:getsockopt, uint64", "object", "%d+ULL", on.tcp, { L.SOL_SOCKET, L.SO_TYPE, "uint64" } },
   { "sock:getsockopt, descriptor", "object", "llsocket.descriptor: fd", on.unix, { L.SOL_SOCKET, BY_NUMBER, "descriptor" } },
+  { "sock:peerpidfd", "object", "llsocket.descriptor: fd", on.unix },
   { "sock:setsockopt", "object", "1", on.tcp, { L.SOL_SOCKET, L.SO_KEEPALIVE, "int", 1 } },
   { "sock:setsockopt, seconds", "object", "1.5", on.tcp, { L.SOL_SOCKET, L.SO_RCVTIMEO, "seconds", 1.5 } },
   { "sock:sendmsg", "send", "3, nil, false", on.unix, function() return assert(L.msghdr.new { data = "abc" }) end },
@@ -163,7 +164,7 @@ local ROWS = {
   { "msgs:pointer", "object", "cdata<.+>: 0x, 3", on.batch, { 1 } }, { "msgs:length", "object", "2", on.batch, { 1, 2 } },
   { "msgs:name", "object", AI, on.batch, { 1 } }, { "msgs:to", "never", "", on.batch, function() return net.addr() end },
   { "msgs:flags", "object", "0", on.batch, { 1 } }, { "msgs:segment", "object", "9", on.batch, { 1, 9 } },
-  { "msgs:timestamp", "object", "%d+, %d+", on.stamped_batch, { 1 } }, { "msgs:timestamping", "object", "2", on.batch, { 1, 2 } },
+  { "msgs:timestamp", "maybe", "%d+, %d+", on.stamped_batch, { 1 } }, { "msgs:timestamping", "object", "2", on.batch, { 1, 2 } },
   { "msgs:control", "object", "{}", on.batch, { 1 } },
   { "pipe.new", "object", OBJECT, on.none, { 65536 } },
   { "tube:held", "never", "0", function(own) return own(assert(L.pipe.new())) end },
@@ -196,6 +197,7 @@ local ROWS = {
   { "poll.timer", "object", EVENT, on.none, { 60, 1 } },
   { "poll.signal", "object", EVENT, on.signal_mask, { on.WINCH }, mask = true },
   { "poll.child", "object", EVENT, on.child, process = true },
+  { "poll.child, a descriptor", "object", EVENT, on.peer_process },
   { "event:read", "read", "1, nil, false", on.timer },
   { "event:read, signals", "read", on.WINCH .. ", nil, false", on.signalled, process = true },
   { "event:read, a child", "read", "0, nil, false", on.child_event, process = true },
@@ -267,12 +269,14 @@ local VALUES = {
   boolean = true, byteflag = true, count = 2, hops = 2, byte = 2, int = 2, word = 2, seconds = 1.5, linger = 1, ifname = "lo",
   string = "reno", incomingcpu = 0, mtudiscover = L.IP_PMTUDISC_DO, udpsegment = 1000, tcpmaxseg = 1000,
   rcvbuf = 8192, sndbuf = 8192, force = 8192, nocheck = true, netif = "lo", tcprtomax = 2000, tcprtomin = 20000,
+  portrange = { 40000, 40001 },
 }
 local REFUSED = { sndlowat = L.ENOPROTOOPT, reservemem = L.EOPNOTSUPP } -- when set, on Linux; the second without a memory cgroup
 local ON = {
   SOL_SOCKET = on.tcp_new, IPPROTO_IP = on.udp_new, IPPROTO_IPV6 = on.udp6_new, IPPROTO_TCP = on.tcp_new,
   IPPROTO_UDP = on.udp_new, ioctl = on.tcp, passcred = on.unix, peercred = on.unix, tcpinfo = on.tcp, tcpccinfo = on.tcp,
   mtu = on.tcp, routeralert = on.raw, ["routeralert, IPv6"] = on.raw6,
+  passpidfd = on.unix, passrights = on.unix, passsec = on.unix, peergroups = on.unix, peersec = on.unix,
 }
 
 local function option(method, level, kind, access)

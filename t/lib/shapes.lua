@@ -18,6 +18,7 @@ local FAMILIES = {
   option = { before = 1 },
   object = { before = 1 }, -- constructors
   program = { before = 1, detail = true }, -- the text goes on: what is wrong, and where
+  maybe = { before = 1, is_nil = true }, -- nil alone says that there is nothing to tell
   dial = { before = 1 }, -- constructors that look up a name, whose failures may be the resolver's
   stream = { before = 1, none = "end" }, -- what a stream reads
   write = { before = 1, more = 1 }, -- what it writes, and how many bytes were taken before an error
@@ -80,6 +81,7 @@ end
 -- Whether the values are an answer of a call that has done its work.
 local function is_done(family, values)
   if family.before == 0 then return values.n == 0 end
+  if family.is_nil and values.n == 1 and values[1] == nil then return true end
   return values[1] ~= nil and not (family.again and values[family.before + 1] == nil and values[family.before + 2] == true
     and values[1] == 0)
 end

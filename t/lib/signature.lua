@@ -45,7 +45,7 @@ local socket = {
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
-  steer = { "plain", "steering", "sockets" },
+  steer = { "plain", "steering", "sockets" }, peerpidfd = { "object" },
   supports = { "object", "string" }, tcpmd5sig = { "plain", "ai", "signing", "prefix?" }, filter = { "object", "filter?" },
 }
 
@@ -53,6 +53,7 @@ local socket = {
 local TAKES = {
   boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
   linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?", netif = "ifname?",
+  portrange = "range?",
 }
 local READS = { tcpinfo = "into?" } -- what reading takes
 for _, row in ipairs(options) do -- of two kinds the first is IPv4's
@@ -118,7 +119,7 @@ local MODULES = {
   },
   descriptor = {},
   poll = { new = { "object", "backend?" }, timer = { "object", "seconds", "seconds?" },
-    signal = { "object", "signal", "more?" }, child = { "object", "pid" } },
+    signal = { "object", "signal", "more?" }, child = { "object", "process" } },
 }
 
 local MOST = { [255] = "byte", [2^31 - 1] = "count", [2^32 - 1] = "uid" }
@@ -175,6 +176,8 @@ local function kinds(ai)
     byte = { { number = 1 }, "number", 1, over(2^31, -1, 256) },
     short = { { number = 1 }, "number", 1, over(2^31, -1, 0, 65536) },
     pid = { { number = 1 }, "number", 1, over(2^31, -1) },
+    process = { { number = 1 }, "number or descriptor", 1, over(2^31, -1) },
+    range = { { table = 1 }, "array of two numbers", { 0, 0 } },
     uid = { { number = 1 }, "number", 0, over(2^32, -1) },
     owner = { { number = 1 }, "number, socket, descriptor or file", 0, over(2^31, -1, -2^31), L.EBADF },
     fd = { { number = 1 }, "number", 1, over(2^31, -1, -2^31 - 1), L.EBADF },

@@ -6,6 +6,7 @@ local ffi = require "ffi"
 local C = require "llsocket.core.libc"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
+local descriptor = require "llsocket.descriptor"
 local check = require "llsocket.core.check"
 local fcntl = require "llsocket.socket.flags"
 local sockets = require "llsocket.socket.object"
@@ -186,14 +187,34 @@ end
 
 local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
 
---- Makes a child's end something to wait for; see pidfd_open(2).
----@param pid integer  a child that nobody can have collected yet
+local F_DUPFD_CLOEXEC = const.F_DUPFD_CLOEXEC
+local function duplicate(fd) return shim.llsocket2_fcntl(fd, F_DUPFD_CLOEXEC, 0) end
+local is_descriptor = check.is(descriptor.type)
+
+-- The event has a descriptor of its own: the program may close the other.
+local function child_of(process)
+  if process.sd < 0 then return nil, EBADF end
+  local is, e = shim.llsocket2_pidfd_is(process.sd), errno()
+  if is == 0 then return nil, e == EBADF and EINVAL or e end -- EBADF: it is open, but no process
+  return born(CHILD, duplicate, process.sd)
+end
+
+--- Makes a process's end something to wait for; see pidfd_open(2).
+---@param pid integer|llsocket.descriptor  a child that nobody can have collected yet; or the descriptor of any process, from
+---peerpidfd or SCM_PIDFD, which remains the caller's: read tells how it ended if it is a child, otherwise ECHILD then
 ---@return llsocket.event? child
 ---@return string? err
----@return integer? errno  ESRCH, EMFILE, EINVAL; ENOSYS on a system without it
+---@return integer? errno  ESRCH, EMFILE; EINVAL, also for a descriptor that is no process; EBADF for one that is closed; ENOSYS
+---on a system without it
 function M.child(pid)
-  if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
-  local event, e = born(CHILD, pidfd, pid)
+  local event, e
+  if is_descriptor(pid) then
+    event, e = child_of(pid)
+  else
+    if type(pid) ~= "number" then check.bad(1, "child", "number or descriptor", pid) end
+    if not check.int(pid, 1, "child") or pid < 1 then return failed(EINVAL) end
+    event, e = born(CHILD, pidfd, pid)
+  end
   if not event then return failed(e) end
   return event
 end

@@ -58,20 +58,19 @@ local READ_INPUT = {
 
 local fd_cell = ffi.new "int[1]"
 
--- Reads an option that makes a descriptor, as SO_PEERPIDFD does.  Make the object first, so that it can own the descriptor at
--- once.
+-- Reads an option that makes a descriptor, as SO_PEERPIDFD does.  The kernel writes the number into the object, whose first
+-- field it is: a debug hook that raises after the call would lose a number that stands elsewhere.
 local function read_descriptor(sd, level, opt)
   local object = descriptor.new()
-  fd_cell[0], size_cell[0] = -1, 4
-  local rc, e, fd = C.llsocket2_getsockopt(sd, level, opt, fd_cell, size_cell), errno(), fd_cell[0]
+  size_cell[0] = 4
+  local rc, e = C.llsocket2_getsockopt(sd, level, opt, object, size_cell), errno()
   if rc ~= 0 then
     if shortage.collected(e) then return read_descriptor(sd, level, opt) end
     return failed(e)
   end
-  if fd < 0 then return failed(EBADF) end
-  object.sd = fd
+  if object.sd < 0 then return failed(EBADF) end
   shortage.made = shortage.made + 1
-  fcntl.set_cloexec(fd, true)
+  fcntl.set_cloexec(object.sd, true)
   return object
 end
 
@@ -155,6 +154,18 @@ function Socket:setsockopt(level, name, kind, value)
   if CHECK[kind] then CHECK[kind](value, 4, "setsockopt") end
   if not k then return failed(EINVAL) end
   return k.write(self.sd, level, name, value, 4, "setsockopt")
+end
+
+--- Tells the process that connected, or made the pair, as a descriptor; see SO_PEERPIDFD in unix(7).  It is readable once
+--- that process has ended, and refers to it even if its number belongs to another process by then.
+---@return llsocket.descriptor? pidfd
+---@return string? err
+---@return integer? errno  ENODATA: no such peer; ENOPROTOOPT: the kernel has no such option; EOPNOTSUPP, EMFILE; ESRCH, EINVAL:
+---older kernels, where the process has been collected; EBADF once closed
+function Socket:peerpidfd()
+  is_self(self, "peerpidfd")
+  if not const.SO_PEERPIDFD then return failed(self.sd < 0 and EBADF or const.ENOPROTOOPT) end
+  return read_descriptor(self.sd, SOL_SOCKET, const.SO_PEERPIDFD)
 end
 
 return { methods = Socket }

@@ -21,7 +21,9 @@ local EBADF, ENOPROTOOPT = const.EBADF, const.ENOPROTOOPT
 local OPTIONS = [[
 
 acceptconn         SOL_SOCKET   SO_ACCEPTCONN        boolean ro  Tells whether the socket listens.
+bindaddressnoport  IPPROTO_IP   IP_BIND_ADDRESS_NO_PORT boolean rw Leaves the port of a bind to 0 to connect.
 bindtodevice       SOL_SOCKET   SO_BINDTODEVICE      ifname  rw  Uses one interface only; "" for any.
+bindtoifindex      SOL_SOCKET   SO_BINDTOIFINDEX     count   rw  Uses one interface only, by index; 0 for any.
 broadcast          SOL_SOCKET   SO_BROADCAST         boolean rw  Allows datagrams to a broadcast address.
 addrpreferences    IPPROTO_IPV6 IPV6_ADDR_PREFERENCES count   rw  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 busypoll           SOL_SOCKET   SO_BUSY_POLL         count   rw  Polls the device while receiving, microseconds.
@@ -36,9 +38,11 @@ freebind           IPPROTO_IP   IP_FREEBIND          boolean rw  Binds to an add
 freebind           IPPROTO_IPV6 IPV6_FREEBIND        boolean rw  Binds to an address that the machine does not have.
 hoplimit           IPPROTO_IPV6 IPV6_UNICAST_HOPS    hops    rw  How many hops an IPv6 packet may go, 0 to 255.
 incomingcpu        SOL_SOCKET   SO_INCOMING_CPU      int     rw  The CPU that handles what arrives; -1 for none yet.
+ipprotocol         IPPROTO_IP   IP_PROTOCOL          int     ro  Tells a raw socket's protocol.
 keepalive          SOL_SOCKET   SO_KEEPALIVE         boolean rw  Probes an idle connection.
 linger             SOL_SOCKET   SO_LINGER_SEC        linger  rw  Waits in close for unsent data, seconds; 0 resets.
 linger             SOL_SOCKET   SO_LINGER            linger  rw  Waits in close for unsent data, seconds; 0 resets.
+localportrange     IPPROTO_IP   IP_LOCAL_PORT_RANGE  portrange rw The ports that bind and connect choose from.
 mark               SOL_SOCKET   SO_MARK              word    rw  Marks packets for routing; needs CAP_NET_ADMIN.
 meminfo            SOL_SOCKET   SO_MEMINFO           meminfo ro  Tells the memory in use: rmem_alloc, drops, ...
 minhopcount        IPPROTO_IPV6 IPV6_MINHOPCOUNT     hops    rw  Drops TCP's IPv6 packets with a lower hop limit.
@@ -54,8 +58,13 @@ netnscookie        SOL_SOCKET   SO_NETNS_COOKIE      uint64  ro  Tells the numbe
 nocheck6           IPPROTO_UDP  UDP_NO_CHECK6_TX     nocheck rw   Sends, and takes, UDP over IPv6 without checksum.
 oobinline          SOL_SOCKET   SO_OOBINLINE         boolean rw  Leaves out-of-band data in the stream.
 passcred           SOL_SOCKET   SO_PASSCRED          boolean rw  Tells with each message who sent it.
+passpidfd          SOL_SOCKET   SO_PASSPIDFD         boolean rw  Brings with each message its sender's process.
+passrights         SOL_SOCKET   SO_PASSRIGHTS        boolean rw  Takes descriptors; false: nobody can send any.
+passsec            SOL_SOCKET   SO_PASSSEC           boolean rw  Tells with each message its sender's security label.
 peekoff            SOL_SOCKET   SO_PEEK_OFF          int     rw  Where the next MSG_PEEK begins, bytes; -1 at the start.
 peercred           SOL_SOCKET   SO_PEERCRED          ucred   ro  Tells who connected: pid, uid, gid.
+peergroups         SOL_SOCKET   SO_PEERGROUPS        groups  ro  Tells the supplementary groups of who connected.
+peersec            SOL_SOCKET   SO_PEERSEC           string  ro  Tells the security label of who connected.
 pktinfo            IPPROTO_IP   IP_PKTINFO           boolean rw  Tells with each datagram where it was sent to.
 pktinfo            IPPROTO_IPV6 IPV6_RECVPKTINFO     boolean rw  Tells with each datagram where it was sent to.
 priority           SOL_SOCKET   SO_PRIORITY          count   rw  Queueing priority; above 6 needs CAP_NET_ADMIN.
@@ -69,6 +78,8 @@ recverr            IPPROTO_IP   IP_RECVERR           boolean rw  Keeps errors in
 recverr            IPPROTO_IPV6 IPV6_RECVERR         boolean rw  Keeps errors in a queue, read with MSG_ERRQUEUE.
 recvfragsize       IPPROTO_IP   IP_RECVFRAGSIZE      boolean rw  Tells the largest fragment of datagrams that came in parts.
 recvfragsize       IPPROTO_IPV6 IPV6_RECVFRAGSIZE    boolean rw  Tells the largest fragment of datagrams that came in parts.
+recvorigdst        IPPROTO_IP   IP_RECVORIGDSTADDR   boolean rw  Tells where each datagram was first sent to.
+recvorigdst        IPPROTO_IPV6 IPV6_RECVORIGDSTADDR boolean rw  Tells where each datagram was first sent to.
 recvpathmtu        IPPROTO_IPV6 IPV6_RECVPATHMTU     boolean rw  Tells the path MTU when a send was too long for it.
 recvtos            IPPROTO_IP   IP_RECVTOS           boolean rw  Tells each datagram's type of service.
 recvtos            IPPROTO_IPV6 IPV6_RECVTCLASS      boolean rw  Tells each datagram's traffic class.
