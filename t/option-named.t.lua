@@ -5,10 +5,11 @@ local L = require "llsocket"
 local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
+local shell = require "shell"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
-local T = require("tap").plan(71)
+local T = require("tap").plan(72)
 
 local function failed(e) return show(nil, text(e), e) end
 local has6 = net.has(net.places[2])
@@ -105,6 +106,36 @@ if e then
   T.is(e, L.EOPNOTSUPP, "reservemem outside of a memory cgroup is EOPNOTSUPP")
 else
   T.is(show(reserved, udp:reservemem()), "4096, 4096", "reservemem in a memory cgroup is kept")
+end
+
+-- A child in a memory cgroup of its own, of the first version with a limit for sockets, or of the second.
+local IN_CGROUP = [[
+for top in /sys/fs/cgroup/memory /sys/fs/cgroup; do
+  group=$top/llsocket-t-$$
+  mkdir $group 2>/dev/null || continue
+  { test ! -e $group/memory.kmem.tcp.limit_in_bytes || echo 100M >$group/memory.kmem.tcp.limit_in_bytes; } 2>/dev/null
+  test -e $group/memory.limit_in_bytes -o -e $group/memory.max && (echo 0 >$group/cgroup.procs && exec "$1" "$2") 2>/dev/null
+  rmdir $group
+done]]
+local CODE = [[
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
+if sock:reservemem(40000) then print(sock:reservemem(), sock:meminfo().fwd_alloc) end
+]]
+local function in_cgroup()
+  local script, code = os.tmpname(), os.tmpname()
+  for path, source in pairs { [script] = IN_CGROUP, [code] = CODE } do
+    local file = assert(io.open(path, "w"))
+    file:write(source)
+    file:close()
+  end
+  local printed = proc.run(shell.format("sh %q %q %q", script, proc.luajit, code))
+  os.remove(script); os.remove(code)
+  return printed
+end
+local told, used = in_cgroup():match "(%d+)\t(%d+)"
+if not told then T.skip(1, "no memory cgroup may be made here") else
+  T.ok(tonumber(told) >= 40000 and tonumber(used) >= 40000, "reservemem in a memory cgroup sets memory aside, as meminfo tells")
 end
 
 -- What comes with datagrams --------------------------------------------------------------------------------------
