@@ -26,25 +26,26 @@ local meta = { __index = Pipe }
 
 local is_self, arg = check.object(meta, "llsocket.pipe")
 
-local fds_cell = ffi.new "int[2]"
+-- One for each call: a debug hook that makes a pipe, too, would leave its numbers in a shared one.
+local two_t = ffi.typeof "int[2]"
 
--- Read both numbers in the statement of the call: after a branch, a finaliser may have made a pipe itself.  Give them to their
--- owners right after that: a debug hook that raises later would leave two descriptors that nobody owns.
+-- Give the numbers to their owners right after the call: a debug hook that raises before would leave two descriptors that
+-- nobody owns.
 local function open_pipe(pipe)
-  local from, to = pipe.output, pipe.input
-  local rc, e, output, input
+  local from, to, cell = pipe.output, pipe.input, two_t()
+  local rc, e
   if const.SPLICE_F_MOVE then -- every system with this constant also has pipe2(2)
-    rc, e, output, input = C.llsocket2_pipe2(fds_cell, const.O_CLOEXEC), errno(), fds_cell[0], fds_cell[1]
+    rc, e = C.llsocket2_pipe2(cell, const.O_CLOEXEC), errno()
   else
-    rc, e, output, input = C.llsocket2_pipe(fds_cell), errno(), fds_cell[0], fds_cell[1]
+    rc, e = C.llsocket2_pipe(cell), errno()
   end
   if rc < 0 then
     if shortage.collected(e) then return open_pipe(pipe) end
     return e
   end
-  from.sd, to.sd = output, input
+  from.sd, to.sd = cell[0], cell[1]
   shortage.made = shortage.made + 2
-  if not const.SPLICE_F_MOVE then return fcntl.set_cloexec(output, true) or fcntl.set_cloexec(input, true) end
+  if not const.SPLICE_F_MOVE then return fcntl.set_cloexec(from.sd, true) or fcntl.set_cloexec(to.sd, true) end
 end
 
 local function set_size(pipe, size)

@@ -17,7 +17,7 @@ local errno, band = ffi.errno, bit.band
 local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family and length are read
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
 
-local list_cell = ffi.new "void *[1]"
+local list_t = ffi.typeof "void *[1]" -- one for each call: a debug hook would leave its freed list in a shared one
 local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1]"
 
 -- The family of an internet address; nil for any other.
@@ -87,7 +87,8 @@ local M = {}
 ---@return table[]? order  name, index, flags, mac and entries of each
 ---@return integer? errno  ENOMEM, EMFILE
 function M.list()
-  local rc, e, head = C.llsocket2_getifaddrs(list_cell), errno(), list_cell[0]
+  local cell = list_t()
+  local rc, e, head = C.llsocket2_getifaddrs(cell), errno(), cell[0]
   if rc ~= 0 and shortage.collected(e) then return M.list() end
   if rc ~= 0 then return nil, e end
   local list = ffi.gc(head, C.llsocket2_freeifaddrs) -- should memory run out on the way

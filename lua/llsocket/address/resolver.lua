@@ -20,8 +20,9 @@ local AF_INET6, EAI_SYSTEM, EINVAL, ENODEV = const.AF_INET6, const.EAI_SYSTEM, c
 local SOCK_STREAM, IPPROTO_TCP = const.SOCK_STREAM, const.IPPROTO_TCP
 local SERVED = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = const.IPPROTO_UDP }
 
--- Scratch cells: filled and read inside one call.
-local hints, list_cell = layout.addrinfo(), ffi.new "void *[1]"
+-- Each call has a cell of its own for the list: a debug hook that looks up a name, too, would leave its freed list in a
+-- shared one.
+local hints, list_t = layout.addrinfo(), ffi.typeof "void *[1]"
 local node_ptr = ffi.typeof("$ *", layout.addrinfo)
 
 -- libc reads as far as the first NUL, takes "65537" for 1 and allows a sign or blanks before a port; glibc takes "*" for
@@ -51,8 +52,9 @@ local SHORT = { [const.EMFILE] = true, [const.ENFILE] = true }
 
 local function resolve(host, port, socktype, protocol, flags, family)
   hints.ai_flags, hints.ai_family, hints.ai_socktype, hints.ai_protocol = flags, family, socktype, protocol
+  local cell = list_t()
   errno(0)
-  local code, e, head = C.llsocket2_getaddrinfo(host, port, hints, list_cell), errno(), list_cell[0]
+  local code, e, head = C.llsocket2_getaddrinfo(host, port, hints, cell), errno(), cell[0]
   if code ~= 0 and shortage.collected(e) then return resolve(host, port, socktype, protocol, flags, family) end
   if code ~= 0 then return gai.failed(SHORT[e] and EAI_SYSTEM or code, e) end
   local list = ffi.gc(head, C.llsocket2_freeaddrinfo) -- should memory run out on the way

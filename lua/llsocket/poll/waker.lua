@@ -16,15 +16,16 @@ local WAKER = 0 -- no kind of event.lua's: nobody calls read() on it
 
 -- The write end of a pipe.  The waker itself is the read end and keeps the write end alive.
 local others = setmetatable({}, { __mode = "k" })
-local pipe_cell = ffi.new "int[2]"
+local two_t = ffi.typeof "int[2]" -- one for each call: a debug hook would leave its numbers in a shared one
 
 local function pipe_waker()
-  local waker, other = event.new(WAKER), descriptor.new()
-  local rc, e, read_end, write_end = C.llsocket2_pipe(pipe_cell), errno(), pipe_cell[0], pipe_cell[1]
+  local waker, other, cell = event.new(WAKER), descriptor.new(), two_t()
+  local rc, e = C.llsocket2_pipe(cell), errno()
   if rc < 0 then
     if shortage.collected(e) then return pipe_waker() end
     return nil, e
   end
+  local read_end, write_end = cell[0], cell[1]
   waker.sd, other.sd = read_end, write_end
   shortage.made, others[waker] = shortage.made + 2, other
   e = fcntl.set_cloexec(read_end, true) or fcntl.set_nonblock(read_end, true)

@@ -88,7 +88,9 @@ local function new(ai, nonblock)
   return sock
 end
 
-local pair_cell = ffi.new "int[2]"
+-- One for each call: a debug hook that makes a pair, too, would leave its numbers in a shared one, and two objects would own
+-- each.
+local two_t = ffi.typeof "int[2]"
 
 --- Creates a pair of connected unix sockets, close-on-exec; see socketpair(2).
 ---@param socktype integer  SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET
@@ -105,14 +107,14 @@ local function pair(socktype, nonblock, protocol)
   local domain, proto = const.AF_UNIX, protocol or 0
   local a, b = take(), sockets.new()
   local flags = bor(socktype, CLOEXEC, nonblock and NONBLOCK or 0)
-  -- Read both numbers in the statement of the call: after a branch, a finaliser may have made a pair itself.
-  local rc, e, first, second = C.llsocket2_socketpair(domain, flags, proto, pair_cell), errno(), pair_cell[0], pair_cell[1]
+  local cell = two_t()
+  local rc, e = C.llsocket2_socketpair(domain, flags, proto, cell), errno()
   if rc < 0 then
     spare = a
     if collected(e) then return pair(socktype, nonblock, protocol) end
     return failed(e)
   end
-  a.sd, b.sd = first, second
+  a.sd, b.sd = cell[0], cell[1]
   shortage.made = shortage.made + 2
   describe(a, domain, socktype, proto, nonblock)
   describe(b, domain, socktype, proto, nonblock)

@@ -4,6 +4,9 @@
 -- takes it.  So idle connections cost nothing, and busy ones share a block that is in the cache.  Before it waits with a few
 -- bytes left in a large block it moves them into a small one.  Blocks only grow by doubling, so each byte is copied a few times
 -- at most, however the peer cuts what it sends.
+--
+-- A debug hook may raise an error between any two stores here.  So block, size, first and last change one at a time, in an order
+-- in which the stream is as it was, as it will be, or empty: first >= last is empty; size is never more than the block's.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
@@ -11,7 +14,7 @@ local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local failure = require "llsocket.core.failure"
 local streams = require "llsocket.stream.object"
-local pcall = pcall
+local max, pcall = math.max, pcall
 
 local copy, failed, texts = ffi.copy, failure.failed, failure.texts
 local wait, is_late = streams.wait, streams.is_late
@@ -30,11 +33,24 @@ local function new_block(size)
   return done and block or nil
 end
 
+-- Answers how many bytes a stream holds.
+local function count(s) return max(s.last - s.first, 0) end
+
 local spare -- one block of the usual size, for the next stream that receives
 
+local function empty(s)
+  s.last = 0
+  s.first = 0
+end
+
 local function adopt(s, block, size)
-  if s.last > s.first then copy(block, s.block + s.first, s.last - s.first) end
-  s.block, s.size, s.first, s.last = block, size, 0, s.last - s.first
+  local held = count(s)
+  if held > 0 then copy(block, s.block + s.first, held) end
+  empty(s)
+  s.size = 0
+  s.block = block
+  s.size = size
+  s.last = held
 end
 
 -- Gives the stream its first block.
@@ -42,13 +58,17 @@ local function begin(s)
   local block = spare or new_block(USUAL)
   spare = nil
   if not block then return false end
-  s.block, s.size, s.first, s.last = block, USUAL, 0, 0
+  empty(s)
+  s.block = block
+  s.size = USUAL
   return true
 end
 
 local function release(s)
   local block, size = s.block, s.size
-  s.block, s.size, s.first, s.last = nil, 0, 0, 0
+  empty(s)
+  s.size = 0
+  s.block = nil
   if size == USUAL then spare = block end -- last: an error of a debug hook must not leave two streams one block
 end
 
@@ -68,22 +88,24 @@ end
 -- Makes capacity behind the bytes.  They are moved to the front where they do not overlap the place they go to, which costs no
 -- more than reading the bytes before them did.
 local function reserve(s)
-  local held = s.last - s.first
+  local held = count(s)
   if held == 0 then
-    s.first, s.last = 0, 0
-    return s.block and true or begin(s)
+    if s.size == 0 then return begin(s) end
+    empty(s)
+    return true
   end
   if s.last < s.size then return true end
   if held > s.first then return move(s, s.size * 2) end
   copy(s.block, s.block + s.first, held)
-  s.first, s.last = 0, held
+  empty(s)
+  s.last = held
   return true
 end
 
 --- Gives back, before a wait, memory that is not needed meanwhile.
 ---@param s llsocket.stream
 local function shrink(s)
-  local held = s.last - s.first
+  local held = count(s)
   if held == 0 then
     if s.block then release(s) end
   elseif s.size >= USUAL and held <= s.size / 4 then
@@ -94,8 +116,8 @@ end
 -- Takes what an object answered that is no socket of ours.  While its recv waited, the stream may have been closed or read by
 -- another coroutine, and it may answer more than it was asked for: never copy into the capacity that was there before.
 local function keep(s, msg)
-  if not (s.block or begin(s)) then return nil, nil, false, ENOMEM end
-  local held = s.last - s.first
+  if not (s.size > 0 or begin(s)) then return nil, nil, false, ENOMEM end
+  local held = count(s)
   if s.size - s.last < #msg and not move(s, held + #msg) then return nil, nil, false, ENOMEM end
   copy(s.block + s.last, msg, #msg)
   return #msg, nil, false
@@ -123,14 +145,14 @@ local function once(s)
   return n, err, again, e
 end
 
-local M = { once = once, shrink = shrink }
+local M = { once = once, shrink = shrink, count = count }
 
 --- Finds a line feed.
 ---@param s llsocket.stream
 ---@param skip integer  so many of the first bytes are known to hold none
 ---@return integer? distance  from the first byte
 function M.line_feed(s, skip)
-  local held = s.last - s.first
+  local held = count(s)
   if held <= skip then return nil end
   local start = ffi.cast(byte_ptr, s.block) + s.first
   local found = C.llsocket2_memchr(start + skip, LINE_FEED, held - skip)
@@ -169,7 +191,7 @@ end
 function M.cut(s, n, skip)
   local msg = ffi.string(s.block + s.first, n)
   s.first = s.first + n + (skip or 0)
-  if s.first == s.last then release(s) end
+  if s.first >= s.last then release(s) end
   return msg
 end
 

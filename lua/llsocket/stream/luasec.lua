@@ -128,7 +128,7 @@ function M.secure(s, context, name)
   local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
   conn:settimeout(0)
   if name then conn:sni(name) end
-  local is_clean = s.first == s.last -- bytes before the handshake would be taken for the peer's: STARTTLS injection
+  local is_clean = s.first >= s.last -- bytes before the handshake would be taken for the peer's: STARTTLS injection
   local done, why, e = is_clean, "bytes came before the TLS handshake", EPROTO
   if is_clean then done, why, e = shake(tls, s.at) end
   s:close()

@@ -8,7 +8,7 @@ local inbox = require "llsocket.stream.inbox"
 local streams = require "llsocket.stream.object"
 local type, min = type, math.min
 
-local receive, cut, line_feed, is_self = inbox.receive, inbox.cut, inbox.line_feed, streams.self
+local receive, cut, held_by, line_feed, is_self = inbox.receive, inbox.cut, inbox.count, inbox.line_feed, streams.self
 local EBADF, EINVAL, EMSGSIZE = const.EBADF, const.EINVAL, const.EMSGSIZE
 local CARRIAGE_RETURN = 13
 
@@ -34,7 +34,7 @@ end
 
 -- Answers what a read answers where no more comes: the bytes that are left, or no values.
 local function rest(s)
-  local held = s.last - s.first
+  local held = held_by(s)
   if held > 0 then return cut(s, held) end
 end
 
@@ -52,7 +52,7 @@ function Stream:line(max)
   local searched, more = 0, false
   while true do
     local n = line_feed(self, searched)
-    searched = self.last - self.first
+    searched = held_by(self)
     if is_too_long(self, n or searched, max) then return failed(EMSGSIZE) end
     if n then return take_line(self, n) end
     local arrived, err, e = receive(self, more)
@@ -88,7 +88,7 @@ function Stream:exactly(n)
   if self.is_closed then return failed(EBADF) end
   if n == 0 then return "" end
   local more = false
-  while self.last - self.first < n do
+  while held_by(self) < n do
     local arrived, err, e = receive(self, more)
     if e then return nil, err, e end
     if not arrived then return end
@@ -107,12 +107,12 @@ function Stream:some(max)
   max = count(max, 1, 2^31, "some")
   if not max then return failed(EINVAL) end
   if self.is_closed then return failed(EBADF) end
-  if self.last == self.first then
+  if held_by(self) == 0 then
     local arrived, err, e = receive(self, false)
     if e then return nil, err, e end
     if not arrived then return end
   end
-  return cut(self, min(self.last - self.first, max))
+  return cut(self, min(held_by(self), max))
 end
 
 --- Reads everything up to the end.
@@ -128,7 +128,7 @@ function Stream:all(max)
   if self.is_closed then return failed(EBADF) end
   local more = false
   while true do
-    if self.last - self.first > max then return failed(EMSGSIZE) end
+    if held_by(self) > max then return failed(EMSGSIZE) end
     local arrived, err, e = receive(self, more)
     if e then return nil, err, e end
     if not arrived then return rest(self) end
