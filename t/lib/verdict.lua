@@ -78,12 +78,14 @@ function M.changed(state)
   return differs(state)
 end
 
---- Puts right what `changed` told, so that the next call is judged by itself.
+--- Puts right what `changed` told, so that the next call is judged by itself; what was closed stays so, and is no news.
 ---@param state table
 function M.restore(state)
   for sig = 1, signals.NSIG do signals.unblock(sig) end
   for fd = 0, state.top do
-    if sys.is_open(fd) and not state.open[fd] then sys.close(fd) end
+    local is_open = sys.is_open(fd)
+    if is_open and not state.open[fd] then sys.close(fd) end
+    state.open[fd] = is_open and state.open[fd]
   end
 end
 
