@@ -22,7 +22,8 @@ end
 
 -- Modules with no page: other modules use them, programs do not.
 local INSIDE = set [[
-  address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver address.sockaddr
+  address.families address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver
+  address.sockaddr address.values
   core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage
   message.block message.carrier message.control message.decode message.iovec message.region message.rights meta
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
@@ -46,7 +47,8 @@ local WAYS = set [[
 
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
-  sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes errno.text errno.name gai.text desc:fd
+  sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes ai:fields errno.text errno.name gai.text
+  desc:fd
   mh:name mh:flags mh:segment mh:timestamp msgs:to tube:held
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:pidfd cmsg:security cmsg:origdst cmsg:pathmtu cmsg:auxdata cmsg:rfc4884

@@ -4,7 +4,8 @@ local shell = require "shell"
 local FLOOR = {
   ["core.lazy"] = -3, ["core.renamed"] = -1, ["core.const"] = 0, ["core.libc"] = 0, ["core.check"] = 1, ["core.failure"] = 1,
   ["core.layout"] = 1, ["core.shortage"] = 1,
-  ["address.interface"] = 3, ["address.sockaddr"] = 3, ["address.netlink"] = 4, ["address.ifaddrs"] = 5,
+  ["address.interface"] = 3, ["address.families"] = 3.2, ["address.sockaddr"] = 3.4, ["address.values"] = 3.6,
+  ["address.netlink"] = 4, ["address.ifaddrs"] = 5,
   ["address.links"] = 5, ["address.numeric"] = 5, ["address.resolver"] = 6,
   ["socket.program"] = 3, ["socket.filter"] = 6,
   ["socket.answer"] = 3, ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4,
@@ -47,7 +48,8 @@ pipe:close()
 table.sort(names)
 
 -- The modules that a text names: in a require, lazy.require among them, and as a value in a table of names.
-local NAMING = { 'require[%s%(]*"llsocket%.([%w_.]+)"', '=%s*"llsocket%.([%w_.]+)"' }
+local NAMING = { 'require[%s%(]*"llsocket%.([%w_.]+)"', '=%s*"llsocket%.([%w_.]+)"',
+  'completed%("[%w_.]+", %a+, "llsocket%.([%w_.]+)"' }
 
 local function above(text, floor)
   local wrong = {}
@@ -59,7 +61,7 @@ local function above(text, floor)
   return table.concat(wrong, " ")
 end
 
-local T = require("tap").plan(#names * 5 + 3)
+local T = require("tap").plan(#names * 5 + 4)
 for _, name in ipairs(names) do
   local text = read(dir .. name:gsub("%.", "/") .. ".lua")
   T.is(above(text, FLOOR[name] or -9), "", name .. " requires only lower floors")
@@ -73,4 +75,5 @@ T.is(above('local lazy = require("llsocket.socket")', 1), "socket", "a require o
 T.is(above('M.activated = lazy.require("llsocket.socket.activated").activated', 1), "socket.activated",
   "and what is made by its first use")
 T.is(above('local LATER = { sendmsg = "llsocket.socket.message" }', 1), "socket.message", "and a table of names")
+T.is(above('lazy.completed("llsocket.x", M, "llsocket.socket")', 1), "socket", "and what completes a module")
 T.done()

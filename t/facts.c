@@ -48,6 +48,7 @@
 #include <linux/inet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/tcp.h>
+#include <linux/vm_sockets.h>
 #define HAVE_CC_INFO 1
 #else
 #include <netinet/tcp.h>
@@ -198,8 +199,14 @@ static void messages(void) {
 }
 
 static void netlink(void) {
-#ifdef RTM_GETLINK
+#ifdef NETLINK_ROUTE
     STRUCT(sockaddr_nl) INT(sockaddr_nl, nl_family) INT(sockaddr_nl, nl_pid) INT(sockaddr_nl, nl_groups)
+    STRUCT(sockaddr_ll) INT(sockaddr_ll, sll_family) INT(sockaddr_ll, sll_protocol) INT(sockaddr_ll, sll_ifindex)
+    INT(sockaddr_ll, sll_hatype) INT(sockaddr_ll, sll_pkttype) INT(sockaddr_ll, sll_halen)
+    OTHER(sockaddr_ll, sll_addr)
+    STRUCT(sockaddr_vm) INT(sockaddr_vm, svm_family) INT(sockaddr_vm, svm_cid) INT(sockaddr_vm, svm_port)
+#endif
+#ifdef RTM_GETLINK
     STRUCT(nlmsghdr) INT(nlmsghdr, nlmsg_len) INT(nlmsghdr, nlmsg_type) INT(nlmsghdr, nlmsg_flags)
     INT(nlmsghdr, nlmsg_seq) INT(nlmsghdr, nlmsg_pid)
     STRUCT(nlattr) INT(nlattr, nla_len) INT(nlattr, nla_type)

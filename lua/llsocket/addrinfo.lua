@@ -7,10 +7,11 @@ local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
 local gai = require "llsocket.gai"
+local lazy = require "llsocket.core.lazy"
 local interface = require "llsocket.address.interface"
 local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
-local pairs, tonumber, type, typeof, min = pairs, tonumber, type, ffi.typeof, math.min
+local pairs, require, tonumber, type, typeof, min = pairs, require, tonumber, type, ffi.typeof, math.min
 
 local errno = ffi.errno
 local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
@@ -47,7 +48,9 @@ addrinfo_t = ffi.metatype(ffi.typeof(decl, sockaddr.type), {
   __tostring = function(ai)
     if not is_object(ai) then return "llsocket.addrinfo: a pointer" end -- it may be NULL
     local show = sockaddr.families[ai.domain].show
-    if show then return (show:format(shown(ai:addr()), (ai:port()))) end
+    if type(show) == "string" then return (show:format(shown(ai:addr()), (ai:port()))) end
+    local text = show and show(ai.name, ai.namelen)
+    if text then return text end
     return ("llsocket.addrinfo: %s, %d bytes"):format(family_name(ai.domain), ai.namelen)
   end,
 })
@@ -165,7 +168,7 @@ end
 
 --- Tells the address: numeric, with `%zone` where there is one, in the form that getaddrinfo takes, or the path of a
 --- unix socket, where an abstract name keeps its leading NUL and an unnamed socket's is empty; see inet_ntop(3), unix(7).
----@return string? addr  nil for other families
+---@return string? addr  the hardware address of AF_PACKET, the number of a machine of AF_VSOCK; nil for other families
 function Addrinfo:addr()
   is_self(self, "addr")
   local text = sockaddr.text(self.name, self.namelen, self.domain)
@@ -175,10 +178,17 @@ function Addrinfo:addr()
 end
 
 --- Tells the port; see ip(7), ipv6(7).
----@return integer? port  0 to 65535, host order; nil for families without ports
+---@return integer? port  0 to 65535, host order, of AF_VSOCK 0 to 2^32-1; nil for families without ports
 function Addrinfo:port()
   is_self(self, "port")
-  return (sockaddr.port(self.name, self.domain))
+  return (sockaddr.port(self.name, self.namelen, self.domain))
+end
+
+--- Tells the parts of the address that its family has; see ip(7), ipv6(7), unix(7), vsock(7), netlink(7), packet(7).
+---@return table? fields  a new table; nil for other families
+function Addrinfo:fields()
+  is_self(self, "fields")
+  return (require("llsocket.address.values").fields(self.name, self.namelen, self.domain))
 end
 
 -- libc reads the path of a unix socket up to a NUL.  Where a path fills all its bytes, it would read beyond the address; where
@@ -207,6 +217,7 @@ function Addrinfo:nameinfo(flag, f2, f3, f4, f5, f6, f7, f8, f9)
   local flags = check.flags(1, "nameinfo", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not flags then return gai.failed(EAI_SYSTEM, EINVAL) end
   local host_cell, serv_cell = host_t(), serv_t() -- not shared: making a string may run a finaliser that asks, too
+  if sockaddr.families[self.domain].number then return require("llsocket.address.values").nameinfo(self, flags) end
   local name = for_libc(self)
   local code, e = C.llsocket2_getnameinfo(name, self.namelen, host_cell, HOST_SIZE, serv_cell, SERV_SIZE, flags), errno()
   if code == EAI_SYSTEM and shortage.collected(e) then return self:nameinfo(flags) end
@@ -220,4 +231,4 @@ local M = {
   canonnames = canonnames,
 }
 
-return M
+return lazy.completed("llsocket.addrinfo", M, "llsocket.address.values")

@@ -58,6 +58,23 @@ function M.macaddrs()
   return macs
 end
 
+---@class llsocket.interface
+---@field name string
+---@field index integer
+---@field flags integer  bitwise-or of IFF_*
+---@field mac? string  "02:00:5e:00:53:01"; nil where the interface has no hardware address
+
+--- Lists the interfaces; see rtnetlink(7).  Opens a descriptor during the call; allocates the list.
+---@return llsocket.interface[]? arr  in the kernel's order
+---@return string? err
+---@return integer? errno  EMFILE, ENFILE, ENOMEM, ENOBUFS; EAFNOSUPPORT, EPERM, EACCES where a sandbox refuses netlink
+function M.list()
+  local order, e = list()
+  if not order then return failed(e) end
+  for _, link in ipairs(order) do link.entries = nil end
+  return order
+end
+
 --- Tells an interface's index; see if_nametoindex(3).  Opens a descriptor during the call.
 ---@param name string  at most 15 bytes
 ---@return integer? index  1 to 2^31-1

@@ -3,6 +3,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local const = require "llsocket.core.const"
 local check = require "llsocket.core.check"
+local lazy = require "llsocket.core.lazy"
 local gai = require "llsocket.gai"
 local numeric = require("llsocket.address.numeric").numeric
 local require, type, floor = require, type, math.floor
@@ -83,4 +84,4 @@ function M.getaddrinfo6(host, port, socktype, protocol, flag, f2, f3, f4, f5, f6
   return getaddrinfo("getaddrinfo6", const.AF_INET6, host, port, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
 end
 
-return M
+return lazy.completed("llsocket.inet", M, "llsocket.address.resolver")

@@ -116,10 +116,19 @@
 ---@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?  Lets a source in again.
 
 ---@class llsocket.inet.module
+---@field ntop fun(bytes: string): string?, string?, integer?
+---@field pton fun(text: string): string?, string?, integer?
+---@field service fun(what: string|integer, protocol?: "tcp"|"udp"): integer|string|nil, string?, integer?, integer?
 
 ---@class llsocket.unix.module
 
 ---@class llsocket.addrinfo.module
+---@field inet fun(addr: string, port: integer, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
+---@field inet6 fun(addr: string, port: integer, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
+---@field netlink fun(groups: integer, pid?: integer, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
+---@field packet fun(ifname?: string, ethertype: integer, mac?: string, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
+---@field unix fun(path: string, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
+---@field vsock fun(cid: integer, port: integer, socktype?: integer, protocol?: integer): llsocket.addrinfo?, string?, integer?
 ---@field package arg function
 ---@field package blank function
 ---@field package copied function

@@ -148,11 +148,18 @@ local function signature(text, name)
   return ("fun(%s): %s"):format(table.concat(args, ", "), table.concat(returns, ", "))
 end
 
--- Functions that the table of sockets gets by their first use.
-local function add_late(out, source)
-  local late = table_rows(source, "socket.lua", "BEYOND")
-  for _, name in ipairs { "activated", "congestions", "supports", "wrap", "zerocopykept" } do
-    local path = assert(late[name], name):gsub("%.", "/")
+-- Functions that a module's table gets by their first use.
+local LATE = {
+  addrinfo = { "inet", "inet6", "netlink", "packet", "unix", "vsock" }, inet = { "ntop", "pton", "service" },
+  socket = { "activated", "congestions", "supports", "wrap", "zerocopykept" },
+}
+
+local WHERE = { service = "llsocket.address.resolver" } -- of those that complete inet and addrinfo
+
+local function add_late(out, source, module)
+  local late = module == "socket" and table_rows(source, "socket.lua", "BEYOND") or WHERE
+  for _, name in ipairs(LATE[module]) do
+    local path = (late[name] or "llsocket.address.values"):gsub("%.", "/")
     out[#out + 1] = ("---@field %s %s"):format(name, signature(read(source .. "/lua/" .. path .. ".lua"), name))
   end
 end
@@ -167,7 +174,7 @@ local function add_modules(out, source)
   for _, module in ipairs(MODULES) do
     out[#out + 1] = ("\n---@class llsocket.%s.module"):format(module)
     if module == "cmsghdr" then add_all(out, table_rows(source, "cmsghdr.lua", "NUMBERS"), number_field) end
-    if module == "socket" then add_late(out, source) end
+    if LATE[module] then add_late(out, source, module) end
     add_inner(out, module, inner.list)
   end
 end

@@ -19,6 +19,12 @@ local STREAM, DGRAM = L.SOCK_STREAM, L.SOCK_DGRAM
 local function none() end
 local function addr() return net.addr() end
 
+-- An address by its parts.
+local function made(name, ...)
+  local parts = { ... }
+  return function() return assert(L.addrinfo[name](unpack(parts))) end
+end
+
 local function bare(socktype, family)
   return function(own) return own(assert(L.socket.new(net.addr(family, socktype), true))) end
 end
@@ -344,6 +350,7 @@ local function streamed_end(own) return stream_of(own, ended(own)) end
 
 local function caller_address(own) return (select(2, listener(own))) end
 
+M.made = made
 M.streamed_end_of, M.streamed_end, M.caller_address = streamed_end_of, streamed_end, caller_address
 
 -- The path of a listener at which nobody calls.

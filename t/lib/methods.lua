@@ -17,6 +17,8 @@ local FIRST = {
   "supports", "tcpmd5sig", "filter",
 }
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
+assert(L.inet.pton and L.inet.ntop and L.inet.service)
+for _, name in ipairs { "inet", "inet6", "unix", "vsock", "netlink", "packet" } do assert(L.addrinfo[name], name) end
 assert(L.socket.activated and L.socket.supports and L.socket.wrap and L.socket.zerocopykept and L.socket.congestions)
 
 return M

@@ -64,6 +64,7 @@ for _, row in ipairs(multicast.OPTIONS) do socket[row[1]] = { "object", TAKES[ro
 local addrinfo = {
   family = { "never" }, socktype = { "never" }, protocol = { "never" }, canonname = { "never" },
   addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" }, bytes = { "never" },
+  fields = { "never" },
 }
 
 local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" },
@@ -100,14 +101,19 @@ local hook = { remove = { "never" } }
 
 local resolver = { "gai", "string?", "port?", "int?", "int?", "flag?", "more?" }
 local MODULES = {
-  inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver },
+  inet = { getaddrinfo = resolver, getaddrinfo4 = resolver, getaddrinfo6 = resolver, pton = { "object", "numeric" },
+    ntop = { "object", "address" }, service = { "gai", "port", "protocol?" } },
   unix = { getaddrinfo = { "object", "string", "int?", "int?", "flag?", "more?" } },
   socket = { new = { "object", "ai", "boolean?" }, pair = { "object", "int", "boolean?", "int?" },
     supports = { "object", "family", "type?", "int?" },
     wrap = { "object", "fd", "wrapping?" }, activated = { "never" }, zerocopykept = { "object", "limit?" },
     congestions = { "never" } },
-  device = { macaddrs = { "never" }, getifaddrs = { "never" }, index = { "object", "ifname" }, name = { "object", "netindex" } },
-  addrinfo = { new = { "object", "string", "int?", "int?" } },
+  device = { macaddrs = { "never" }, getifaddrs = { "never" }, list = { "never" },
+    index = { "object", "ifname" }, name = { "object", "netindex" } },
+  addrinfo = { new = { "object", "string", "int?", "int?" }, inet = { "object", "numeric", "tcpport", "int?", "int?" },
+    inet6 = { "object", "numeric6", "tcpport", "int?", "int?" }, unix = { "object", "string", "int?", "int?" },
+    vsock = { "object", "uid", "uid", "int?", "int?" }, netlink = { "object", "word", "uid?", "int?", "int?" },
+    packet = { "object", "ifname?", "tcpport", "mac?", "int?", "int?" } },
   msghdr = { new = { "object", "fields?" } },
   batch = { new = { "object", "fields?" } },
   pipe = { new = { "object", "room?" } },
@@ -159,6 +165,10 @@ local function kinds(ai)
     word = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
     flag = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
     more = { { number = 1 }, "number", 0, over(2^32, -2^31 - 1) },
+    numeric = { { string = 1 }, "string", "127.0.0.1" }, numeric6 = { { string = 1 }, "string", "::1" },
+    address = { { string = 1 }, "string", "\127\0\0\1" }, protocol = { { string = 1 }, "string", "tcp" },
+    mac = { { string = 1 }, "string", "02:00:5e:00:53:01" },
+    tcpport = { { number = 1 }, "number", 80, over(65536, -1) },
     count = { { number = 1 }, "number", 1, over(2^31, -1) },
     backlog = { { number = 1 }, "number", 1, over(2^31, -1) },
     size = { { number = 1 }, "number", 64, over(2^31, -1, 0) },

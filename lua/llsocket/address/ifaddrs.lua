@@ -10,6 +10,7 @@ local layout = require "llsocket.core.layout"
 local interface = require "llsocket.address.interface"
 local addrinfo = require "llsocket.addrinfo"
 local shortage = require "llsocket.core.shortage"
+local families = require "llsocket.address.families"
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, tonumber, insert, min = ipairs, tonumber, table.insert, math.min
 
@@ -51,7 +52,7 @@ local function link(name)
   if name == nil then return end
   local length, index, bytes = shim.llsocket2_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
   if length < 0 then return end
-  return index, length > 0 and sockaddr.mac(bytes, length) or nil
+  return index, length > 0 and families.mac(bytes, length) or nil
 end
 
 -- The option `fallbacks` runs this on Linux, where an IPv4 address may have a label, such as "eth0:1", in place of the name.

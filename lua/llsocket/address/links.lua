@@ -8,6 +8,7 @@ local ffi = require "ffi"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
 local netlink = require "llsocket.address.netlink"
+local families = require "llsocket.address.families"
 local sockaddr = require "llsocket.address.sockaddr"
 local insert, max, min = table.insert, math.max, math.min
 
@@ -56,7 +57,7 @@ local function add_link(state, bytes, at, stop)
   local link = { index = index, flags = info.ifi_flags, entries = {} }
   link.name = ffi.string(bytes + name_at, name_length):match "^%Z*"
   local mac_at, mac_length = find(bytes, from, stop, IFLA_ADDRESS)
-  if mac_at and mac_length > 0 then link.mac = sockaddr.mac(bytes + mac_at, mac_length) end
+  if mac_at and mac_length > 0 then link.mac = families.mac(bytes + mac_at, mac_length) end
   state.links[index] = link
   insert(state.order, link)
 end

@@ -12,11 +12,13 @@ local interface = require "llsocket.address.interface"
 local numeric = require "llsocket.address.numeric"
 local shortage = require "llsocket.core.shortage"
 local sockaddr = require "llsocket.address.sockaddr"
+local values = require "llsocket.address.values"
+local check = require "llsocket.core.check"
 local ipairs, tonumber, type = ipairs, tonumber, type
 
 local errno, band, bor = ffi.errno, bit.band, bit.bor
 local protocol_of = numeric.protocol_of
-local AF_INET6, EAI_SYSTEM, EINVAL, ENODEV = const.AF_INET6, const.EAI_SYSTEM, const.EINVAL, const.ENODEV
+local AF_INET, AF_INET6, EAI_SYSTEM, EINVAL, ENODEV = const.AF_INET, const.AF_INET6, const.EAI_SYSTEM, const.EINVAL, const.ENODEV
 local SOCK_STREAM, IPPROTO_TCP = const.SOCK_STREAM, const.IPPROTO_TCP
 local SERVED = { [SOCK_STREAM] = IPPROTO_TCP, [const.SOCK_DGRAM] = const.IPPROTO_UDP }
 
@@ -124,6 +126,61 @@ function M.lookup(host, port, socktype, protocol, flags, family)
   local addr, zone = zoned(host)
   if addr then return with_zone(host, addr, zone, port, socktype, protocol, flags, family) end
   return ask(host, port, socktype, protocol, flags, family)
+end
+
+local SERVICES = { -- what the resolver is asked for, by the name of a protocol
+  tcp = { SOCK_STREAM, IPPROTO_TCP, 0 }, udp = { const.SOCK_DGRAM, const.IPPROTO_UDP, const.NI_DGRAM },
+}
+
+local function first_port(arr, ...)
+  if not arr then return nil, ... end
+  return arr[1]:port()
+end
+
+local function port_of(name, socktype, protocol)
+  if name:find "%z" or name:find "^[%s%d+-]" or name == "*" or name == "" then return gai.failed(EAI_SYSTEM, EINVAL) end
+  return first_port(resolve(nil, name, socktype, protocol, const.AI_PASSIVE, AF_INET))
+end
+
+local serv_t = ffi.typeof "char[256]"
+
+-- getnameinfo(3) answers the number where the port has no name, also where it could not look: only errno tells that.
+local function name_of(port, flags)
+  local name, serv = sockaddr.type(), serv_t()
+  local namelen = sockaddr.from_text(name, AF_INET, "0.0.0.0", port)
+  errno(0)
+  local code, e = C.llsocket2_getnameinfo(name, namelen, nil, 0, serv, 256, flags), errno()
+  if SHORT[e] and shortage.collected(e) then return name_of(port, flags) end
+  if code ~= 0 then return gai.failed(code, e) end
+  local text = ffi.string(serv)
+  if text ~= ("%d"):format(port) then return text end
+  if SHORT[e] then return gai.failed(EAI_SYSTEM, e) end
+  return gai.failed(const.EAI_SERVICE)
+end
+
+--- Tells the port of a service, or the name of the service at a port; see services(5), getservbyname(3).  Opens a
+--- descriptor during the call, and may wait for a name service other than files.
+---@param what string|integer  a name; a port, 0 to 65535
+---@param protocol? "tcp"|"udp"  the default is "tcp"
+---@return integer|string|nil answer  the port of a name, the name of a port
+---@return string? err
+---@return integer? code  EAI_SERVICE: there is none; EAI_SYSTEM
+---@return integer? errno  after EAI_SYSTEM only; EINVAL for what is no name, port or protocol; EMFILE, ENFILE
+local function service(what, protocol)
+  local is_port = type(what) == "number"
+  if not is_port and type(what) ~= "string" then check.bad(1, "service", "string or number", what) end
+  check.optional_string(protocol, 2, "service")
+  local how = SERVICES[protocol or "tcp"]
+  local in_range = not is_port or check.int(what, 1, "service") and what >= 0 and what <= 65535
+  if not (how and in_range) then return gai.failed(EAI_SYSTEM, EINVAL) end
+  if is_port then return name_of(what, how[3]) end
+  return port_of(what, how[1], how[2])
+end
+
+--- Adds functions to the module inet.
+---@param inet llsocket.inet.module
+function M.complete(inet)
+  inet.service, inet.pton, inet.ntop = service, values.pton, values.ntop
 end
 
 return M

@@ -6,7 +6,8 @@ local bit = require "bit"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
-local ipairs, setmetatable, unpack, min, concat, insert = ipairs, setmetatable, unpack, math.min, table.concat, table.insert
+local ipairs, require, setmetatable, unpack = ipairs, require, setmetatable, unpack
+local min, concat, insert = math.min, table.concat, table.insert
 
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
 local EINVAL, ENAMETOOLONG = const.EINVAL, const.ENAMETOOLONG
@@ -57,9 +58,9 @@ local function read_path(name, path)
   return PATH_AT + #path
 end
 
--- One row for each family that is more to us than bytes.  What a family has no use for is absent.  A platform without the
--- constant or the C struct has no such row.  Fields of C are named, not reached by functions: parsing 14 functions at load
--- took 0.14 of 15 million instructions.
+-- One row for each family that most programs use; families.lua has more.  What a family has no use for is absent.  A
+-- platform without the constant or the C struct has no such row.  Fields of C are named, not reached by functions: parsing
+-- 14 functions at load took 0.14 of 15 million instructions.
 ---@class llsocket.family
 ---@field family? integer  AF_*
 ---@field struct string  the name of the C struct
@@ -72,7 +73,9 @@ end
 ---@field scope? string  the field that has the index of an interface
 ---@field is_path? boolean  an address has no fixed size, and libc reads it up to a NUL
 ---@field size? integer  bytes of an address, filled in below; nil where it is a path
----@field show string  what tostring answers: a format of addr() and port()
+---@field show string|function  what tostring answers: a format of addr() and port(), or a function of name and namelen
+---@field number? function  where there is no field `port`: the port, of name and namelen
+---@field fields? function  what ai:fields() answers, of name and namelen; see values.lua
 local ROWS = {
   { family = AF_INET, struct = "sockaddr_in", member = "in4", addr = "sin_addr", port = "sin_port", show = "%s:%d" },
   { family = AF_INET6, struct = "sockaddr_in6", member = "in6", addr = "sin6_addr", port = "sin6_port",
@@ -82,9 +85,19 @@ local ROWS = {
 }
 
 local NONE = {} -- the row of all other families
+
+-- Looks for the row of a family in families.lua.
+local function late_row(families, family)
+  local row = require("llsocket.address.families").rows[family]
+  if not row then return NONE end
+  families[family] = row
+  return row
+end
+
 ---@type table<integer, llsocket.family>  by AF_*
-local families = setmetatable({}, { __index = function() return NONE end })
+local families = setmetatable({}, { __index = late_row })
 for family = 0, 63 do families[family] = NONE end -- an array is read faster than a hash
+families[const.AF_NETLINK or 64], families[const.AF_PACKET or 64], families[const.AF_VSOCK or 64] = nil, nil, nil
 
 -- One address of any family.
 local function make_type()
@@ -162,23 +175,15 @@ function M.text(name, namelen, family)
   return row.text and (row.text(name, namelen))
 end
 
---- Tells a hardware address.
----@param bytes ffi.cdata*
----@param length integer  bytes of it
----@return string mac  "02:00:5e:00:53:01"
-function M.mac(bytes, length)
-  local out = {}
-  for i = 0, length - 1 do out[i + 1] = ("%02x"):format(bytes[i]) end
-  return concat(out, ":")
-end
-
 --- Tells the port in host order.
 ---@param name ffi.cdata*
+---@param namelen integer
 ---@param family integer  AF_*
 ---@return integer? port  nil for families without ports
-function M.port(name, family)
+function M.port(name, namelen, family)
   local row = families[family]
-  return row.port and (in_order(row, name[row.member][row.port])) or nil
+  if row.port then return (in_order(row, name[row.member][row.port])) end
+  return row.number and (row.number(name, namelen))
 end
 
 --- Tells the IPv6 scope, an interface's index.

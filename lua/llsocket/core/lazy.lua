@@ -18,7 +18,8 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of ano
 
 -- All modules that `require "llsocket"` does not run, except the ways of waiting: a program gets those by require alone.
 local NAMES = {
-  "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "batch", "bpf", "cmsghdr", "descriptor", "device",
+  "address.families", "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "address.values",
+  "batch", "bpf", "cmsghdr", "descriptor", "device",
   "message.block", "message.carrier", "message.control", "message.decode", "message.iovec", "message.region", "message.rights",
   "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker",
   "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer", "socket.ended", "socket.filter", "socket.foreign",
@@ -27,7 +28,8 @@ local NAMES = {
 }
 
 local error, getmetatable, ipairs, loadstring, open, pairs = error, getmetatable, ipairs, loadstring, io.open, pairs
-local pcall, require, setfenv, tonumber, type = pcall, require, setfenv, tonumber, type
+local pcall, rawget, require, setfenv, setmetatable = pcall, rawget, require, setfenv, setmetatable
+local tonumber, type = tonumber, type
 local package, loaded, preload = package, package.loaded, package.preload
 
 jit.off(true, true) -- the loops here run once: compiling them would take longer than running them
@@ -167,6 +169,20 @@ first_lines = { package = { loaded = mine }, require = M.require, setfenv = setf
 ---@return T module
 function M.keep(name, module)
   mine[name] = module
+  return module
+end
+
+--- Keeps a module, and completes it on the first use of a name that it lacks.
+---@generic T : table
+---@param name string
+---@param module T
+---@param rest string  the module whose function `complete` adds the rest
+---@return T module
+function M.completed(name, module, rest)
+  mine[name] = setmetatable(module, { __index = function(_, key)
+    M.require(rest).complete(module)
+    return rawget(module, key)
+  end })
   return module
 end
 
