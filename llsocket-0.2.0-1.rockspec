@@ -95,6 +95,7 @@ build = {
     ["llsocket.socket.multicast"] = "lua/llsocket/socket/multicast.lua",
     ["llsocket.socket.object"] = "lua/llsocket/socket/object.lua",
     ["llsocket.socket.option"] = "lua/llsocket/socket/option.lua",
+    ["llsocket.socket.originaldst"] = "lua/llsocket/socket/originaldst.lua",
     ["llsocket.socket.optionkind"] = "lua/llsocket/socket/optionkind.lua",
     ["llsocket.socket.rarekind"] = "lua/llsocket/socket/rarekind.lua",
     ["llsocket.socket.splice"] = "lua/llsocket/socket/splice.lua",

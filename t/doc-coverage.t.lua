@@ -29,7 +29,7 @@ local INSIDE = set [[
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.filter socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
-  socket.optionkind socket.program socket.rarekind socket.splice socket.steer socket.supports socket.tcpinfo
+  socket.optionkind socket.originaldst socket.program socket.rarekind socket.splice socket.steer socket.supports socket.tcpinfo
   socket.tcpmd5sig socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel wait.pause wait.results wait.timers
   resolve.asking resolve.files
   luasocket.argument luasocket.dns luasocket.except luasocket.luasec luasocket.names luasocket.object luasocket.option

@@ -10,7 +10,7 @@ local FLOOR = {
   ["socket.program"] = 3, ["socket.filter"] = 6,
   ["socket.answer"] = 3, ["socket.object"] = 3, ["socket.optionkind"] = 3, ["socket.ended"] = 4, ["socket.flags"] = 4,
   ["socket.foreign"] = 4, ["socket.onclose"] = 4, ["socket.option"] = 5, ["socket.rarekind"] = 4, ["socket.steer"] = 4,
-  ["socket.anyoption"] = 5, ["socket.tcpinfo"] = 2, ["socket.tcpmd5sig"] = 5,
+  ["socket.anyoption"] = 5, ["socket.tcpinfo"] = 2, ["socket.tcpmd5sig"] = 5, ["socket.originaldst"] = 5,
   ["socket.zero"] = 5, ["socket.connect"] = 6, ["socket.lifecycle"] = 6, ["socket.transfer"] = 6, ["socket.wrap"] = 7,
   ["socket.activated"] = 8, ["socket.supports"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
   ["socket.zerocopy"] = 11, ["socket.batch"] = 12, ["socket.message"] = 12,

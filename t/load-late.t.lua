@@ -73,7 +73,7 @@ local function use(L, S)
     note(select(3, a:splice(b, L.pipe.new())), select(2, a:setsockopt(-1, -1, "int", 1)) == nil)
   end
   note(a:writev { "w", "v" }, b:recv())
-  note(a:supports "meminfo", type(a.tcpmd5sig))
+  note(a:supports "meminfo", type(a.originaldst and a.tcpmd5sig))
   note(type(a.sendzerocopy), type(a.mcastjoin), type(a.steer), type(a.filter), type(a.splice), type(a.recvbatch))
   note(a:getfd() == a:fd(), a.nothing)
   a:onclose(function() note "closing" end)

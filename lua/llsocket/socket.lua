@@ -24,6 +24,7 @@ for module, methods in pairs {
   ["llsocket.socket.buffer"] = "recvinto sendfrom recvfrominto sendtofrom",
   ["llsocket.socket.zerocopy"] = "sendzerocopy completed",
   ["llsocket.socket.filter"] = "filter", ["llsocket.socket.steer"] = "steer",
+  ["llsocket.socket.originaldst"] = "originaldst",
   ["llsocket.socket.anyoption"] = "getsockopt setsockopt peerpidfd",
   ["llsocket.socket.multicast"] = "mcastloop mcastttl mcastif mcastjoin mcastleave mcastjoinsrc mcastleavesrc mcastblocksrc "
     .. "mcastunblocksrc",

@@ -75,6 +75,7 @@ local RIGHT = {
   { "^sock:connect, non", "fcntl", "*", "what the object knows is used" },
   { "^sock:getsockopt, desc", "fcntl", "*", "the kernel has made it close-on-exec" },
   { "^poll.child, a d", "waitid", "EBADF", "it tells that the descriptor is no process", other = true },
+  { "^sock:originaldst", "getsockopt", "EOPNOTSUPP", "so it answers without a fault" },
   { "^sock:peerpidfd", "fcntl", "*", "the kernel has made it close-on-exec" },
   { "^sock:recv, an empty", "poll", "*", "a peek tells it, too" },
   { "IPv6", "setsockopt", "EINVAL ENOPROTOOPT EOPNOTSUPP", "the IPv4 half of a socket that can have none" },

@@ -14,7 +14,7 @@ end
 -- One method of each module that is made by its first use.
 local FIRST = {
   "sendmsg", "recvinto", "recvbatch", "splice", "completed", "steer", "onclose", "getfd", "getsockopt", "unwrap", "mcastjoin",
-  "supports", "tcpmd5sig", "filter",
+  "supports", "tcpmd5sig", "filter", "originaldst",
 }
 for _, name in ipairs(FIRST) do assert(methods[name], name) end
 assert(L.inet.pton and L.inet.ntop and L.inet.service)

@@ -95,6 +95,7 @@ local ROWS = {
   { "sock:getsockopt, bytes", "object", '".+"', on.tcp, { L.SOL_SOCKET, L.SO_TYPE, "bytes" } },
   { "sock:getsockopt, uint64", "object", "%d+ULL", on.tcp, { L.SOL_SOCKET, L.SO_TYPE, "uint64" } },
   { "sock:getsockopt, descriptor", "object", "llsocket.descriptor: fd", on.unix, { L.SOL_SOCKET, BY_NUMBER, "descriptor" } },
+  { "sock:originaldst", "object", 'nil, ".+", ' .. L.EOPNOTSUPP, on.unix }, -- of what nft redirects: t/option-origin
   { "sock:peerpidfd", "object", "llsocket.descriptor: fd", on.unix },
   { "sock:setsockopt", "object", "1", on.tcp, { L.SOL_SOCKET, L.SO_KEEPALIVE, "int", 1 } },
   { "sock:setsockopt, seconds", "object", "1.5", on.tcp, { L.SOL_SOCKET, L.SO_RCVTIMEO, "seconds", 1.5 } },

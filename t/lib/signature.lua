@@ -45,7 +45,7 @@ local socket = {
   onclose = { "object", "function" },
   getfd = { "never" }, dirty = { "never" }, pollfd = { "never" }, events = { "never" }, timeout = { "never" },
   sendzerocopy = { "transfer", "permanent", "extent?", "offset?", "flag?", "more?" }, completed = { "completed" },
-  steer = { "plain", "steering", "sockets" }, peerpidfd = { "object" },
+  steer = { "plain", "steering", "sockets" }, peerpidfd = { "object" }, originaldst = { "object" },
   supports = { "object", "string" }, tcpmd5sig = { "plain", "ai", "signing", "prefix?" }, filter = { "object", "filter?" },
 }
 

@@ -23,7 +23,8 @@ local NAMES = {
   "message.block", "message.carrier", "message.control", "message.decode", "message.iovec", "message.region", "message.rights",
   "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker",
   "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer", "socket.ended", "socket.filter", "socket.foreign",
-  "socket.message", "socket.multicast", "socket.onclose", "socket.option", "socket.program", "socket.rarekind", "socket.splice",
+  "socket.message", "socket.multicast", "socket.onclose", "socket.option", "socket.originaldst", "socket.program",
+  "socket.rarekind", "socket.splice",
   "socket.steer", "socket.supports", "socket.tcpinfo", "socket.tcpmd5sig", "socket.wrap", "socket.zerocopy",
 }
 

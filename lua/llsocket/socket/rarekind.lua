@@ -12,6 +12,7 @@ local optionkind = require "llsocket.socket.optionkind"
 local ipairs, tonumber, type = ipairs, tonumber, type
 
 local errno, floor = ffi.errno, math.floor
+local band, bor, lshift, rshift = bit.band, bit.bor, bit.lshift, bit.rshift
 local BASE, set = optionkind.KIND, optionkind.set
 local EINVAL = const.EINVAL
 
@@ -110,6 +111,49 @@ KIND.netif = {
     if ifname ~= "" then index, e = interface.index(ifname, sd) end
     if not index then return failed(e) end
     return optionkind.write_int(sd, level, opt, ifname, swap(index))
+  end,
+}
+
+-- The numbers of groups.  A process may have 65,536 of them, four times as many as the buffer for bytes takes.
+local groups_t, group_ptr = ffi.typeof "uint32_t[65536]", ffi.typeof "const uint32_t *"
+
+local function read_many(sd, level, opt)
+  local cell = groups_t()
+  size_cell[0] = ffi.sizeof(cell)
+  local rc, e, n = C.llsocket2_getsockopt(sd, level, opt, cell, size_cell), errno(), size_cell[0]
+  if rc ~= 0 then return failed(e) end
+  return (ffi.string(cell, n))
+end
+
+KIND.groups = {
+  read = function(sd, level, opt)
+    local bytes, err, e = BASE.bytes.read(sd, level, opt)
+    if e == const.ERANGE then bytes, err, e = read_many(sd, level, opt) end
+    if not bytes then return nil, err, e end
+    local numbers, groups = ffi.cast(group_ptr, bytes), {}
+    for i = 1, #bytes / 4 do groups[i] = numbers[i - 1] end
+    return groups
+  end,
+}
+
+-- Two ports in one number of 32 bits; 0 leaves that end as the system has it.
+local function is_port(n) return n >= 0 and n <= 65535 and floor(n) == n end
+
+KIND.portrange = {
+  read = function(sd, level, opt)
+    local n, err, e = BASE.int.read(sd, level, opt)
+    if not n then return nil, err, e end
+    return { band(n, 0xffff), rshift(n, 16) }
+  end,
+  write = function(sd, level, opt, range, position, method)
+    if type(range) ~= "table" then check.bad(position, method, "array of two numbers", range) end
+    local low, high = range[1], range[2] -- read each once: __index may answer another value the next time
+    if type(low) ~= "number" or type(high) ~= "number" then
+      if type(low) == "number" then low = high end
+      check.bad(position, method, "array of two numbers", low)
+    end
+    if not (is_port(low) and is_port(high)) then return failed(EINVAL) end
+    return optionkind.write_int(sd, level, opt, range, bor(low, lshift(high, 16)))
   end,
 }
 
