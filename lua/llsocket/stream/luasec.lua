@@ -28,6 +28,9 @@ local function note(tls, err)
   if err and not DIRECTION[err] and err ~= "timeout" then tls.failed = err end
 end
 
+-- OpenSSL has no text for some errors, mostly where memory has run out, and LuaSec answers nil then.
+local UNKNOWN = "TLS failed"
+
 -- Answers for a call that moved nothing: again, no values at the end, or an error.
 local function not_moved(tls)
   local err = tls.failed
@@ -45,7 +48,7 @@ end
 function Tls:recv(size)
   if self.failed then return not_moved(self) end
   local data, err, part = self.conn:receive(size)
-  note(self, err)
+  note(self, err or not data and UNKNOWN or nil)
   data = data or part
   if data and data ~= "" then return data, nil, false end
   return not_moved(self)
@@ -60,7 +63,7 @@ end
 function Tls:send(msg)
   if self.failed then return not_moved(self) end
   local n, err, sent = self.conn:send(msg)
-  note(self, err)
+  note(self, err or not n and UNKNOWN or nil)
   n = n or sent
   if n and n > 0 then
     self.direction = DIRECTION[err] or "w" -- not what an earlier read waited for
@@ -89,7 +92,7 @@ local function shake(tls, at)
   while true do
     local done, err = tls.conn:dohandshake()
     if done then return true end
-    if not DIRECTION[err] then return nil, err, EPROTO end
+    if not DIRECTION[err] then return nil, err or UNKNOWN, EPROTO end
     tls.direction = DIRECTION[err]
     local ready, why, e = tls:recvable(waiting.left(at))
     if ready == false then return nil, "the TLS handshake has timed out", const.ETIMEDOUT end
@@ -123,7 +126,7 @@ function M.secure(s, context, name)
   local conn, err = take_over(s, context)
   if not conn then
     s:close()
-    return nil, err, EPROTO
+    return nil, err or UNKNOWN, EPROTO
   end
   local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
   conn:settimeout(0)
