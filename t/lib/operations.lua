@@ -256,7 +256,9 @@ for _, row in ipairs {
   { "resolve.set", "never", "function: .+", function(own) own.later(function() require("llsocket.resolve").set() end) end },
   { "sock:setfd", "plain", "", on.given_up, { -1 } },
 } do ROWS[#ROWS + 1] = row end
-if pcall(require, "ssl") then ROWS[#ROWS + 1] = { "luasec.secure", "never", "true", on.none, run = on.secure } end
+if pcall(require, "ssl") then ROWS[#ROWS + 1] = {
+  "luasec.secure", "tls", "nil, \".+\", " .. L.EPROTO, on.without_tls, { { mode = "client", protocol = "any" } },
+} end
 
 for _, backend in ipairs(pollers.names) do
   local fresh, full = on.poller(backend), on.poller(backend, true)

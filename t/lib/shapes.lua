@@ -23,6 +23,7 @@ local FAMILIES = {
   stream = { before = 1, none = "end" }, -- what a stream reads
   write = { before = 1, more = 1 }, -- what it writes, and how many bytes were taken before an error
   completed = { before = 1, again = true, gap = 1 },
+  tls = { before = 1, has_own_text = true }, -- OpenSSL's text, with an errno
   gai = { before = 1, gap = 1 },
   never = false, -- cannot fail
 }
@@ -66,7 +67,7 @@ local function failure(family, values)
   if type(again) ~= "boolean" then return nil end
   if again and err == nil then return values[1] == family.blocked and "again" or nil, e end
   if family.detail and type(err) == "string" then err = err:gsub(": .*", "") end
-  if err ~= text(e) or values[1] == 0 then return nil end
+  if err ~= text(e) and not (family.has_own_text and type(err) == "string") or values[1] == 0 then return nil end
   return "failed", e
 end
 

@@ -1,7 +1,8 @@
 -- forks.lua SEED FORKS -- a loop under which the process forks after so many instructions; t/torture/threads.lua starts it.
 --
 -- The parent's clients must get back what they sent, whatever a child does with its copies.  A child ends at once, collects
--- all, closes its VM, or goes on: its copies of the coroutines end, and it serves clients of its own in the same loop.
+-- all, closes its VM, or goes on: its copies of the coroutines end, and it serves clients of its own in the same loop.  It does
+-- so from the first of these copies that notices, not from the hook, which must not use the loop that it interrupts.
 local L = require "llsocket"
 local loop = require "llsocket.wait.coroutine"
 local net = require "net"
@@ -14,6 +15,17 @@ io.stdout:setvbuf "line"
 L.wait.set(loop.wait)
 
 local children, me, failed = {}, proc.getpid(), 0
+local begin -- in a child that goes on: makes its clients
+
+-- Tells whether this is still the process `was`.
+local function is_same(was)
+  if proc.getpid() == was then return true end
+  local fn = begin
+  begin = nil
+  if fn then fn() end
+  return false
+end
+
 local function is_child() return proc.getpid() ~= me end
 
 local PATIENCE = tonumber(os.getenv "LLSOCKET_TORTURE_PATIENCE" or 20) -- seconds
@@ -22,7 +34,7 @@ local PATIENCE = tonumber(os.getenv "LLSOCKET_TORTURE_PATIENCE" or 20) -- second
 local function is_ready(sock, was)
   for _ = 1, PATIENCE * 5 do
     local ready = sock:recvable(0.2)
-    if proc.getpid() ~= was then return false end
+    if not is_same(was) then return false end
     if ready then return true end
   end
 end
@@ -34,7 +46,7 @@ local function serve(sock, was)
   repeat
     local ready = is_ready(sock, was)
     busy = true
-    local text = ready and proc.getpid() == was and sock:recv(65536)
+    local text = ready and is_same(was) and sock:recv(65536)
     if text then sock:send(text) end
     busy = false
   until not text
@@ -43,7 +55,7 @@ end
 
 local function is_sent(sock, text, was)
   busy = true
-  local ours = proc.getpid() == was
+  local ours = is_same(was)
   if ours then sock:send(text) end
   busy = false
   return ours
@@ -52,7 +64,7 @@ end
 local function received(sock, was)
   local ready = is_ready(sock, was)
   busy = true
-  local ours = proc.getpid() == was
+  local ours = is_same(was)
   local text = ours and (ready and sock:recv(65536) or "nothing")
   busy = false
   return text
@@ -110,7 +122,7 @@ end
 local goes_on = false
 function CHILD.goes_on()
   goes_on, children, failed = true, {}, 0
-  clients("child", 4, function(turn) return turn >= 5 end)
+  begin = function() clients("child", 4, function(turn) return turn >= 5 end) end
 end
 
 local KINDS = { "ends", "collects", "closes", "waits", "goes_on" }

@@ -43,6 +43,7 @@ local AVOID = {
   ["stream.listen 0"] = looked_up, ["stream.listen 1"] = looked_up, -- a file would be made, or a resolver asked
   ["stream.connect 0"] = looked_up, ["stream.connect 1"] = looked_up,
   ["resolve.resolve 2"] = looked_up, ["resolve.getaddrinfo 2"] = looked_up,
+  ["sock:setfd 0"] = function(name) return name:find "socket$" ~= nil and not name:find "^[cN]" end, -- the program would own it
   ["loop.spawn 1"] = is "yielding function", -- it is never resumed
 }
 
