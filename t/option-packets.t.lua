@@ -7,7 +7,7 @@ local net = require "net"
 local netns = require "netns"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
-local PLAN = 43
+local PLAN = 47
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
@@ -297,9 +297,9 @@ local function forwarded(payload)
   return #caught(vd, function(packet) return packet:find(payload, 1, true) end)
 end
 
-for _, case in ipairs { { "IPv4", packet4, "0.0.0.0", PROTOCOL, true, false },
-  { "IPv6", packet6, "::", L.IPPROTO_RAW, 7, -1 } } do
-  local title, make, host, protocol, on, off = unpack(case)
+for _, case in ipairs { { "IPv4", packet4, "0.0.0.0", PROTOCOL, true, 7 },
+  { "IPv6", packet6, "::", L.IPPROTO_RAW, 7, true } } do
+  local title, make, host, protocol, on, no_value = unpack(case)
   local raw = socket(numeric(host, nil, L.SOCK_RAW, protocol))
   local function taken(payload)
     arrives(make(payload))
@@ -310,7 +310,8 @@ for _, case in ipairs { { "IPv4", packet4, "0.0.0.0", PROTOCOL, true, false },
   T.is(show(taken "first"), show("not taken", 1), title .. ": a packet with the option is forwarded")
   T.is(raw:routeralert(on), on, title .. ": routeralert is set")
   T.is(show(taken "second"), show("taken", 0), title .. ": then it is taken")
-  raw:routeralert(off)
+  T.is(show(raw:routeralert(no_value)), failed(L.EINVAL), title .. ": a value of the other family is EINVAL")
+  T.is(show(raw:routeralert(false)), "false", title .. ": false is taken")
   T.is(show(taken "third"), show("not taken", 1), title .. ": it can be turned off")
   raw:close()
 end

@@ -60,7 +60,7 @@
 ---@field reservemem fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Bytes of memory kept for it; wants a memory cgroup.
 ---@field reuseaddr fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Binds over an address in TIME_WAIT.
 ---@field reuseport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Shares an address among sockets.
----@field routeralert fun(self: llsocket.socket, enable?: boolean|integer): boolean|integer|nil, string?, integer?  Takes forwarded packets with the option Router Alert.
+---@field routeralert fun(self: llsocket.socket, value?: boolean|integer): boolean|integer|nil, string?, integer?  Takes forwarded packets with the option Router Alert.
 ---@field rxqovfl fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Tells with each datagram how many were dropped.
 ---@field savedsyn fun(self: llsocket.socket): string?, string?, integer?  Tells, once, the headers of the SYN; see tcpsavesyn.
 ---@field sndbuf fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Send buffer, bytes; Linux doubles it.

@@ -53,7 +53,7 @@ local socket = {
 local TAKES = {
   boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
   linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?", netif = "ifname?",
-  portrange = "range?",
+  alert4 = "alert?", portrange = "range?",
 }
 local READS = { tcpinfo = "into?" } -- what reading takes
 for _, row in ipairs(options) do -- of two kinds the first is IPv4's
@@ -176,6 +176,7 @@ local function kinds(ai)
     offset = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, 1.5, 2^53 + 2, 2^63, -2^63, -1 } },
     seconds = { { number = 1 }, "number", 0, { M.nan, M.huge, -M.huge, -1, -1e-9, 2^63, -2^63 } },
     linger = { { number = 1 }, "number", 1, over(2^31, -1) },
+    alert = { { boolean = 1, number = 1 }, "boolean or number", false, over(65536, -1) },
     signing = { { string = 1, boolean = 1 }, "string or false", "key" }, prefix = { { number = 1 }, "number", 24, over(129, -1) },
     family = { { number = 1 }, "number", L.AF_INET, over(2^31, -2^31 - 1) },
     type = { { number = 1 }, "number", L.SOCK_STREAM, over(2^31, -2^31 - 1) },

@@ -26,6 +26,7 @@ local LOSES = {
   ["poll.new"] = 8, ["poll.timer"] = 4, ["poll.signal"] = 4, ["poll.child"] = 4,
   ["device.getifaddrs"] = 4, ["device.macaddrs"] = 4,
   ["device.index"] = 4, ["device.name"] = 4, ["cmsghdr.pktinfo"] = 4, ["inet.getaddrinfo6"] = 4, ["sock:recvfd"] = 8,
+  ["socket.supports"] = 4,
   ["sock:recvmsg, descriptors"] = 7, ["sock:unwrap"] = 1, ["desc:unwrap"] = 3,
   ["sock:close"] = 5, ["desc:close"] = 4, ["event:close"] = 10, ["tube:close"] = 8, ["poller:close"] = 14,
   -- These make a socket, some a poller or a waker, and close them.

@@ -88,8 +88,8 @@ recvttl            IPPROTO_IPV6 IPV6_RECVHOPLIMIT    boolean rw  Tells each data
 reservemem         SOL_SOCKET   SO_RESERVE_MEM       count   rw  Bytes of memory kept for it; wants a memory cgroup.
 reuseaddr          SOL_SOCKET   SO_REUSEADDR         boolean rw  Binds over an address in TIME_WAIT.
 reuseport          SOL_SOCKET   SO_REUSEPORT         boolean rw  Shares an address among sockets.
-routeralert        IPPROTO_IP   IP_ROUTER_ALERT      boolean rw  Takes forwarded packets with the option Router Alert.
-routeralert        IPPROTO_IPV6 IPV6_ROUTER_ALERT    int     rw  Takes forwarded packets with the option Router Alert.
+routeralert        IPPROTO_IP   IP_ROUTER_ALERT      alert4  rw  Takes forwarded packets with the option Router Alert.
+routeralert        IPPROTO_IPV6 IPV6_ROUTER_ALERT    alert6  rw  Takes forwarded packets with the option Router Alert.
 rxqovfl            SOL_SOCKET   SO_RXQ_OVFL          boolean rw  Tells with each datagram how many were dropped.
 savedsyn           IPPROTO_TCP  TCP_SAVED_SYN        bytes   ro  Tells, once, the headers of the SYN; see tcpsavesyn.
 sndbuf             SOL_SOCKET   SO_SNDBUF            count   rw  Send buffer, bytes; Linux doubles it.

@@ -91,6 +91,30 @@ KIND.nocheck = {
   end,
 }
 
+-- The option Router Alert: IPv4 has it or not; IPv6 has a number of 16 bits, and -1 for none.  Both take a value of either type,
+-- so that a wrong type raises whatever the socket is.  These answer the kernel's number, nil for an impossible value.
+local function alert4(value)
+  if type(value) == "boolean" then return value and 1 or 0 end
+end
+
+local function alert6(value)
+  if value == false then return -1 end
+  if type(value) == "number" and bit.band(value, 0xffff) == value then return value end
+end
+
+local function alert(read, number_of)
+  return {
+    read = read,
+    write = function(sd, level, opt, value, position, method)
+      if type(value) ~= "boolean" and type(value) ~= "number" then check.bad(position, method, "boolean or number", value) end
+      local n = number_of(value)
+      if not n then return failed(EINVAL) end
+      return optionkind.write_int(sd, level, opt, value, n)
+    end,
+  }
+end
+KIND.alert4, KIND.alert6 = alert(BASE.boolean.read, alert4), alert(BASE.int.read, alert6)
+
 -- Turns 32 bits into network order, or back.
 local swap = ffi.abi "le" and bit.bswap or bit.tobit
 
