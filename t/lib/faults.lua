@@ -84,6 +84,7 @@ local RIGHT = {
   { "^socket.supports", "socket", "EACCES EPERM EAFNOSUPPORT EPROTONOSUPPORT EINVAL", "these tell what was asked", other = true },
   { "^sock:unicastif, IPv6", "ioctl", "EINVAL", "taken for a socket that can have no IPv4 half", other = true },
   { "^sock:sndlowat, set", "setsockopt", "ENOPROTOOPT", "so it answers without a fault" },
+  { "^sock:reservemem, set", "setsockopt", "EOPNOTSUPP", "so it answers without a fault, outside of a memory cgroup" },
   { "^sock:s", "rt_sigprocmask", "*", "the mask that cannot be set back stays" },
   { "^sock:splice", "splice", "EAGAIN", "one byte is received, since an urgent mark may be the reason", other = true },
   { "^s:", "recvfrom sendto sendmsg", "EAGAIN EINTR EINPROGRESS", "a stream waits, and goes on" },
