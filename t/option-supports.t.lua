@@ -18,7 +18,7 @@ local FAMILIES = {
   { "tcp4", L.AF_INET, L.SOCK_STREAM }, { "tcp6", L.AF_INET6, L.SOCK_STREAM },
   { "udp4", L.AF_INET, L.SOCK_DGRAM }, { "udp6", L.AF_INET6, L.SOCK_DGRAM },
 }
-local T = require("tap").plan(#FAMILIES * 3 + 25)
+local T = require("tap").plan(#FAMILIES * 3 + 26)
 
 -- What a method answers when the kernel has no such option.
 local LACKS = { [L.ENOPROTOOPT] = true, [L.EOPNOTSUPP] = true }
@@ -40,18 +40,19 @@ local function different(sock)
   local function compare(name)
     local value, _, e = sock[name](sock)
     local want = value ~= nil or not LACKS[e]
+    if name == "peerpidfd" and value then value:close() end
     local got = show(sock:supports(name))
     if got ~= tostring(want) then out[#out + 1] = name .. " " .. got end
   end
   for _, row in ipairs(methods.options) do compare(row[1]) end
   for _, row in ipairs(multicast.OPTIONS) do compare(row[1]) end
-  compare "mcastif"
+  for _, name in ipairs { "mcastif", "peerpidfd", "originaldst" } do compare(name) end
   return table.concat(out, ", ")
 end
 
 -- The methods that are no options: true everywhere.
 local function not_everywhere(sock)
-  local options, out = { tcpmd5sig = true, mcastif = true }, {}
+  local options, out = { tcpmd5sig = true, mcastif = true, peerpidfd = true, originaldst = true }, {}
   for _, rows in ipairs { methods.options, multicast.OPTIONS, multicast.MEMBERSHIPS } do
     for _, row in ipairs(rows) do options[row[1]] = true end
   end
@@ -160,6 +161,10 @@ T.is(leak.count(), open, "a question leaves no descriptor")
 local pair = assert(L.socket.pair(L.SOCK_STREAM))
 open = leak.count()
 for _ = 1, 10 do pair[1]:supports "peerpidfd"; pair[1]:supports "peercred" end
+local tcp = assert(L.socket.new(net.addr()))
+T.is(show(tcp:supports "peerpidfd", pair[1]:supports "originaldst"), show(tcp:supports "cookie", false),
+  "methods that are no rows but ask for an option are told by that")
+tcp:close()
 T.is(leak.count(), open, "not even one for an option that makes descriptors")
 pair[1]:close(); pair[2]:close()
 T.is(leak.count(), before, "no descriptor is left")

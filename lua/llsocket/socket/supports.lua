@@ -44,7 +44,7 @@ local function has_option(sock, level, opt, kind)
   if not number then return false end
   if opt == "SO_ERROR" then return true end -- every socket has it, and asking would clear it
   if kind == "queue" then return has_queue(sock.sd, level, number) end
-  local asked = option.kind_of(kind).asked -- what is set only is asked for by another option
+  local asked = kind and option.kind_of(kind).asked -- what is set only is asked for by another option
   return asks(sock.sd, const[level], asked and asked[number] or number)
 end
 
@@ -58,14 +58,25 @@ local function choose(rows, six)
   return { level, opt, kind }
 end
 
+-- Methods that are no rows, and the option that each needs; of two the second is that of IPv6 sockets.
+local NEEDS = {
+  peerpidfd = { { "SOL_SOCKET", "SO_PEERPIDFD" } },
+  originaldst = { { "IPPROTO_IP", "SO_ORIGINAL_DST" }, { "IPPROTO_IPV6", "IP6T_SO_ORIGINAL_DST" } },
+}
+
+local function needs(method, six)
+  local options = NEEDS[method]
+  return options and (six and options[2] or options[1])
+end
+
 -- What is asked for, by method: to find it among the rows takes 24,000 instructions.
 local found4, found6 = {}, {}
 
 local function row_of(sock, method)
   local found = sock.home == AF_INET6 and found6 or found4
   if not found[method] then
-    local rows = option.rows_of(method)
-    found[method] = rows and choose(rows, found == found6) or nil -- names of no option are not kept: there are too many
+    local rows, six = option.rows_of(method), found == found6
+    found[method] = rows and choose(rows, six) or needs(method, six) -- names of no option are not kept: there are too many
   end
   return found[method]
 end
