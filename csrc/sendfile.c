@@ -105,14 +105,20 @@ EXPORT int llsocket2_guarded_sendmsg(int sd, const struct msghdr *msg, int flags
     return block(&guard) ? -1 : unblock(&guard, (int)sendmsg(sd, msg, flags), SIZE_MAX);
 }
 
-/* Moves bytes from a pipe into a socket. */
-EXPORT int llsocket2_guarded_splice(int pipe, int sd, size_t bytes) {
+/* Moves bytes from a pipe into any descriptor; offset -1 is the descriptor's own position, which moves. */
+EXPORT int llsocket2_guarded_splice_to(int pipe, int fd, int64_t offset, size_t bytes) {
 #ifdef SPLICE_F_MOVE
     struct guard guard;
-    return block(&guard) ? -1 : unblock(&guard, (int)splice(pipe, NULL, sd, NULL, bytes, 0), bytes);
+    loff_t at = (loff_t)offset;
+    if (block(&guard)) return -1;
+    return unblock(&guard, (int)splice(pipe, NULL, fd, offset < 0 ? NULL : &at, bytes, 0), bytes);
 #else
-    (void)pipe, (void)sd, (void)bytes;
+    (void)pipe, (void)fd, (void)offset, (void)bytes;
     errno = ENOSYS;
     return -1;
 #endif
+}
+
+EXPORT int llsocket2_guarded_splice(int pipe, int sd, size_t bytes) {
+    return llsocket2_guarded_splice_to(pipe, sd, -1, bytes);
 }

@@ -63,7 +63,8 @@ end
 
 local udp = net.bound(L.AF_INET, L.SOCK_DGRAM, true)
 local SELF = { ["llsocket.socket"] = udp, ["llsocket.addrinfo"] = net.addr(L.AF_INET, L.SOCK_DGRAM),
-  ["llsocket.poller"] = assert(L.poll.new()), ["llsocket.batch"] = assert(L.batch.new { count = 2, size = 64 }) }
+  ["llsocket.poller"] = assert(L.poll.new()), ["llsocket.pipe"] = assert(L.pipe.new()),
+  ["llsocket.batch"] = assert(L.batch.new { count = 2, size = 64 }) }
 for _, f in ipairs(functions) do
   if walked[f] then
     local was = state(udp)
@@ -104,6 +105,7 @@ a:close(); b:close()
 
 udp:close()
 SELF["llsocket.poller"]:close()
+SELF["llsocket.pipe"]:close()
 T.is(udp:fd(), -1, "the socket closes after all that")
 T.is(signature.difference(), "", "every public function has a row here, and every row a function")
 T.is(leak.count(), before, "no descriptor is left")

@@ -67,6 +67,8 @@ end
 
 local function is_ai(value) return tostring(value):find "^%d+%.%d+%.%d+%.%d+:" ~= nil end
 
+local FILES = { sendfile = true, from = true, to = true }
+
 local function accepts(param, value, name)
   if param.expected == "llsocket.socket" then return value == VALUES[#VALUES] end
   if param.expected == "llsocket.addrinfo" then return is_ai(value) end
@@ -74,7 +76,7 @@ local function accepts(param, value, name)
   if param.expected:find "^number, socket" then
     return value == 1 or value == VALUES[#VALUES] or value == io.stdout and param.expected:find "file"
   end
-  if name == "sendfile" and value == io.stdout and param.expected == "number or file" then return true end
+  if FILES[name] and value == io.stdout and param.expected == "number or file" then return true end
   return param.accepts[type(value)]
 end
 

@@ -43,6 +43,14 @@ local ROWS = {
   { "splice", "drain(b); a:send 'x'", "assert(b:splice(c, pipe) == 1)", "splice rt_sigprocmask splice rt_sigprocmask",
     "splice" },
   { "sendfile", "", "assert(a:sendfile(file, 16) == 16)", "rt_sigprocmask sendfile rt_sigprocmask", "sendfile" },
+  { "from of a file", "fresh = L.pipe.new()", "assert(fresh:from(file, 16, 0) == 16)", "splice", "splice" },
+  { "from into a pipe that holds bytes", "fresh = L.pipe.new(); fresh:from(file, 16, 0)",
+    "assert(fresh:from(file, 16, 0) == 16)", "poll splice", "splice" },
+  { "tee", "fresh, other = L.pipe.new(), L.pipe.new(); fresh:from(file, 16, 0)", "assert(fresh:tee(other) == 16)", "tee",
+    "splice" },
+  { "to of a socket", "fresh = L.pipe.new(); fresh:from(file, 16, 0)", "assert(fresh:to(a:fd(), 16) == 16)",
+    "rt_sigprocmask splice rt_sigprocmask", "splice" },
+  { "fill", "fresh = L.pipe.new()", "assert(fresh:fill(page) == 4096)", "vmsplice", "splice" },
   { "recvfd of a datagram socket", "drain(b); a:sendfd(udp)", "assert(b:recvfd())",
     "recvmsg getsockopt getsockopt getsockopt fcntl poll", "flags" },
   { "recvfd of a stream", "drain(b); a:sendfd(a)", "assert(b:recvfd())",
@@ -126,7 +134,7 @@ file:write(("f"):rep(16)); file:flush()
 local function drain(sock)
   while sock:recv(65536, L.MSG_DONTWAIT) do end
 end
-local fresh
+local fresh, other, page = nil, nil, require("ffi").new "uint8_t[4096]"
 ]]
 
 -- One row of the script; `times` above 1 means that the earlier ones only warm up.

@@ -181,6 +181,8 @@
 ---@class llsocket.pipe.module
 ---@field package arg function
 ---@field package count function
+---@field package left function
+---@field package pass_mark function
 
 ---@class llsocket.poll.module
 
@@ -1624,6 +1626,7 @@
 ---@field O_CLOEXEC integer
 ---@field O_NONBLOCK integer
 ---@field SPLICE_F_MOVE integer
+---@field SPLICE_F_NONBLOCK integer
 ---@field FIOASYNC integer
 ---@field FIONBIO integer
 ---@field FIONREAD integer

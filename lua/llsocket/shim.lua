@@ -52,6 +52,7 @@ int llsocket2_guarded_send(int sd, const void *buf, size_t len, int flags);
 int llsocket2_guarded_sendto(int sd, const void *buf, size_t len, int flags, const void *name, uint32_t namelen);
 int llsocket2_guarded_sendmsg(int sd, const void *msg, int flags);
 int llsocket2_guarded_splice(int pipe, int sd, size_t bytes);
+int llsocket2_guarded_splice_to(int pipe, int fd, int64_t offset, size_t bytes);
 
 extern const char llsocket2_consts[], llsocket2_fields[], llsocket2_tcpinfo[];
 int llsocket2_kernel(void);

@@ -7,7 +7,8 @@ for title in ([[
   batch.has_empty bpf.make cmsghdr.arg cmsghdr.encode cmsghdr.is_rights
   cmsghdr.received descriptor.new device.of gai.failed
   msghdr.after_partial_send msghdr.after_receive msghdr.arg msghdr.before_receive msghdr.before_send
-  msghdr.check_size msghdr.set_data pipe.arg pipe.count wait.answer wait.crowd wait.give_back wait.left wait.lend
+  msghdr.check_size msghdr.set_data pipe.arg pipe.count pipe.left
+  pipe.pass_mark wait.answer wait.crowd wait.give_back wait.left wait.lend
   wait.milliseconds wait.sleeper
 ]]):gmatch "%S+" do
   M.list[#M.list + 1], M.set[title] = title, true

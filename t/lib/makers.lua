@@ -99,6 +99,19 @@ local function spliced(own)
   return a, (tcp(own)), own(assert(L.pipe.new()))
 end
 
+local function tube(own) return own(assert(L.pipe.new())), own end
+
+-- A pipe that holds bytes.
+local function holding(bytes)
+  return function(own)
+    local a, b = unix(own)
+    assert(b:send(bytes) == #bytes)
+    local p = tube(own)
+    assert(p:from(a:fd(), #bytes) == #bytes)
+    return p, own
+  end
+end
+
 local function file(own)
   local out = own(assert(io.tmpfile()))
   out:write "0123456789"
@@ -382,6 +395,7 @@ M.streamed, M.path_of_listener, M.closed_listener, M.without_tls = streamed, pat
 
 M.none, M.addr, M.tcp, M.udp, M.bound, M.called =
   none, addr, tcp, udp, bound, called
+M.tube, M.holding = tube, holding
 M.caller, M.fed, M.handed, M.ended, M.spliced, M.file, M.number =
   caller, fed, handed, ended, spliced, file, number
 M.received_descriptor, M.sent_zerocopy, M.reuseport, M.member, M.member_of_source, M.blocker, M.watched =

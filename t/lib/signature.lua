@@ -77,7 +77,11 @@ local batch = {
   timestamp = { "object", "slot" }, timestamping = { "object", "slot", "count?" },
 }
 
-local pipe = { held = { "never" }, close = { "plain" } }
+local pipe = {
+  held = { "never" }, close = { "plain" }, tee = { "transfer", "pipe", "most?" },
+  fill = { "transfer", "lent", "extent?", "offset?" },
+  from = { "transfer", "file", "bytes", "offset?" }, to = { "transfer", "file", "bytes", "offset?" },
+}
 
 local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
@@ -205,6 +209,7 @@ local function kinds(ai)
     target = { {}, "writable array, pointer or string.buffer", ffi.new "uint8_t[64]" },
     memory = { { string = 1 }, "string, array, pointer or string.buffer", ffi.new "uint8_t[64]" },
     permanent = { { string = 1 }, "string, array or pointer", ffi.new "uint8_t[64]" },
+    lent = { {}, "array that is no part of another object, or pointer", ffi.new "uint8_t[64]" },
     extent = { { number = 1 }, "number", 64, over(65, -1) },
     sizes = { { table = 1 }, "array of numbers", { 64 } },
     data = { { string = 1, table = 1 }, "string or array of strings", "x" },

@@ -7,10 +7,13 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local bit = require "bit"
+local C = require "llsocket.core.libc"
+local const = require "llsocket.core.const"
 local error, getmetatable, setmetatable, getinfo = error, getmetatable, setmetatable, debug.getinfo
 
 local floor, huge = math.floor, math.huge
-local type, tobit, bor, istype = type, bit.tobit, bit.bor, ffi.istype
+local type, io_type, tobit, bor, istype = type, io.type, bit.tobit, bit.bor, ffi.istype
+local EINVAL, EBADF = const.EINVAL, const.EBADF
 
 local M = {}
 
@@ -93,6 +96,24 @@ function M.fd(value, position, method)
 end
 
 M.bad = bad
+
+--- Raises unless `value` is a number or a Lua file object; answers its descriptor.
+---@param value any
+---@param position integer  of the argument, self not counted
+---@param method string  the caller's name, for the message
+---@return integer? fd
+---@return integer? errno  EBADF: a negative number or a closed file; EINVAL: no descriptor's number
+function M.file(value, position, method)
+  if type(value) == "number" then
+    local fd = M.fd(value, position, method)
+    if fd and fd < 0 then return nil, EBADF end -- here, because a system without the call would answer ENOSYS
+    return fd, EINVAL
+  end
+  local state = io_type(value)
+  if state == "file" then return (C.llsocket2_fileno(value)) end
+  if state then return nil, EBADF end
+  bad(position, method, "number or file", value)
+end
 
 -- Takes a 32-bit word written signed or unsigned; answers it signed, or nil for any other number.
 local function word(value)

@@ -70,6 +70,8 @@ int llsocket2_timerfd_settime(int fd, int flags, const void *value, void *old) _
 int llsocket2_pipe(int *fds) __asm__("pipe");
 int llsocket2_pipe2(int *fds, int flags) __asm__("pipe2");
 int llsocket2_splice(int from, void *from_offset, int to, void *to_offset, size_t len, unsigned int flags) __asm__("splice");
+int llsocket2_tee(int from, int to, size_t len, unsigned int flags) __asm__("tee");
+int llsocket2_vmsplice(int fd, const void *parts, unsigned long count, unsigned int flags) __asm__("vmsplice");
 int llsocket2_read(int fd, void *buf, size_t count) __asm__("read");
 int llsocket2_write(int fd, const void *buf, size_t count) __asm__("write");
 

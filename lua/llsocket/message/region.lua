@@ -178,4 +178,20 @@ function M.lasting(buf, size, offset, position, method)
   return still(buf, size, distance(offset, position, method), method, "string, array or pointer")
 end
 
+local LENT = "array that is no part of another object, or pointer"
+
+--- Finds memory that the kernel goes on reading after the call: an array or a pointer.  It refuses strings, whose memory gets
+--- other contents once they are collected, string.buffers, and references.
+---@param buf any
+---@param size any  bytes; the default is the rest of a fixed array
+---@param offset any  bytes; the default is 0
+---@param position integer  of `offset` among the arguments
+---@param method string  the caller's name, for messages
+---@return ffi.cdata*? start  nil where it does not fit
+---@return integer? size
+function M.lent(buf, size, offset, position, method)
+  if type(buf) ~= "cdata" or M.is_reference(buf) then check.bad(1, method, LENT, buf) end
+  return still(buf, size, distance(offset, position, method), method, LENT)
+end
+
 return M

@@ -9,7 +9,6 @@ local check = require "llsocket.core.check"
 local answer = require "llsocket.socket.answer"
 local sockets = require "llsocket.socket.object"
 local pipes = require "llsocket.pipe"
-local ended = require "llsocket.socket.ended"
 
 local errno, min, type, floor = ffi.errno, math.min, type, math.floor
 local is_self, not_sent = sockets.self, answer.not_sent
@@ -27,24 +26,12 @@ local function objection(from, to, pipe)
   if not const.SPLICE_F_MOVE then return ENOSYS end
 end
 
-local byte_cell = ffi.new "uint8_t[1]"
-
--- Passes an urgent mark as recv does, by moving the byte behind it.  The write cannot block: the pipe is empty, because no
--- other code has its ends and splice fills it only after it has been drained.
-local function pass_mark(from, pipe)
-  local n, e, byte = ended.next_byte(from.sd)
-  if n <= 0 then return n, e end
-  byte_cell[0] = byte
-  local done, why = C.llsocket2_write(pipe.input.sd, byte_cell, 1), errno()
-  return done, why
-end
-
--- Count the bytes at once: they have left the socket.
+-- Count the bytes at once: they have left the socket.  Splice fills only an empty pipe, so a mark's byte has room.
 local function fill(from, pipe, bytes)
   pipe.moving = true
   local n, e = C.llsocket2_splice(from.sd, nil, pipe.input.sd, nil, bytes, 0), errno()
   if n == 0 or n < 0 and (e == EAGAIN or e == EWOULDBLOCK) then
-    if INTERNET[from.home] then n, e = pass_mark(from, pipe) end
+    if INTERNET[from.home] then n, e = pipes.pass_mark(from.sd, pipe) end
   end
   if n > 0 then pipe.bytes = pipe.bytes + n end
   pipe.moving = false
@@ -61,7 +48,7 @@ end
 local function drain(pipe, to, bytes)
   pipe.moving = true
   local n, e = shim.llsocket2_guarded_splice(pipe.output.sd, to.sd, bytes), errno()
-  if n > 0 then pipe.bytes = pipe.bytes - n end
+  if n > 0 then pipes.left(pipe, n) end
   pipe.moving = false
   if n < 0 then return answer.send_failed(to, e) end
   return answer.sent(to, n, n < bytes)

@@ -12,7 +12,7 @@ local addrinfo = require "llsocket.addrinfo"
 local sockets = require "llsocket.socket.object"
 local sockaddr = require "llsocket.address.sockaddr"
 local zero = require "llsocket.socket.zero"
-local type, io_type = type, io.type
+local type = type
 
 local errno, min, max, floor, bor = ffi.errno, math.min, math.max, math.floor, bit.bor
 local is_self, has_empty, is_blind, send_flags = sockets.self, answer.has_empty, answer.is_blind, answer.send_flags
@@ -178,19 +178,6 @@ function Socket:sendto(msg, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   return answer.sent(self, n, n < #msg)
 end
 
--- The descriptor of a file, or nil and the errno.
-local function descriptor(file)
-  if type(file) == "number" then
-    local fd = check.fd(file, 1, "sendfile")
-    if fd and fd < 0 then return nil, EBADF end -- here, because a system without sendfile(2) would answer ENOSYS
-    return fd, EINVAL
-  end
-  local state = io_type(file)
-  if state == "file" then return (C.llsocket2_fileno(file)) end
-  if state then return nil, EBADF end
-  check.bad(1, "sendfile", "number or file", file)
-end
-
 -- Doubles are exact up to 2^53.
 local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) == n end
 
@@ -205,7 +192,7 @@ local function is_count(n, least) return n >= least and n <= 2^53 and floor(n) =
 ---@return integer? errno  EAGAIN, EINTR, EBADF, ENOTCONN, EIO, ENOSYS; ESPIPE, EINVAL: no regular file
 function Socket:sendfile(fd, bytes, offset)
   is_self(self, "sendfile")
-  local file, why = descriptor(fd)
+  local file, why = check.file(fd, 1, "sendfile")
   check.number(bytes, 2, "sendfile")
   if type(offset) == "nil" then offset = 0 end
   check.number(offset, 3, "sendfile")
