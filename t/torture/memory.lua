@@ -101,7 +101,8 @@ end
 local found, failures, crashed, crashes = {}, { 0, 0 }, {}, 0
 
 -- glibc's resolver does not survive a malloc that fails: it loops, aborts and dereferences NULL in nss_database.c.
-local LIBC = { ["inet.getaddrinfo4"] = true, ["inet.getaddrinfo, by name"] = true, ["ai:nameinfo, by name"] = true }
+local LIBC = { ["inet.getaddrinfo4"] = true, ["inet.getaddrinfo, by name"] = true, ["ai:nameinfo, by name"] = true,
+  ["inet.service"] = true, ["inet.service, by number"] = true }
 
 local function note(op, kind, n, verdict)
   if verdict == "" or kind[1] == 2 and LIBC[op.title] then return end

@@ -44,8 +44,12 @@ end
 -- Reads a hardware address into bytes; answers their number, or nil where the text is none.
 local function read_mac(text, bytes)
   local count = (#text + 1) / 3
-  if count > MAC_MAX or (text .. ":"):gsub("%x%x:", "") ~= "" then return nil end
-  for i = 0, count - 1 do bytes[i] = tonumber(text:sub(3 * i + 1, 3 * i + 2), 16) end
+  if count > MAC_MAX or count % 1 ~= 0 then return nil end
+  for i = 0, count - 1 do
+    local digits, colon = text:match("^(%x%x)(.?)", 3 * i + 1)
+    if not digits or colon ~= (i < count - 1 and ":" or "") then return nil end
+    bytes[i] = tonumber(digits, 16)
+  end
   return count
 end
 
