@@ -33,7 +33,9 @@ local function new_block(size)
   return done and block or nil
 end
 
--- Answers how many bytes a stream holds.
+--- Answers how many bytes a stream holds.
+---@param s table  a stream
+---@return integer held
 local function count(s) return max(s.last - s.first, 0) end
 
 local spare -- one block of the usual size, for the next stream that receives
