@@ -19,13 +19,6 @@ local function open(host, port)
   return sock
 end
 
-local function arrival(mh)
-  for _, cmsg in ipairs(mh:control()) do
-    local sec, nsec = cmsg:timestamp()
-    if sec then return sec, nsec end
-  end
-end
-
 local last_sec, last_nsec
 
 -- Two numbers, because a double holds today's time only to a quarter of a microsecond.
@@ -36,7 +29,7 @@ local function since_last(sec, nsec)
 end
 
 local function tell(mh, n)
-  local sec, nsec = arrival(mh)
+  local sec, nsec = mh:timestamp()
   if not sec then return print "no timestamp came with it" end
   print(("%s.%09d +%.9f s: %d bytes from %s"):format(os.date("%H:%M:%S", sec), nsec, since_last(sec, nsec), n,
     tostring(mh:name())))
