@@ -35,6 +35,10 @@ static void option(const char *name, int fd, int level, int opt, const void *val
     putchar('\n');
 }
 
+static int unix_socket(void) {
+    return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
 #define INT(fd, level, opt, n) option(#opt, fd, level, opt, &(int){ n }, sizeof(int))
 
 static void options(int udp, int udp6, int tcp) {
@@ -49,6 +53,10 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, SOL_SOCKET, SO_RESERVE_MEM, 0);
     option("SO_COOKIE", udp, SOL_SOCKET, SO_COOKIE, NULL, 0);
     option("SO_MEMINFO", udp, SOL_SOCKET, SO_MEMINFO, NULL, 0);
+    INT(udp, SOL_SOCKET, SO_BINDTOIFINDEX, 1);
+    INT(unix_socket(), SOL_SOCKET, SO_PASSPIDFD, 1);
+    INT(unix_socket(), SOL_SOCKET, SO_PASSRIGHTS, 1);
+    INT(udp, SOL_SOCKET, SO_TIMESTAMPING, 16);
     INT(udp, SOL_SOCKET, SO_SNDLOWAT, 1);
     INT(udp, SOL_SOCKET, SO_TIMESTAMP, 1);
     INT(udp, SOL_SOCKET, SO_TIMESTAMPNS, 1);
@@ -56,6 +64,10 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, IPPROTO_IP, IP_RECVTOS, 1);
     INT(udp, IPPROTO_IP, IP_RECVTTL, 1);
     INT(udp, IPPROTO_IP, IP_TRANSPARENT, 1);
+    INT(udp, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    INT(udp, IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
+    INT(udp, IPPROTO_IP, IP_RECVORIGDSTADDR, 1);
+    option("IP_PROTOCOL", udp, IPPROTO_IP, IP_PROTOCOL, NULL, 0);
     INT(udp, IPPROTO_IP, IP_MINTTL, 1);
     INT(udp, IPPROTO_IP, IP_MULTICAST_ALL, 1);
     INT(udp, IPPROTO_IP, IP_RECVFRAGSIZE, 1);
