@@ -115,8 +115,14 @@ for _, name in ipairs { "tcpdump", "ping", "timeout" } do
 end
 local inside, why
 if not lacks then inside, why = netns.enter() end
-if inside then
+-- In a user namespace tcpdump cannot change to the user that it wants to run as.
+local function refusal()
   netns.ip "link set lo up"
+  local said = proc.run "timeout 0.3 tcpdump -n -l -Z root -i lo -c 1"
+  return not said:find "listening on" and "tcpdump cannot run here: " .. said:gsub("\n.*", "") or nil
+end
+if inside then why = refusal() end
+if inside and not why then
   on_loopback()
   local far
   far, why = chain.make { [0] = HERE, THERE }
