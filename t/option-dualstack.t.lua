@@ -17,6 +17,7 @@ local ROWS = {
   { "transparent", "IP_TRANSPARENT", "IPV6_TRANSPARENT", "boolean", true },
   { "mcastloop", "IP_MULTICAST_LOOP", "IPV6_MULTICAST_LOOP", "boolean", false },
   { "mcastttl", "IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS", "int", 5 },
+  { "multicastall", "IP_MULTICAST_ALL", "IPV6_MULTICAST_ALL", "boolean", true }, -- IPv4's half is off at first
 }
 local EACH, REAL = 3, 18
 local T = require("tap").plan(#ROWS * EACH + REAL + 5)

@@ -7,7 +7,7 @@ local net = require "net"
 local netns = require "netns"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
-local PLAN = 47
+local PLAN = 48
 local T = require("tap").plan(PLAN)
 local before = leak.count()
 
@@ -221,19 +221,20 @@ T.is(select(3, four:dontfrag(true)), L.ENOPROTOOPT, "an IPv4 socket has none on 
 four:close()
 
 netns.ip "link set lo mtu 1500"
-for _, host in ipairs { "127.0.0.1", "::1" } do
-  local to = socket(numeric(host, 0))
+for _, case in ipairs { { "127.0.0.1", "127.0.0.1" }, { "::1", "::1" }, { "127.0.0.1", "::", "a dual-stack socket: " } } do
+  local host, own, title = unpack(case)
+  local to = socket(numeric(own, 0))
   to:bind()
   assert(to:recvfragsize(true) == true)
-  local from = socket(numeric(host, 0))
-  from:sendto(("x"):rep(5000), to:getsockname())
+  local from, name = socket(numeric(host, 0)), numeric(host, to:getsockname():port())
+  from:sendto(("x"):rep(5000), name)
   local big = assert(L.msghdr.new { size = 65536, controlsize = 256 })
   assert(to:recvable(5) and to:recvmsg(big) == 5000)
   local size = big:control()[1]:integer()
-  from:sendto("short", to:getsockname())
+  from:sendto("short", name)
   assert(to:recvable(5) and to:recvmsg(big) == 5)
   T.is(show(size <= 1500 and size > 1400, #big:control()), "true, 0",
-    host .. ": recvfragsize tells the largest part of a datagram that came in parts, of no other")
+    (title or "") .. host .. ": recvfragsize tells the largest part of a datagram that came in parts, of no other")
   to:close(); from:close()
 end
 
