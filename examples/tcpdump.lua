@@ -4,7 +4,7 @@
 -- tcp or udp; PORT is the sender's or the receiver's.  It ends after COUNT packets; 0, the default, is never.  Needs
 -- CAP_NET_RAW.
 local L = require "llsocket"
-local bit, ffi = require "bit", require "ffi"
+local bit, text = require "bit", L.inet.ntop
 
 local IFNAME, COUNT, PROTOCOL, PORT = arg[1], tonumber(arg[2] or 0), arg[3], tonumber(arg[4])
 
@@ -57,13 +57,6 @@ end
 
 local function word(packet, at) return packet:byte(at + 1) * 256 + packet:byte(at + 2) end
 
--- An address as text: its bytes are put into one that is there.
-local BLANK = { [4] = L.inet.getaddrinfo("0.0.0.0", "0")[1]:bytes(), [16] = L.inet.getaddrinfo("::", "0")[1]:bytes() }
-local function text(bytes)
-  local blank, at = BLANK[#bytes], #bytes == 4 and 4 or 8
-  return L.addrinfo.new(blank:sub(1, at) .. bytes .. blank:sub(at + #bytes + 1)):addr()
-end
-
 -- TELL[protocol](from, to, packet): `packet` is what stands behind the IP header.
 local TELL = {}
 
@@ -105,39 +98,40 @@ local function arp(packet)
   return ("ARP, %s, length %d"):format(what, #packet)
 end
 
--- One packet as a line.  The ethertype is not asked: the first four bits tell IPv4 from IPv6, and ARP begins with 0, 1.
-local function line(packet)
-  local version = bit.rshift(packet:byte(1) or 0, 4)
-  if version == 4 and #packet >= 20 then
-    local data = packet:sub(packet:byte(1) % 16 * 4 + 1, word(packet, 2))
-    return tell("IP", packet:byte(10), text(packet:sub(13, 16)), text(packet:sub(17, 20)), data)
-  elseif version == 6 and #packet >= 40 then
-    return tell("IP6", packet:byte(7), text(packet:sub(9, 24)), text(packet:sub(25, 40)), packet:sub(41, 40 + word(packet, 4)))
-  elseif packet:sub(1, 4) == "\0\1\8\0" and #packet >= 28 then return arp(packet) end
-  return ("unknown, length %d"):format(#packet)
+-- LINE[ethertype](packet): one packet as a line; nil where it is too short.
+local LINE = { [L.ETH_P_ARP] = function(packet) return #packet >= 28 and arp(packet) or nil end }
+
+LINE[L.ETH_P_IP] = function(packet)
+  if #packet < 20 then return nil end
+  local data = packet:sub(packet:byte(1) % 16 * 4 + 1, word(packet, 2))
+  return tell("IP", packet:byte(10), text(packet:sub(13, 16)), text(packet:sub(17, 20)), data)
+end
+
+LINE[L.ETH_P_IPV6] = function(packet)
+  if #packet < 40 then return nil end
+  local data = packet:sub(41, 40 + word(packet, 4))
+  return tell("IP6", packet:byte(7), text(packet:sub(9, 24)), text(packet:sub(25, 40)), data)
+end
+
+local function line(ethertype, packet)
+  local how = LINE[ethertype]
+  return how and how(packet) or ("ethertype 0x%04x, length %d"):format(ethertype, #packet)
 end
 
 -- The socket -------------------------------------------------------------------------------------------------
 
 local function flags_of(ifname)
-  for _, entry in ipairs(assert(L.device.getifaddrs())) do
+  for _, entry in ipairs(assert(L.device.list())) do
     if entry.name == ifname then return entry.flags end
   end
 end
 
 -- A datagram socket: without the header of the network card, so that all interfaces are alike.  Its protocol is 0, so that no
 -- packet arrives before the filter is there and bind says which ones.
-local function packet_address(ifname)
-  local all = ffi.abi "le" and bit.lshift(L.ETH_P_ALL, 8) or L.ETH_P_ALL
-  local name = ffi.new("struct { uint16_t family, protocol; int32_t index; uint8_t rest[12]; }", L.AF_PACKET, all)
-  name.index = L.device.index(ifname)
-  return assert(L.addrinfo.new(ffi.string(name, ffi.sizeof(name)), L.SOCK_DGRAM, 0))
-end
-
 local function open(ifname)
   local flags = flags_of(ifname)
   if not flags then fail("there is no interface %s", ifname) end
-  local ai = packet_address(ifname)
+  local ai = assert(L.addrinfo.packet(ifname, L.ETH_P_ALL, nil, L.SOCK_DGRAM, 0))
   local sock, err = L.socket.new(ai)
   if not sock then fail("%s", err) end
   err = select(2, sock:timestampns(true)) or select(2, sock:filter(program(bit.band(flags, L.IFF_LOOPBACK) ~= 0)))
@@ -159,7 +153,7 @@ repeat
   if err and not again then fail("%s", err) end
   if not err and not again then
     local sec, nsec = mh:timestamp()
-    print(("%s.%06d %s"):format(os.date("%H:%M:%S", sec), nsec / 1000, line(mh:data())))
+    print(("%s.%06d %s"):format(os.date("%H:%M:%S", sec), nsec / 1000, line(mh:name():fields().ethertype, mh:data())))
     n = n + 1
   end
 until n == COUNT
