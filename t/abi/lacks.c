@@ -46,6 +46,9 @@ static void options(int udp, int udp6, int tcp) {
     INT(udp, SOL_SOCKET, SO_INCOMING_CPU, 0);
     INT(udp, SOL_SOCKET, SO_MARK, 7);
     INT(udp, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    INT(udp, SOL_SOCKET, SO_LOCK_FILTER, 1);
+    INT(udp, SOL_SOCKET, SO_DETACH_FILTER, 1);
+    INT(udp, SOL_SOCKET, SO_ATTACH_BPF, 0);
     INT(udp, SOL_SOCKET, SO_PEEK_OFF, 1);
     INT(udp, SOL_SOCKET, SO_RCVMARK, 1);
     INT(udp, SOL_SOCKET, SO_RCVPRIORITY, 1);
