@@ -30,6 +30,11 @@ local FLOOR = {
   ["luasocket.reading"] = 16, ["luasocket.select"] = 10, ["luasocket.serving"] = 16, ["luasocket.sleeping"] = 8,
   ["luasocket.tcp"] = 17, ["luasocket.udp"] = 17, ["luasocket.unix"] = 17, ["luasocket.words"] = 4,
   ["luasocket.writing"] = 15,
+  cosocket = 20, ["cosocket.address"] = 9, ["cosocket.data"] = 4, ["cosocket.dialing"] = 16, ["cosocket.digest"] = 0,
+  ["cosocket.link"] = 16, ["cosocket.log"] = 4, ["cosocket.ngx"] = 10, ["cosocket.options"] = 14,
+  ["cosocket.pcre2"] = 2, ["cosocket.pool"] = 14, ["cosocket.re"] = 3, ["cosocket.receiving"] = 17,
+  ["cosocket.sending"] = 17, ["cosocket.settings"] = 3, ["cosocket.tcp"] = 19, ["cosocket.text"] = 2,
+  ["cosocket.timer"] = 9, ["cosocket.tls"] = 17, ["cosocket.udp"] = 17, ["cosocket.until"] = 18,
   cmsghdr = 9, inet = 7, batch = 11, msghdr = 11, socket = 13,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"

@@ -190,7 +190,7 @@ end
 
 -- Which modules are held, and for how long.  meta is an editor's.  renamed is required by libc alone, at once or never.
 local FILES = "cd %q/lua/llsocket && find . -name '*.lua' ! -name meta.lua ! -path './wait/*' "
-  .. "! -path './stream*' ! -path './resolve*' ! -path './luasocket*'" -- a program gets these by require alone
+  .. "! -path './stream*' ! -path './resolve*' ! -path './luasocket*' ! -path './cosocket*'" -- a program gets these by require
 local pipe = assert(io.popen(shell.format(FILES, source)))
 local wrong = {}
 local code = [[

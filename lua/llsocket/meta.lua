@@ -1797,6 +1797,7 @@
 ---@field SIGWINCH integer
 ---@field SIGXCPU integer
 ---@field SIGXFSZ integer
+---@field RTLD_NOW integer
 ---@field NETLINK_ADD_MEMBERSHIP integer
 ---@field NETLINK_AUDIT integer
 ---@field NETLINK_BROADCAST_ERROR integer

@@ -176,6 +176,10 @@ function M.flags(position, method, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   return add_all(position, method, flag, f2, f3, f4, f5, f6, f7, f8)
 end
 
+--- Raises an error at the line of the program's call.
+---@param text string
+function M.raise(text) error(text, outside()) end
+
 local function bad_self(method, class, value)
   error(("calling '%s' on bad self (%s expected, got %s)"):format(method, class, type(value)), outside())
 end

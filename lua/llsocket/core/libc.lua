@@ -75,6 +75,8 @@ int llsocket2_vmsplice(int fd, const void *parts, unsigned long count, unsigned 
 int llsocket2_read(int fd, void *buf, size_t count) __asm__("read");
 int llsocket2_write(int fd, const void *buf, size_t count) __asm__("write");
 
+void *llsocket2_dlopen(const char *name, int flags) __asm__("dlopen");
+void *llsocket2_dlsym(void *handle, const char *name) __asm__("dlsym");
 int llsocket2_fileno(void *file) __asm__("fileno");
 void *llsocket2_malloc(size_t size) __asm__("malloc");
 void *llsocket2_calloc(size_t count, size_t size) __asm__("calloc");

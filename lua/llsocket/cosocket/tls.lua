@@ -1,0 +1,148 @@
+-- tls.lua -- a cosocket's TLS, which LuaSec does.
+package.loaded[...] = nil -- see core/lazy.lua
+setfenv(1, require "llsocket.core.lazy")
+local shim = require "llsocket.shim"
+local check = require "llsocket.core.check"
+local const = require "llsocket.core.const"
+local links = require "llsocket.cosocket.link"
+local settings = require "llsocket.cosocket.settings"
+local ipairs, next, pcall, require, tostring, type = ipairs, next, pcall, require, tostring, type
+
+local now, values = shim.llsocket2_now, settings.values
+
+-- Answers the module that does TLS; nil, a word.
+local function load_luasec()
+  local done, luasec = pcall(require, "llsocket.stream.luasec")
+  if done then return luasec end
+  return nil, "sslhandshake needs LuaSec, which is not there: " .. tostring(luasec):match "^[^\n]*"
+end
+
+local function parameters(sock, verifies)
+  return {
+    mode = "client", protocol = values.protocol, options = { "all", "no_sslv2", "no_sslv3" },
+    verify = verifies and "peer" or "none", verifyext = verifies and "lsec_continue" or nil, depth = values.verify_depth,
+    cafile = values.trusted_certificate, capath = values.trusted_path,
+    certificate = sock.certificate, key = sock.private_key,
+  }
+end
+
+-- The certificate's name may have an asterisk for the first label.
+local function covers(pattern, name)
+  if pattern:lower() == name then return true end
+  local rest = pattern:lower():match "^%*(%.[^%*]+%.[^%*]+)$"
+  return rest ~= nil and name:match "^[^%.]+(%..+)$" == rest
+end
+
+local function covers_any(list, name)
+  for _, each in ipairs(list) do
+    if covers(each, name) then return true end
+  end
+  return false
+end
+
+-- The names of a certificate: those of the extension, or else those of the subject.
+local function names_of(certificate)
+  local alternative = (certificate:extensions() or {})["2.5.29.17"]
+  if alternative and alternative.dNSName then return alternative.dNSName end
+  local list = {}
+  for _, entry in ipairs(certificate:subject()) do
+    if entry.name == "commonName" then list[#list + 1] = entry.value end
+  end
+  return list
+end
+
+-- What OpenSSL calls the errors that are met most; LuaSec tells the texts alone.
+local NUMBERS = {
+  ["certificate is not yet valid"] = 9, ["certificate has expired"] = 10, ["self-signed certificate"] = 18,
+  ["self-signed certificate in certificate chain"] = 19, ["unable to get local issuer certificate"] = 20,
+  ["unable to verify the first certificate"] = 21,
+}
+
+-- Answers nginx's word for a certificate that does not verify.
+local function flaw(conn, name)
+  local fine, errors = conn:getpeerverification()
+  if not fine then
+    local list = type(errors) == "table" and (errors[1] or errors[next(errors)]) or { errors }
+    local text = tostring(list[#list])
+    return NUMBERS[text] and ("%d: %s"):format(NUMBERS[text], text) or text
+  end
+  if name and not covers_any(names_of(conn:getpeercertificate()), name:lower()) then return "certificate host mismatch" end
+end
+
+local function failed(link, err)
+  links.finish(link)
+  return nil, err
+end
+
+-- Answers the stream over TLS; nil, a word.
+local function secure(sock, link, luasec, name, verifies)
+  local s = link.stream
+  s.at = now() + links.limit(sock, "connect_timeout") / 1000
+  local secured, err, e = luasec.secure(s, parameters(sock, verifies), name)
+  if not secured then return nil, e == const.ETIMEDOUT and "timeout" or err end
+  local why = verifies and flaw(secured.sock.conn, name)
+  if why then
+    secured:close()
+    return nil, why
+  end
+  return secured
+end
+
+-- Answers the link that can do a handshake; nil, a word.
+local function ready(sock)
+  local link = sock.link
+  if not link then check.raise "socket is never created nor connected" end
+  if not links.is_alive(link) or link.read_closed or link.write_closed then return nil, "closed" end
+  local busy = links.busy(link, true, true)
+  if busy then return nil, busy end
+  return link
+end
+
+---@class llsocket.cosocket.tcp
+local Tcp = {}
+
+--- Does the TLS handshake.
+---@param reused any  not used: LuaSec resumes no sessions; once there is TLS already, a session is answered as it is
+---@param name? string  the server's, for SNI, and for its certificate
+---@param verifies? boolean  whether the certificate must be trusted, and be of that name
+---@param _? boolean  send_status_req, not used: LuaSec asks for no OCSP status
+---@param extra? any  raises
+---@return any session  true
+---@return string? err  "timeout", "certificate host mismatch", "18: self-signed certificate"; the cosocket is closed then
+function Tcp:sslhandshake(reused, name, verifies, _, extra)
+  settings.no_more(extra, "ngx.socket sslhandshake: expecting 1 ~ 5 arguments (including the object), but seen %d", 6)
+  settings.self(self, "sslhandshake")
+  local link, err = ready(self)
+  if not link then return nil, err end
+  if not link.stream.direct then return type(reused) == "cdata" and reused or true end
+  local luasec, why = load_luasec()
+  if not luasec then return nil, why end
+  link.reading = links.me()
+  local secured, word = secure(self, link, luasec, name, verifies)
+  link.reading = false
+  if not secured then return failed(link, word) end
+  link.stream = secured
+  return true
+end
+
+--- Sets the client's certificate for handshakes to come.
+---@param certificate? string  a file in PEM format with the chain; nil clears both
+---@param private_key? string  a file in PEM format
+---@return boolean? done  true
+---@return string? err
+function Tcp:setclientcert(certificate, private_key)
+  settings.self(self, "setclientcert")
+  if not certificate and not private_key then
+    self.certificate, self.private_key = nil, nil
+    return true
+  end
+  if not certificate or not private_key then
+    return nil, "client certificate must be supplied with corresponding private key"
+  end
+  if type(certificate) ~= "string" then return nil, "bad cert arg: name of a file expected, got " .. type(certificate) end
+  if type(private_key) ~= "string" then return nil, "bad pkey arg: name of a file expected, got " .. type(private_key) end
+  self.certificate, self.private_key = certificate, private_key
+  return true
+end
+
+return { methods = Tcp }

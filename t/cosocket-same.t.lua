@@ -1,0 +1,116 @@
+-- cosocket-same: scripts show the same under nginx's cosockets, inside nginx, and under llsocket.cosocket, in a loop.
+local L = require "llsocket"
+local cosocket = require "llsocket.cosocket"
+local loop = require "llsocket.wait.coroutine"
+local resolve = require "llsocket.resolve"
+local leak = require "leak"
+local net = require "net"
+local nginx = require "nginx"
+local proc = require "proc"
+local scripted = require "scripted"
+local twins = require "twins"
+local source = os.getenv "LLSOCKET_SOURCE"
+local before = leak.count()
+
+-- Why a script shows something else here.  NEWER: what this library does as lua-nginx-module 0.10.28 does, and the nginx of the
+-- machine is older.
+local DIFFERENCES = {
+  ["arguments that are missing"] = "they are nil: methods with ... would not be compiled safely",
+}
+local NEWER = {
+  ["a pattern of another type"] = "0.10.28 has words of its own for numbers",
+  ["another read after the begin of a pattern"] = "0.10.28 does not lose the begin of a pattern any more",
+  ["the iterator wants a number"] = "0.10.28 says argument, not arguments",
+  ["settimeouts wants three"] = "0.10.28 calls settimeouts by its name",
+  ["setkeepalive with a wrong type"] = "0.10.28 checks both arguments before it does anything",
+  ["a datagram socket may be bound"] = "0.10.28 has udpsock:bind",
+}
+
+local CONF = [[
+master_process off; error_log stderr crit;
+events { worker_connections 900; }
+http {
+  ]] .. nginx.HTTP .. [[
+  lua_socket_log_errors off; resolver 127.0.0.1:DNSPORT; resolver_timeout 5s;
+  server {
+    listen unix:DIR/socket;
+    location / { content_by_lua_block { ngx.print(ngx.config.ngx_lua_version) } }
+    location /run/ { content_by_lua_file DIR/run.lua; }
+  }
+}
+]]
+
+-- Inside nginx: runs a file's scripts, answers what they show.
+local RUN = [[
+local twins = dofile "SOURCE/t/lib/twins.lua"
+local env = loadfile "DIR/env.lua"()
+env.ngx, env.COUNT, env.spawn = ngx, { 0 }, ngx.thread.spawn
+local function answers(done, ...) return ... end
+function env.join(thread) return answers(ngx.thread.wait(thread)) end
+local scripts = twins.read("SOURCE/t/cosocket/" .. ngx.var.uri:match "^/run/(.*)$")
+ngx.print(twins.dump(twins.run(scripts, env)))
+]]
+
+-- The globals of the scripts, as a file.
+local function written(names)
+  local lines = {}
+  for name, value in pairs(names) do lines[#lines + 1] = ("%s = %q"):format(name, tostring(value)) end
+  local text = table.concat(lines, ", "):gsub('"(%d+)"', "%1")
+  return "return { " .. text .. " }\n"
+end
+
+local FILES = { "tcp.txt", "pool.txt", "udp.txt", "ngx.txt" }
+local scripts, count = {}, 0
+for i, file in ipairs(FILES) do
+  scripts[i] = twins.read(source .. "/t/cosocket/" .. file)
+  count = count + #scripts[i]
+end
+
+-- The names that the servers have.
+local function look_up(_, host, port, socktype)
+  if not host:find "^here" then return nil, "unknown", L.EAI_NONAME end
+  return L.inet.getaddrinfo("127.0.0.1", port, socktype)
+end
+
+local function in_loop(run)
+  loop.spawn(run)
+  loop.run()
+end
+
+local T = require("tap").plan(count + 1)
+
+local function compare(dir)
+  local names, stop = scripted.start(dir)
+  nginx.write(dir .. "/env.lua", written(names))
+  nginx.write(dir .. "/run.lua", (RUN:gsub("SOURCE", (source:gsub("%%", "%%%%"))):gsub("DIR", dir)))
+  local server = nginx.start(CONF:gsub("DNSPORT", names.DNS), dir)
+  names.ngx, names.COUNT, names.spawn, names.join = cosocket.ngx(), { 0 }, loop.spawn, loop.join
+  local is_older = tonumber(nginx.get(server, "/")) < 10028
+  for name, reason in pairs(is_older and NEWER or {}) do DIFFERENCES[name] = reason end
+  local previous = resolve.set(look_up)
+  for i, file in ipairs(FILES) do
+    local real = twins.parse(nginx.get(server, "/run/" .. file))
+    twins.compare(T, scripts[i], real, twins.run(scripts[i], names, in_loop), DIFFERENCES)
+  end
+  resolve.set(previous)
+  nginx.stop(server)
+  stop()
+end
+
+local why = nginx.missing()
+if why then
+  T.skip(count, why)
+else
+  cosocket.configure { log_errors = false, log_level = 0 }
+  nginx.guard(function()
+    local dir = net.tmpdir()
+    proc.run("chmod 755 " .. dir)
+    compare(dir)
+  end)
+  net.cleanup()
+end
+cosocket.sweep()
+collectgarbage()
+collectgarbage()
+T.is(leak.count(), before, "no descriptor is left")
+T.done()
