@@ -159,6 +159,10 @@ static void values(void) {
     STRUCT(group_req) INT(group_req, gr_interface) OTHER(group_req, gr_group)
     STRUCT(group_source_req) INT(group_source_req, gsr_interface) OTHER(group_source_req, gsr_group)
     OTHER(group_source_req, gsr_source)
+#if defined(MCAST_MSFILTER) && defined(__linux__)
+    STRUCT(group_filter) INT(group_filter, gf_interface) OTHER(group_filter, gf_group) INT(group_filter, gf_fmode)
+    INT(group_filter, gf_numsrc) OTHER(group_filter, gf_slist)
+#endif
 }
 
 static void messages(void) {

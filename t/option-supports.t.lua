@@ -18,7 +18,7 @@ local FAMILIES = {
   { "tcp4", L.AF_INET, L.SOCK_STREAM }, { "tcp6", L.AF_INET6, L.SOCK_STREAM },
   { "udp4", L.AF_INET, L.SOCK_DGRAM }, { "udp6", L.AF_INET6, L.SOCK_DGRAM },
 }
-local T = require("tap").plan(#FAMILIES * 3 + 26)
+local T = require("tap").plan(#FAMILIES * 3 + 27)
 
 -- What a method answers when the kernel has no such option.
 local LACKS = { [L.ENOPROTOOPT] = true, [L.EOPNOTSUPP] = true }
@@ -52,7 +52,8 @@ end
 
 -- The methods that are no options: true everywhere.
 local function not_everywhere(sock)
-  local options, out = { tcpmd5sig = true, mcastif = true, peerpidfd = true, originaldst = true }, {}
+  local options, out = { tcpmd5sig = true, mcastif = true, mcastfilter = true, peerpidfd = true,
+    originaldst = true }, {}
   for _, rows in ipairs { methods.options, multicast.OPTIONS, multicast.MEMBERSHIPS } do
     for _, row in ipairs(rows) do options[row[1]] = true end
   end
@@ -97,6 +98,7 @@ T.is(show(client:supports "mtu", udp:supports "mtu"), "true, true", "an option t
 T.is(show(client:supports "rcvbufforce", client:supports "sndbufforce"), "true, true", "so are those that are set only")
 T.is(show(udp:supports "mcastjoin", udp:supports "mcastif", client:supports "mcastjoin"), "true, true, false",
   "memberships are of datagram sockets")
+T.is(show(udp:supports "mcastfilter", client:supports "mcastfilter"), show(L.MCAST_MSFILTER ~= nil, false), "so are filters")
 for _, name in ipairs { "nothing", "", "tcpnodelay ", "TCP_NODELAY", "sd", "home", "about", "__index", "tcp\0nodelay" } do
   if client:supports(name) ~= false then T.ok(false, name) end
 end

@@ -108,12 +108,12 @@
 ---@field v6only fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Keeps IPv4 off an IPv6 socket.
 ---@field mcastloop fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Gives this host what is sent.
 ---@field mcastttl fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Hops that a datagram may go, 0 to 255.
----@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?  Receives what is sent to a group.
----@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string): string?, integer?  Leaves a group.
----@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?  Receives what one source sends to a group.
----@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?  Leaves one source of a group.
----@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?  Shuts one source of a joined group out.
----@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string): string?, integer?  Lets a source in again.
+---@field mcastjoin fun(self: llsocket.socket, mcaddr: string, ifname?: string|integer): string?, integer?  Receives what is sent to a group.
+---@field mcastleave fun(self: llsocket.socket, mcaddr: string, ifname?: string|integer): string?, integer?  Leaves a group.
+---@field mcastjoinsrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string|integer): string?, integer?  Receives what one source sends to a group.
+---@field mcastleavesrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string|integer): string?, integer?  Leaves one source of a group.
+---@field mcastblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string|integer): string?, integer?  Shuts one source of a joined group out.
+---@field mcastunblocksrc fun(self: llsocket.socket, mcaddr: string, srcaddr: string, ifname?: string|integer): string?, integer?  Lets a source in again.
 
 ---@class llsocket.inet.module
 ---@field ntop fun(bytes: string): string?, string?, integer?

@@ -27,7 +27,7 @@ for module, methods in pairs {
   ["llsocket.socket.originaldst"] = "originaldst",
   ["llsocket.socket.anyoption"] = "getsockopt setsockopt peerpidfd",
   ["llsocket.socket.multicast"] = "mcastloop mcastttl mcastif mcastjoin mcastleave mcastjoinsrc mcastleavesrc mcastblocksrc "
-    .. "mcastunblocksrc",
+    .. "mcastunblocksrc mcastfilter",
   ["llsocket.socket.batch"] = "recvbatch sendbatch",
   ["llsocket.socket.splice"] = "splice",
   ["llsocket.socket.onclose"] = "onclose",

@@ -101,8 +101,8 @@ local function option_field(m)
     table.concat(m.what, "  "))
 end
 
-local MEMBERSHIP = { membership = "mcaddr: string, ifname?: string",
-  source_membership = "mcaddr: string, srcaddr: string, ifname?: string" }
+local MEMBERSHIP = { membership = "mcaddr: string, ifname?: string|integer",
+  source_membership = "mcaddr: string, srcaddr: string, ifname?: string|integer" }
 
 local function membership_field(row)
   return ("---@field %s fun(self: llsocket.socket, %s): string?, integer?  %s"):format(row[1], MEMBERSHIP[row[3]], row[4])

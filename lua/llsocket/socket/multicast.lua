@@ -10,14 +10,15 @@ local sockets = require "llsocket.socket.object"
 local interface = require "llsocket.address.interface"
 local sockaddr = require "llsocket.address.sockaddr"
 local optionkind = require "llsocket.socket.optionkind"
-local require, type = require, type
+local C = require "llsocket.core.libc"
+local ipairs, require, type, floor = ipairs, require, type, math.floor
 
-local is_self, failed, refused = sockets.self, failure.failed, failure.refused
+local is_self, failed, refused, errno = sockets.self, failure.failed, failure.refused, ffi.errno
 local KIND, NO_HALF, set = optionkind.KIND, optionkind.NO_HALF, optionkind.set
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
-local EAFNOSUPPORT = const.EAFNOSUPPORT
+local EAFNOSUPPORT, ENOBUFS, ENOMEM, ENOPROTOOPT = const.EAFNOSUPPORT, const.ENOBUFS, const.ENOMEM, const.ENOPROTOOPT
 
 local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
 local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
@@ -158,17 +159,26 @@ local function prepare(sock, group, mcaddr, source, srcaddr, ifname)
   if srcaddr then e2, source_scope = parse(source, sock.home, srcaddr) end
   if e or e2 then return nil, e or e2 end
   local zone, index, absent = scope or source_scope, 0, nil
-  if ifname then index, absent = interface.index(ifname, sock.sd)
+  if type(ifname) == "number" then
+    index = ifname >= 0 and ifname < 2^31 and floor(ifname) == ifname and ifname or nil
+    absent = EINVAL
+  elseif ifname then index, absent = interface.index(ifname, sock.sd)
   elseif zone then index, absent = interface.zone(zone, sock.sd) end
   if not index then return nil, absent end
   return level, index
+end
+
+-- An interface goes by its name or its index.
+local function check_interface(ifname, position, method)
+  local kind = type(ifname)
+  if kind ~= "nil" and kind ~= "string" and kind ~= "number" then check.bad(position, method, "string or number", ifname) end
 end
 
 local function membership(name, opt)
   return function(sock, mcaddr, ifname)
     is_self(sock, name)
     check.string(mcaddr, 1, name)
-    check.optional_string(ifname, 2, name)
+    check_interface(ifname, 2, name)
     local group, req = sockaddr.type(), layout.group_req()
     local level, index = prepare(sock, group, mcaddr, nil, nil, ifname)
     if not level then return refused(index) end
@@ -184,7 +194,7 @@ local function source_membership(name, opt)
     is_self(sock, name)
     check.string(mcaddr, 1, name)
     check.string(srcaddr, 2, name)
-    check.optional_string(ifname, 3, name)
+    check_interface(ifname, 3, name)
     local group, source, req = sockaddr.type(), sockaddr.type(), layout.group_source_req()
     local level, index = prepare(sock, group, mcaddr, source, srcaddr, ifname)
     if not level then return refused(index) end
@@ -207,5 +217,109 @@ local MEMBERSHIPS = {
 }
 
 for _, row in ipairs(MEMBERSHIPS) do Socket[row[1]] = row[3](row[1], const[row[2]]) end
+
+-- A struct group_filter of any length: its head, and behind that so many sources.  It comes from malloc, because LuaJIT must not
+-- compile an array of variable length.
+local MCAST_MSFILTER = const.MCAST_MSFILTER
+local MOST = 65536 -- sources; Linux takes 10 for IPv4 and 64 for IPv6, unless it is told otherwise
+local head_t, head_pointer, list_at
+local byte_pointer = ffi.typeof "uint8_t *"
+
+local function learn_layout()
+  if head_t then return end
+  head_pointer = ffi.typeof("$ *", layout.group_filter)
+  head_t, list_at = layout.group_filter, ffi.offsetof(layout.group_filter, "gf_slist")
+end
+
+-- Answers the memory, its head, its list and its length in bytes; nil where there is no memory.
+local function new_filter(group, index, count)
+  learn_layout()
+  local length = list_at + count * SIZE
+  local memory = C.llsocket2_calloc(1, length)
+  if memory == nil then return nil end
+  memory = ffi.gc(memory, C.llsocket2_free)
+  local head = ffi.cast(head_pointer, memory)
+  head.gf_interface, head.gf_numsrc = index, count
+  ffi.copy(head.gf_group, group, SIZE)
+  return memory, head, ffi.cast(byte_pointer, memory) + list_at, length
+end
+
+local length_cell = ffi.new "uint32_t[1]"
+
+local function source_texts(list, count, family)
+  local out, name = {}, sockaddr.type()
+  for i = 1, count do
+    ffi.copy(name, list + (i - 1) * SIZE, SIZE)
+    out[i] = sockaddr.text(name, SIZE, family)
+  end
+  return out
+end
+
+-- Reads a filter, once more where the sources are more than there was capacity for: the kernel tells how many there are.
+local function read_filter(sock, level, group, index, count)
+  local memory, head, list, length = new_filter(group, index, count)
+  if not memory then return failed(ENOMEM) end
+  length_cell[0] = length
+  local rc, e, n = C.llsocket2_getsockopt(sock.sd, level, MCAST_MSFILTER, memory, length_cell), errno(), head.gf_numsrc
+  if rc ~= 0 then return failed(e) end
+  if n > count and n <= MOST then return read_filter(sock, level, group, index, n) end
+  local mode, texts = head.gf_fmode, source_texts(list, n, sock.home)
+  C.llsocket2_free(ffi.gc(memory, nil)) -- not earlier: `head` and `list` keep nothing alive
+  return mode, texts
+end
+
+-- Copies the caller's table: an element may answer otherwise the second time.
+local function copy_sources(sources)
+  if type(sources) ~= "table" then check.bad(4, "mcastfilter", "array of strings", sources) end
+  local out = {}
+  for i = 1, #sources do
+    out[i] = sources[i]
+    if type(out[i]) ~= "string" then check.bad(4, "mcastfilter", "array of strings", out[i]) end
+  end
+  return out
+end
+
+local function write_filter(sock, level, group, index, mode, sources)
+  if #sources > MOST then return ENOBUFS end
+  local memory, head, list, length = new_filter(group, index, #sources)
+  if not memory then return ENOMEM end
+  local source = sockaddr.type()
+  for i, text in ipairs(sources) do
+    local e = parse(source, sock.home, text)
+    if e then return e end
+    ffi.copy(list + (i - 1) * SIZE, source, SIZE)
+  end
+  head.gf_fmode = mode
+  return set(sock.sd, level, MCAST_MSFILTER, memory, length)
+end
+
+--- Tells or sets which sources of a joined group the socket receives; see ip(7) and RFC 3678.
+---@param mcaddr string  a numeric group address of the socket's family
+---@param ifname? string|integer  an interface's name or index; the default is the zone of the group, or any
+---@param mode? integer  MCAST_INCLUDE: only these sources; MCAST_EXCLUDE: all but these.  Without it the filter is read
+---@param sources? string[]  numeric addresses of the socket's family, at most 65,536; needed with `mode`
+---@return integer? mode
+---@return string[]|string? sources  or err
+---@return integer? errno  EADDRNOTAVAIL, EINVAL: not joined by this interface; ENOBUFS: more sources than the system allows;
+---EAFNOSUPPORT, ENODEV, ENOMEM; EOPNOTSUPP; ENOPROTOOPT where the system has no such filters; EBADF once closed
+function Socket:mcastfilter(mcaddr, ifname, mode, sources)
+  is_self(self, "mcastfilter")
+  check.string(mcaddr, 1, "mcastfilter")
+  check_interface(ifname, 2, "mcastfilter")
+  local has_mode = type(mode) ~= "nil"
+  if has_mode then
+    check.number(mode, 3, "mcastfilter")
+    sources = copy_sources(sources)
+  end
+  local group = sockaddr.type()
+  local level, index = prepare(self, group, mcaddr, nil, nil, ifname)
+  if not level then return failed(index) end
+  if has_mode and mode ~= const.MCAST_INCLUDE and mode ~= const.MCAST_EXCLUDE then return failed(EINVAL) end
+  if not MCAST_MSFILTER then return failed(ENOPROTOOPT) end
+  if not has_mode then return read_filter(self, level, group, index, 16) end
+  local e = write_filter(self, level, group, index, mode, sources)
+  if e then return failed(e) end
+  return mode, sources
+end
 
 return { methods = Socket, OPTIONS = OPTIONS, MEMBERSHIPS = MEMBERSHIPS, level_of = level_of }

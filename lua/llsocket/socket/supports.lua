@@ -84,6 +84,7 @@ end
 -- The options of multicast's methods that are no memberships; those are set only, and asked for by the number of hops.
 local GROUPS = {
   mcastif = { "IP_MULTICAST_IF", "IPV6_MULTICAST_IF" }, mcastloop = { "IP_MULTICAST_LOOP", "IPV6_MULTICAST_LOOP" },
+  mcastfilter = { "MCAST_MSFILTER", "MCAST_MSFILTER" },
 }
 local HOPS = { "IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS" }
 
