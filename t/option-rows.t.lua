@@ -50,7 +50,7 @@ local function is_range(range) return range[1] == 40000 and range[2] == 40999 en
 local function is_none(range) return range[1] == 0 and range[2] == 0 end
 local function segment(mss) return mss == 1000 or mss == 536 end -- what was set; older kernels: the default
 
--- Where a socket must be connected, or raw, or in a memory cgroup: t/option-named tests these.
+-- Where a socket must be connected, or raw: t/option-packets tests these.
 local function elsewhere(name) return inet(name) and "either" end
 local function udp_alone(name) return udp(name) or elsewhere(name) end -- TCP reads it, and cannot set it
 
