@@ -84,6 +84,7 @@ build = {
     ["llsocket.luasocket.unix"] = "lua/llsocket/luasocket/unix.lua",
     ["llsocket.luasocket.words"] = "lua/llsocket/luasocket/words.lua",
     ["llsocket.luasocket.writing"] = "lua/llsocket/luasocket/writing.lua",
+    ["llsocket.message.ancillary"] = "lua/llsocket/message/ancillary.lua",
     ["llsocket.message.block"] = "lua/llsocket/message/block.lua",
     ["llsocket.message.carrier"] = "lua/llsocket/message/carrier.lua",
     ["llsocket.message.control"] = "lua/llsocket/message/control.lua",

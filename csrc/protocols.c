@@ -17,7 +17,9 @@
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/net_tstamp.h>
 #include <linux/rtnetlink.h>
+#include <linux/tcp.h>
 #include <linux/version.h> /* LINUX_VERSION_CODE guards some enumerators */
 #include <linux/vm_sockets.h>
 #if __has_include(<linux/mptcp.h>)
@@ -30,6 +32,10 @@
 #include <netinet/in_systm.h> /* BSD: netinet/ip.h needs it first */
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
+#endif
+
+#ifndef KERNEL_VERSION /* where there are no headers of Linux: an #if evaluates it all the same */
+#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
 #endif
 
 #include "younger.def"

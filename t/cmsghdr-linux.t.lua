@@ -9,7 +9,7 @@ local show = require("values").show
 local before = leak.count()
 local bor = require("bit").bor
 
-local PLAN = 56
+local PLAN = 57
 local T = require("tap").plan(PLAN)
 local entered, why = netns.enter()
 if not entered then
@@ -283,6 +283,18 @@ do
   end)
   T.is(got, answer("ACK", 4), "TCP tells when its peer acknowledged a byte, and which")
   T.ok(has_time, "with the time")
+
+  client:timestamping(bor(L.SOF_TIMESTAMPING_SOFTWARE, L.SOF_TIMESTAMPING_TX_ACK, L.SOF_TIMESTAMPING_OPT_ID,
+    L.SOF_TIMESTAMPING_OPT_TSONLY, L.SOF_TIMESTAMPING_OPT_STATS))
+  client:send "678"
+  server:recv()
+  assert(net.await(function() return client:recvmsg(mh, L.MSG_ERRQUEUE, L.MSG_DONTWAIT) end))
+  local stats, info = nil, client:tcpinfo()
+  for _, cmsg in ipairs(mh:control()) do stats = stats or cmsg:optstats() end
+  if not (stats and L.TCP_NLA_BUSY) then T.skip(1, "this kernel or its headers tell no statistics with a time") else
+    T.is(show(stats.bytes_sent, stats.total_retrans, stats.srtt > 0, stats.min_rtt >= info.min_rtt),
+      show(8, info.total_retrans, true, true), "optstats are those of tcpinfo")
+  end
   client:close(); server:close()
 end
 

@@ -27,7 +27,7 @@ local function told(value, ...)
 end
 
 local DECODERS = { "rights", "credentials", "pktinfo", "timestamp", "integer", "exterr", "pidfd", "security", "origdst",
-  "pathmtu", "auxdata" }
+  "pathmtu", "auxdata", "optstats", "optpktinfo" }
 
 -- What all decoders tell of one, those with nothing to tell left out.
 local function decoded(cmsg)
@@ -105,6 +105,19 @@ linux(L.IPPROTO_TCP, L.TCP_INQ, ffi.new("int32_t[1]", 9), "integer: 9")
 linux(IP, L.IP_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
 linux(IPV6, L.IPV6_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
 linux(IPV6, L.IPV6_FLOWINFO, ffi.new("uint8_t[4]", 0, 1, 2, 255), "integer: 66303")
+-- Attributes of netlink(7): a byte, 32 bits, 64 bits, an unknown one, one of no known size.
+local function attribute(kind, data)
+  local head = layout.nlattr { nla_len = 4 + #data, nla_type = kind }
+  return raw(head) .. data .. ("\0"):rep(-#data % 4)
+end
+
+if L.TCP_NLA_BUSY then
+  KINDS[#KINDS + 1] = { SOCKET, L.SCM_TIMESTAMPING_OPT_STATS, attribute(L.TCP_NLA_CA_STATE, "\3") .. attribute(4000, int(1))
+    .. attribute(L.TCP_NLA_BUSY, raw(ffi.new("uint64_t[1]", 2^40))) .. attribute(L.TCP_NLA_SND_CWND, "xyz")
+    .. attribute(L.TCP_NLA_SRTT, int(-1)), "optstats: busy=1099511627776 ca_state=3 srtt=4294967295" }
+end
+linux(SOCKET, L.SCM_TIMESTAMPING_PKTINFO, made_of(layout.scm_ts_pktinfo, { if_index = 3, pkt_length = 1500 }),
+  "optpktinfo: index=3 length=1500")
 linux(L.SOL_NETLINK, L.NETLINK_PKTINFO, ffi.new("uint32_t[1]", 4), "integer: 4")
 linux(L.SOL_NETLINK, L.NETLINK_LISTEN_ALL_NSID, ffi.new("int32_t[1]", -1), "integer: -1")
 linux(L.SOL_TLS, L.TLS_GET_RECORD_TYPE, ffi.new("uint8_t[1]", 23), "integer: 23")
@@ -128,6 +141,7 @@ local function shortened(level, type, data)
     local got = decoded(assert(new(level, type, data:sub(1, length))))
     -- An error without the whole of its address is still one; so is a number of fewer bytes.
     local partly = got:find "^exterr" and not got:find "offender" or got:find "^integer" or got:find "^security"
+      or got:find "^optstats"
     if got ~= "" and not partly then
       wrong[#wrong + 1] = length .. ": " .. got
     end

@@ -25,7 +25,7 @@ local INSIDE = set [[
   address.families address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver
   address.sockaddr address.values
   core.check core.const core.failure core.layout core.lazy core.libc core.renamed core.shortage
-  message.block message.carrier message.control message.decode message.iovec message.region message.rights meta
+  message.ancillary message.block message.carrier message.control message.decode message.iovec message.region message.rights meta
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended
   socket.filter socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
@@ -58,7 +58,7 @@ local SURE = set [[
   desc:fd
   mh:name mh:flags mh:segment mh:timestamp msgs:to tube:held
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
-  cmsg:pidfd cmsg:security cmsg:origdst cmsg:pathmtu cmsg:auxdata cmsg:rfc4884
+  cmsg:pidfd cmsg:security cmsg:origdst cmsg:pathmtu cmsg:auxdata cmsg:rfc4884 cmsg:optstats cmsg:optpktinfo
   cmsg:integer cmsg:exterr poller:event poller:events poller:wakefd poller:fd event:fd hook:remove
   sock:getfd sock:dirty sock:pollfd sock:events sock:timeout wait.set wait.is_set loop.spawn loop.run
   loop.now loop.cancel resolve.set s:lines

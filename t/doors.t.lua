@@ -15,7 +15,7 @@ local FLOOR = {
   ["socket.activated"] = 8, ["socket.supports"] = 8, ["socket.buffer"] = 7, ["socket.multicast"] = 7, ["socket.splice"] = 7,
   ["socket.zerocopy"] = 11, ["socket.batch"] = 12, ["socket.message"] = 12,
   ["message.region"] = 2, ["message.iovec"] = 3, ["message.control"] = 10, ["message.carrier"] = 11,
-  ["message.rights"] = 8, ["message.decode"] = 8, ["message.block"] = 10,
+  ["message.rights"] = 8, ["message.decode"] = 8, ["message.ancillary"] = 9, ["message.block"] = 10,
   ["poll.bits"] = 2, ["poll.epoll"] = 5, ["poll.event"] = 5, ["poll.kqueue"] = 5, ["poll.poll"] = 5,
   ["poll.waker"] = 6,
   ["wait.timers"] = 6, ["wait.results"] = 6, ["wait.kernel"] = 7, ["wait.pause"] = 7,
@@ -35,7 +35,7 @@ local FLOOR = {
   ["cosocket.pcre2"] = 2, ["cosocket.pool"] = 14, ["cosocket.re"] = 3, ["cosocket.receiving"] = 17,
   ["cosocket.sending"] = 17, ["cosocket.settings"] = 3, ["cosocket.tcp"] = 19, ["cosocket.text"] = 2,
   ["cosocket.timer"] = 9, ["cosocket.tls"] = 17, ["cosocket.udp"] = 17, ["cosocket.until"] = 18,
-  cmsghdr = 9, inet = 7, batch = 11, msghdr = 11, socket = 13,
+  cmsghdr = 10, inet = 7, batch = 11, msghdr = 11, socket = 13,
 }
 local dir = os.getenv "LLSOCKET_SOURCE" .. "/lua/llsocket/"
 

@@ -45,6 +45,7 @@
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/net_tstamp.h>
 #include <linux/inet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/tcp.h>
@@ -184,6 +185,9 @@ static void messages(void) {
     STRUCT(sock_extended_err) INT(sock_extended_err, ee_errno) INT(sock_extended_err, ee_origin)
     INT(sock_extended_err, ee_type) INT(sock_extended_err, ee_code) INT(sock_extended_err, ee_info)
     INT(sock_extended_err, ee_data)
+#endif
+#if defined(SCM_TIMESTAMPING_PKTINFO) && defined(SOF_TIMESTAMPING_TX_RECORD_MASK)
+    STRUCT(scm_ts_pktinfo) INT(scm_ts_pktinfo, if_index) INT(scm_ts_pktinfo, pkt_length)
 #endif
 #ifdef SO_EE_RFC4884_FLAG_INVALID
     STRUCT(sock_ee_data_rfc4884) INT(sock_ee_data_rfc4884, len) INT(sock_ee_data_rfc4884, flags)

@@ -171,9 +171,7 @@
 ---@field timestamping fun(n: integer): llsocket.cmsghdr?, string?, integer?  Asks when one message goes out; see socket(7).
 ---@field timestampid fun(n: integer): llsocket.cmsghdr?, string?, integer?  Sets the id of one message's times; see socket(7).
 ---@field package arg function
----@field package encode function
 ---@field package is_rights function
----@field package received function
 
 ---@class llsocket.descriptor.module
 ---@field package new function
@@ -2610,6 +2608,33 @@
 ---@field TLS_SET_RECORD_TYPE integer
 ---@field TLS_TX integer
 ---@field TLS_TX_ZEROCOPY_RO integer
+---@field TCP_NLA_BUSY integer
+---@field TCP_NLA_BYTES_RETRANS integer
+---@field TCP_NLA_BYTES_SENT integer
+---@field TCP_NLA_CA_STATE integer
+---@field TCP_NLA_DATA_SEGS_OUT integer
+---@field TCP_NLA_DELIVERED integer
+---@field TCP_NLA_DELIVERED_CE integer
+---@field TCP_NLA_DELIVERY_RATE integer
+---@field TCP_NLA_DELIVERY_RATE_APP_LMT integer
+---@field TCP_NLA_DSACK_DUPS integer
+---@field TCP_NLA_MIN_RTT integer
+---@field TCP_NLA_PACING_RATE integer
+---@field TCP_NLA_PAD integer
+---@field TCP_NLA_RECUR_RETRANS integer
+---@field TCP_NLA_REORDERING integer
+---@field TCP_NLA_REORD_SEEN integer
+---@field TCP_NLA_RWND_LIMITED integer
+---@field TCP_NLA_SNDBUF_LIMITED integer
+---@field TCP_NLA_SNDQ_SIZE integer
+---@field TCP_NLA_SND_CWND integer
+---@field TCP_NLA_SND_SSTHRESH integer
+---@field TCP_NLA_SRTT integer
+---@field TCP_NLA_TOTAL_RETRANS integer
+---@field TCP_NLA_BYTES_NOTSENT integer
+---@field TCP_NLA_EDT integer
+---@field TCP_NLA_TIMEOUT_REHASH integer
+---@field TCP_NLA_TTL integer
 ---@field IOCTL_VM_SOCKETS_GET_LOCAL_CID integer
 ---@field VM_SOCKETS_INVALID_VERSION integer
 ---@field VSOCK_RECVERR integer

@@ -4,8 +4,8 @@ local M = { list = {}, set = {} }
 for title in ([[
   addrinfo.arg addrinfo.blank addrinfo.copied addrinfo.kept addrinfo.received batch.after_partial_send
   batch.after_receive batch.arg batch.has
-  batch.has_empty bpf.make cmsghdr.arg cmsghdr.encode cmsghdr.is_rights
-  cmsghdr.received descriptor.new device.of gai.failed
+  batch.has_empty bpf.make cmsghdr.arg cmsghdr.is_rights
+  descriptor.new device.of gai.failed
   msghdr.after_partial_send msghdr.after_receive msghdr.arg msghdr.before_receive msghdr.before_send
   msghdr.check_size msghdr.set_data pipe.arg pipe.count pipe.left
   pipe.pass_mark wait.answer wait.crowd wait.give_back wait.left wait.lend

@@ -263,6 +263,7 @@ local function time() return L.cmsghdr.new(L.SOL_SOCKET, L.SCM_TIMESTAMP, ("\0")
 local function exterr() return L.cmsghdr.new(L.IPPROTO_IP, L.IP_RECVERR, ("\0"):rep(32)) end
 local function label() return L.cmsghdr.new(L.SOL_SOCKET, L.SCM_SECURITY, "a:b\0") end
 local function origdst() return L.cmsghdr.new(L.IPPROTO_IP, L.IP_ORIGDSTADDR, net.addr():bytes()) end
+local function stats() return L.cmsghdr.new(L.SOL_SOCKET, L.SCM_TIMESTAMPING_OPT_STATS, ("\1"):rep(32)) end
 local function pathmtu() return L.cmsghdr.new(L.IPPROTO_IPV6, L.IPV6_PATHMTU, ("\0"):rep(ffi.sizeof(layout.ip6_mtuinfo))) end
 
 local function batch()
@@ -404,7 +405,8 @@ M.hooked, M.poller, M.waited, M.timer, M.signal_mask, M.signalled, M.child =
   hooked, poller, waited, timer, signal_mask, signalled, child
 M.child_event, M.activated, M.control, M.ttl, M.time, M.exterr =
   child_event, activated, control, ttl, time, exterr
-M.peer_process, M.label, M.origdst, M.pathmtu, M.stamped_batch = peer_process, label, origdst, pathmtu, stamped_batch
+M.peer_process, M.stats, M.label, M.origdst = peer_process, stats, label, origdst
+M.pathmtu, M.stamped_batch = pathmtu, stamped_batch
 M.batch, M.with_batch, M.into, M.second, M.tcp_new, M.udp_new =
   batch, with_batch, into, second, tcp_new, udp_new
 M.udp6_new, M.unix, M.unix_seq =

@@ -208,7 +208,8 @@ local ROWS = {
   { "cmsg:pktinfo", "never", "{.+}", on.control(function() return L.cmsghdr.pktinfo("127.0.0.1", "lo") end) },
   { "cmsg:pidfd", "never", "nil", on.control(on.ttl) }, { "cmsg:security", "never", '"a:b"', on.control(on.label) },
   { "cmsg:origdst", "never", AI, on.control(on.origdst) }, { "cmsg:pathmtu", "never", "{.+}", on.control(on.pathmtu) },
-  { "cmsg:auxdata", "never", "nil", on.control(on.ttl) }, { "cmsg:rfc4884", "never", "nil", on.control(on.exterr) },
+  { "cmsg:auxdata", "never", "nil", on.control(on.ttl) }, { "cmsg:optpktinfo", "never", "nil", on.control(on.ttl) },
+  { "cmsg:optstats", "never", "{}", on.control(on.stats) }, { "cmsg:rfc4884", "never", "nil", on.control(on.exterr) },
   { "cmsg:timestamp", "never", "0, 0", on.control(on.time) }, { "cmsg:exterr", "never", "{.+}", on.control(on.exterr) },
 
   { "device.getifaddrs", "object", "{.+}", on.none }, { "device.macaddrs", "object", "{.*}", on.none },

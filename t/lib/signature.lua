@@ -88,7 +88,8 @@ local cmsghdr = {
   level = { "never" }, type = { "never" }, data = { "never" }, rights = { "never" }, credentials = { "never" },
   pktinfo = { "never" }, timestamp = { "never" }, integer = { "never" }, exterr = { "never" },
   pidfd = { "never" }, security = { "never" },
-  origdst = { "never" }, rfc4884 = { "never" }, pathmtu = { "never" }, auxdata = { "never" },
+  origdst = { "never" }, rfc4884 = { "never" }, pathmtu = { "never" }, optstats = { "never" },
+  optpktinfo = { "never" }, auxdata = { "never" },
 }
 
 local descriptor = { fd = { "never" }, unwrap = { "object" }, close = { "plain" } }

@@ -7,7 +7,7 @@ setfenv(1, require "llsocket.core.lazy")
 local ffi = require "ffi"
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
-local cmsghdr = require "llsocket.cmsghdr"
+local ancillary = require "llsocket.message.ancillary"
 local decode = require "llsocket.message.decode"
 local iovec = require "llsocket.message.iovec"
 local ipairs = ipairs
@@ -22,7 +22,7 @@ local M = {}
 local function measure(cmsgs)
   local data, size = {}, 0
   for i, cmsg in ipairs(cmsgs) do
-    local bytes, e = cmsghdr.encode(cmsg)
+    local bytes, e = ancillary.encode(cmsg)
     if not bytes then return nil, e end
     data[i] = bytes
     size = size + shim.llsocket2_cmsg_space(#bytes)
@@ -135,7 +135,7 @@ function M.take(into)
   local cmsgs = {}
   local at, level, type, offset, length = get(into, 0)
   while at do
-    cmsgs[#cmsgs + 1] = cmsghdr.received(level, type, into.bytes, offset, length)
+    cmsgs[#cmsgs + 1] = ancillary.received(level, type, into.bytes, offset, length)
     at, level, type, offset, length = get(into, at)
   end
   return cmsgs

@@ -67,6 +67,10 @@ reads("auxdata", "SOL_PACKET", "PACKET_AUXDATA", "tpacket_auxdata", function(aux
     vlantci = band(status, VLAN) ~= 0 and aux.tp_vlan_tci or nil, vlantpid = band(status, TPID) ~= 0 and aux.tp_vlan_tpid or nil }
 end)
 
+reads("optpktinfo", "SOL_SOCKET", "SCM_TIMESTAMPING_PKTINFO", "scm_ts_pktinfo", function(info)
+  return { index = info.if_index, length = info.pkt_length }
+end)
+
 local function exterr(err, bytes)
   local told = { errno = err.ee_errno, origin = err.ee_origin, type = err.ee_type, code = err.ee_code, info = err.ee_info,
     data = err.ee_data, offender = address(bytes:sub(sizeof(layout.sock_extended_err) + 1), 0) }
@@ -110,7 +114,7 @@ function M.struct(cmsg, method)
   return row.tell(cell, bytes)
 end
 
-for _, method in ipairs { "credentials", "pktinfo", "origdst", "pathmtu", "auxdata", "exterr", "rfc4884" } do
+for _, method in ipairs { "credentials", "pktinfo", "origdst", "pathmtu", "auxdata", "exterr", "rfc4884", "optpktinfo" } do
   READERS[method] = READERS[method] or {}
 end
 
@@ -159,6 +163,54 @@ function M.integer(cmsg)
   local n = ffi.cast(pointer, bytes)[0]
   if how == PLAIN then return n end
   return (HOW[how](n))
+end
+
+-- The numbers of SCM_TIMESTAMPING_OPT_STATS, by the names of their constants without TCP_NLA_.
+local STATS = {
+  "BUSY", "RWND_LIMITED", "SNDBUF_LIMITED", "DATA_SEGS_OUT", "TOTAL_RETRANS", "PACING_RATE", "DELIVERY_RATE", "SND_CWND",
+  "REORDERING", "MIN_RTT", "RECUR_RETRANS", "DELIVERY_RATE_APP_LMT", "SNDQ_SIZE", "CA_STATE", "SND_SSTHRESH", "DELIVERED",
+  "DELIVERED_CE", "BYTES_SENT", "BYTES_RETRANS", "DSACK_DUPS", "REORD_SEEN", "SRTT", "TIMEOUT_REHASH", "BYTES_NOTSENT", "EDT",
+  "TTL",
+}
+local stat_names -- by number, once asked for
+local WORD = { [1] = ffi.typeof "struct { uint8_t n; }", [4] = ffi.typeof "struct { uint32_t n; }",
+  [8] = ffi.typeof "struct { uint64_t n; }" }
+
+local function names_of_stats()
+  local names = {}
+  for _, name in ipairs(STATS) do
+    local number = const["TCP_NLA_" .. name]
+    if number then names[number] = name:lower() end
+  end
+  return names
+end
+
+-- Answers the number of an attribute; nil for a size that none of them has.
+local function number_of(bytes)
+  local ctype = WORD[#bytes]
+  if not ctype then return nil end
+  local cell = ctype()
+  copy(cell, bytes, #bytes)
+  return tonumber(cell.n)
+end
+
+--- Reads the attributes of SCM_TIMESTAMPING_OPT_STATS.  One that claims more bytes than there are ends the list.
+---@param cmsg llsocket.cmsghdr
+---@return table<string, integer>? stats  nil where it is of another kind
+function M.optstats(cmsg)
+  local bytes, head = cmsg.bytes, layout.nlattr
+  local is_kind = cmsg.cmsg_level == SOL_SOCKET and cmsg.cmsg_type == const.SCM_TIMESTAMPING_OPT_STATS
+  if not (is_kind and bytes and head) then return nil end
+  stat_names = stat_names or names_of_stats()
+  local at, stats, cell = 0, {}, head()
+  while #bytes - at >= sizeof(head) do
+    copy(cell, bytes:sub(at + 1, at + sizeof(head)), sizeof(head))
+    local length, name = cell.nla_len, stat_names[cell.nla_type]
+    if length < sizeof(head) or length > #bytes - at then break end
+    if name then stats[name] = number_of(bytes:sub(at + sizeof(head) + 1, at + length)) end
+    at = at + band(length + 3, -4)
+  end
+  return stats
 end
 
 --- Reads a label of SELinux, Smack or AppArmor.
