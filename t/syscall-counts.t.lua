@@ -64,6 +64,8 @@ local ROWS = {
   { "an option with an input read", "", "assert(a:getsockopt(L.SOL_SOCKET, L.SO_TYPE, 'bytes', 4))", "getsockopt" },
   { "a time-out read", "", "assert(a:rcvtimeo())", "getsockopt" },
   { "a time-out set", "", "assert(a:rcvtimeo(1.5))", "setsockopt" },
+  { "a filter set", "fresh = L.socket.new(udp_name)", "assert(fresh:filter 'ret #-1')", "setsockopt" },
+  { "a filter read", "fresh = L.socket.new(udp_name)", "assert(fresh:filter() == false)", "getsockopt" },
   { "linger set", "", "assert(a:linger(1))", "setsockopt" },
   { "error", "", "assert(a:error() == 0)", "getsockopt" },
   { "supports", "", "assert(a:supports 'peercred')", "getsockopt" },
