@@ -88,6 +88,7 @@ local RIGHT = {
   { "^socket.supports", "close", "*", "a socket of the call's own" },
   { "^socket.supports", "socket", "EACCES EPERM EAFNOSUPPORT EPROTONOSUPPORT EINVAL", "these tell what was asked", other = true },
   { "^sock:unicastif, IPv6", "ioctl", "EINVAL", "taken for a socket that can have no IPv4 half", other = true },
+  { "^sock:peersec", "getsockopt", "ENOPROTOOPT", "so it answers without a fault" },
   { "^sock:sndlowat, set", "setsockopt", "ENOPROTOOPT", "so it answers without a fault" },
   { "^sock:reservemem, set", "setsockopt", "EOPNOTSUPP", "so it answers without a fault, outside of a memory cgroup" },
   { "^sock:s", "rt_sigprocmask", "*", "the mask that cannot be set back stays" },

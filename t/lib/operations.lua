@@ -305,10 +305,19 @@ local ON = {
   passpidfd = on.unix, passrights = on.unix, passsec = on.unix, peergroups = on.unix, peersec = on.unix,
 }
 
+-- Most kernels give no labels.
+local function has_labels()
+  local a, b = net.pair(STREAM)
+  local _, _, e = a:peersec()
+  a:close(); b:close()
+  return e ~= L.ENOPROTOOPT
+end
+
 local function option(method, level, kind, access)
   local title = level == "IPPROTO_IPV6" and method .. ", IPv6" or method
   local value, maker = VALUES[method] or VALUES[kind], ON[title] or ON[method] or ON[level]
-  ROWS[#ROWS + 1] = { "sock:" .. title, "option", ".+", maker }
+  local lacks = method == "peersec" and not has_labels()
+  ROWS[#ROWS + 1] = { "sock:" .. title, "option", lacks and 'nil, ".+", ' .. L.ENOPROTOOPT or ".+", maker }
   if access == "ro" then return end
   local want = shapes.line { n = 1, value }
   if REFUSED[method] and sys.linux then want = "nil, \".+\", " .. REFUSED[method] end
