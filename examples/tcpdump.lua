@@ -134,8 +134,8 @@ local function open(ifname)
   local ai = assert(L.addrinfo.packet(ifname, L.ETH_P_ALL, nil, L.SOCK_DGRAM, 0))
   local sock, err = L.socket.new(ai)
   if not sock then fail("%s", err) end
-  err = select(2, sock:timestampns(true)) or select(2, sock:filter(program(bit.band(flags, L.IFF_LOOPBACK) ~= 0)))
-    or sock:bind(ai)
+  if not sock:timestampns(true) then sock:timestamp(true) end
+  err = select(2, sock:filter(program(bit.band(flags, L.IFF_LOOPBACK) ~= 0))) or sock:bind(ai)
   if err then fail("%s: %s", ifname, err) end
   return sock
 end
@@ -153,7 +153,7 @@ repeat
   if err and not again then fail("%s", err) end
   if not err and not again then
     local sec, nsec = mh:timestamp()
-    print(("%s.%06d %s"):format(os.date("%H:%M:%S", sec), nsec / 1000, line(mh:name():fields().ethertype, mh:data())))
+    print(("%s.%06d %s"):format(os.date("%H:%M:%S", sec), (nsec or 0) / 1000, line(mh:name():fields().ethertype, mh:data())))
     n = n + 1
   end
 until n == COUNT

@@ -37,9 +37,20 @@ local function plain(output)
   return (output:gsub("^traceroute to[^\n]*\n", ""):gsub("  [%d.]+ ms", ""):gsub("[ \n]+$", ""):gsub(" +\n", "\n"))
 end
 
+local function both(host, hops)
+  return plain((example.run("traceroute", ("%s %d 1"):format(host, hops)))),
+    plain((proc.run(("traceroute -n -q 1 -N 1 -w 1 -m %d %s"):format(hops, host))))
+end
+
+-- A router sends few errors for the routes that refuse, one a second after the first five: then either program shows a star.
 local function compare(title, host, hops, least)
-  local got = plain((example.run("traceroute", ("%s %d 1"):format(host, hops))))
-  local want = plain((proc.run(("traceroute -n -q 1 -N 1 -w 1 -m %d %s"):format(hops, host))))
+  local got, want = both(host, hops)
+  for _ = 1, 3 do
+    if got ~= want and (got .. want):find("*", 1, true) then
+      proc.run "sleep 3"
+      got, want = both(host, hops)
+    end
+  end
   T.is(got, want, title)
   return select(2, got:gsub("%d+  [%x.:]+", "")) >= least
 end
