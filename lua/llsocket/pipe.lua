@@ -210,8 +210,9 @@ local function place(pipe, fd, bytes, offset, method)
   if type(offset) ~= "nil" then check.number(offset, 3, method) end
   if not is_count(bytes, 1) or type(offset) ~= "nil" and not is_count(offset, 0) then return nil, EINVAL end
   local e = objection(pipe)
+  if not file and e ~= EBADF then return nil, why end
   if e then return nil, e end
-  return file, why
+  return file
 end
 
 --- Moves bytes from a file or another descriptor into the pipe, without a copy to user space; see splice(2).  Blocks on a

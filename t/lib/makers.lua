@@ -107,7 +107,8 @@ local function holding(bytes)
     local a, b = unix(own)
     assert(b:send(bytes) == #bytes)
     local p = tube(own)
-    assert(p:from(a:fd(), #bytes) == #bytes)
+    local n, err = p:from(a:fd(), #bytes)
+    assert(n == #bytes, err)
     return p, own
   end
 end
