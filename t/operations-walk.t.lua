@@ -1,9 +1,9 @@
 -- operations: every public name has an operation, and each, performed without a fault, answers what its row says; so it does
 -- when all garbage was collected and written over between its making and its call.
 local L = require "llsocket"
+local lacking = require "lacking"
 local leak = require "leak"
 local litter = require "litter"
-local lacks = require "missing"
 local operations = require "operations"
 local shapes = require "shapes"
 local signals = require "signals"
@@ -21,24 +21,10 @@ for _, op in ipairs(operations.list) do if op.fn then performed[op.fn] = true en
 for _, f in ipairs(signature.all()) do if not performed[f.fn] then missing[#missing + 1] = f.title end end
 T.is(table.concat(missing, " "), "", "every function with a signature has an operation")
 
--- What a system or a user may be without.
-local LACKS = { L.EPERM, L.EACCES, L.ENOSYS, L.ENOPROTOOPT, L.EOPNOTSUPP, L.EAFNOSUPPORT, L.EADDRNOTAVAIL, L.EPROTONOSUPPORT }
-local lacking, reasons = {}, {}
-for _, e in pairs(LACKS) do lacking[e], reasons[#reasons + 1] = true, text(e) end
-
-local function reason_in(why)
-  for _, reason in ipairs(reasons) do if tostring(why):find(reason, 1, true) then return reason end end
-end
-
-local function is_lack(op, outcome, e)
-  if e == L.ENOSYS and outcome == "failed" and lacks[op.name:match "%w+$"] then return true end -- sendfile, splice
-  return outcome == "failed" and lacking[e] and (op.family == "option" or op.family == "object" or op.family == "plain")
-end
-
 local function perform(op)
   local made, case = pcall(operations.ready, op)
   if not made then
-    local reason = reason_in(case)
+    local reason = lacking.reason_in(case)
     if reason then return T.skip(1, op.title .. ": " .. reason) end
     return T.is(case, "", op.title .. " is made ready")
   end
@@ -47,7 +33,7 @@ local function perform(op)
   local outcome, e, as_wanted = operations.judge(op, answer)
   local line = shapes.line(answer)
   operations.dispose(case)
-  if is_lack(op, outcome, e) and not as_wanted then return T.skip(1, op.title .. ": " .. text(e)) end
+  if lacking.is_lack(op, outcome, e) and not as_wanted then return T.skip(1, op.title .. ": " .. text(e)) end
   T.is(as_wanted and outcome and "" or line, "", ("%s answers as its row says"):format(op.title))
 end
 

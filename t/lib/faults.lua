@@ -103,6 +103,8 @@ local RIGHT = {
   { "^stream.serve", "close", "*", "a descriptor of its own" },
   { "^stream.serve", "accept4 getsockopt epoll_ctl epoll_wait ioctl fcntl", "*",
     "a later accept tells that the listener is closed" },
+  { "^socket.congestions", "newfstatat close", "*", "the io library does without" },
+  { "^socket.congestions", "read", "*", "the io library reads errno late, and stops at what it has", other = true },
   { "^luasec", "*", "*", "the handshake fails in any case; OpenSSL does without its files", other = true },
   { "", "*", "EMFILE ENFILE", "garbage is collected, and the call is tried again" },
 }

@@ -28,7 +28,8 @@ local ANSWERS = {
   ["sock:onclose"] = "hook", ["sock:unwrap"] = "number", ["desc:unwrap"] = "number", ["mh:control"] = "cmsg",
 }
 
--- What parameters take, by their kind: classes of objects (in capitals), or names of GOOD below.
+-- What parameters take, by their kind: classes of objects (in capitals), or names of GOOD below; of other kinds the sample of
+-- signature.lua.
 local KINDS = {
   ai = { "AI" }, msghdr = { "MH" }, batch = { "MSGS" }, peer = { "SOCK" }, pipe = { "TUBE" }, owner = { "SOCK", "DESC" },
   watched = { "SOCK", "SOCK", "SOCK", "EVENT", "DESC", "POLLER" }, file = { "FILE" }, target = { "BYTES" },
@@ -41,6 +42,7 @@ local KINDS = {
   how = { "0", "1", "2" }, wrapping = { "true" },
   backlog = { "1" }, int = { "1", "2" }, boolean = { "true" }, group = { "group" }, source = { "loopback" },
   ifname = { "lo" }, level = { "sol_socket" }, option = { "so_type", "so_rcvbuf" }, kind = { "int" },
+  gone = { "1" }, process = { "1" }, limit = { "1" }, input = { "1" }, range = { "range" }, into = { "into" },
   any = { "abc" }, backend = { "epoll", "poll" }, room = { "4096" }, most = { "1", "64" }, port = { "0" }, linger = { "0", "1" },
 }
 
@@ -112,8 +114,10 @@ local function nasty_value(draw, kind)
   return "?" .. value
 end
 
+-- A kind that is not named above takes its sample.
 local function good_value(draw, pool, kind)
-  local choice = pick(draw, KINDS[kind] or { "1" })
+  if not KINDS[kind] then return "=sample " .. kind end
+  local choice = pick(draw, KINDS[kind])
   if choice ~= choice:upper() or choice:find "^%d" then return "=" .. choice end
   return pick(draw, pool[choice:lower()]) or "=nil"
 end
@@ -160,8 +164,12 @@ M.GOOD = {
   r = "r", w = "w", rw = "rw", ro = "ro", re = "re", p = "p", group = "239.1.2.3", loopback = "127.0.0.1", lo = "lo",
   sol_socket = L.SOL_SOCKET, so_type = L.SO_TYPE, so_rcvbuf = L.SO_RCVBUF, int = "int", bytes = "bytes", boolean = "boolean",
   epoll = "epoll", poll = "poll", two_sizes = { 2, 64 }, two_parts = { "ab", "cd" }, no_cmsgs = {},
+  range = { 40000, 40001 }, into = {},
   memory = { size = 64, count = 3, controlsize = 16 },
 }
 for _, n in ipairs { 0, 1, 2, 64, 4096, 70000 } do M.GOOD[tostring(n)] = n end
+for _, f in ipairs(signature.all()) do
+  for _, param in ipairs(f.params) do M.GOOD["sample " .. param.kind] = param.sample end
+end
 
 return M

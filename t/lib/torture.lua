@@ -4,6 +4,7 @@
 -- LLSOCKET_TORTURE_ONLY is a pattern that the titles of operations must have.
 local ffi = require "ffi"
 local L = require "llsocket"
+local lacking = require "lacking"
 local operations = require "operations"
 local shapes = require "shapes"
 local signals = require "signals"
@@ -50,11 +51,11 @@ function M.shuffle(list)
   return list
 end
 
--- The operations to do.
+-- The operations to do, without those that this system lacks.
 function M.chosen()
-  local out = {}
+  local out, lacks = {}, lacking.titles()
   for _, op in ipairs(operations.list) do
-    if op.title:find(only) then out[#out + 1] = op end
+    if op.title:find(only) and not lacks[op.title] then out[#out + 1] = op end
   end
   return out
 end

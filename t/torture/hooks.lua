@@ -138,21 +138,17 @@ local function walk(op, way, stride)
   return lost
 end
 
-local function is_ready(op)
-  local made, case = pcall(operations.ready, op)
-  if made then operations.dispose(case) end
-  return made
-end
-
 -- Lets a share see a part of the instructions of each operation.
 local function stride()
   return torture.seconds and math.max(1, math.ceil(WHOLE / torture.seconds / HOOKS)) or 1
 end
 
+local chosen = torture.chosen()
+
 local function go(way)
   local losing = {}
-  for _, op in ipairs(torture.shuffle(torture.chosen())) do
-    if not is_ready(op) or torture.is_time_up() then break end
+  for _, op in ipairs(torture.shuffle(chosen)) do
+    if torture.is_time_up() then break end
     local lost = interfere.is_vain(op, way) and 0 or walk(op, way, stride())
     if lost > 0 then losing[#losing + 1] = ("%s %d"):format(op.title, lost) end
     if lost > (LOSES[op.title] or LOSES[op.name] or 0) then

@@ -246,6 +246,6 @@ print(("# %d faults injected of %d, %d of them EINTR at calls that may block, in
   :format(injected, total, blocked, #all, runs, #planned, torture.elapsed()))
 table.sort(found)
 for _, line in ipairs(found) do print("# " .. line) end
-T.ok(injected > 0, "system calls fail")
+T.ok(injected > 0 or torture.is_partial, "system calls fail")
 T.is(#found, 0, "every operation answers each failing call in its shape, keeps descriptors and mask, and works the next time")
 T.done()

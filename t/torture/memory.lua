@@ -168,7 +168,7 @@ if compiled then
 end
 table.sort(found)
 for _, line in ipairs(found) do print("# " .. line) end
-T.ok(failures[1] > 0, "allocations of the VM fail")
+T.ok(failures[1] > 0 or torture.is_partial, "allocations of the VM fail")
 T.ok(failures[2] > 0 or torture.is_partial, "calls of malloc fail")
 T.is(#found, 0, "every operation survives memory that runs out, keeps descriptors and mask, and works the next time")
 T.done()

@@ -186,9 +186,9 @@ local function congestions()
     if shortage.collected(e) then return congestions() end
     return failed(e)
   end
-  local text, _, why = file:read "*a"
+  local text = file:read "*a"
   file:close()
-  if not text then return failed(why) end
+  if not text then return failed(const.EIO) end -- the io library reads errno late
   local names = {}
   for name in text:gmatch "%S+" do names[#names + 1] = name end
   return names
