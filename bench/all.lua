@@ -30,7 +30,9 @@ local quick = options["--quick"]
 participant.place = { root = root, build = build, luajit = os.getenv "LLSOCKET_LUAJIT" or "luajit", quick = quick }
 
 local TURNS, SECONDS, RUNS = quick and 3 or 11, quick and 0.02 or 0.04, quick and 1 or 7
-local QUESTIONS = { "round", "receive", "lines", "udp", "echo", "files", "accept", "sendfile", "resolve", "loading", "memory" }
+local QUESTIONS = {
+  "round", "receive", "lines", "luasocket", "udp", "echo", "files", "accept", "sendfile", "resolve", "loading", "memory",
+}
 
 local missing = {} -- who is not installed
 

@@ -4,7 +4,7 @@ local shell = require "shell"
 
 local source = os.getenv "LLSOCKET_SOURCE"
 local SHORT = { udpecho = 60, unixlog = 60, mcastchat = 60, handover = 90, pktinfo = 60, errqueue = 80, timestamps = 60,
-  linkmonitor = 90, echoserver = 25, loops = 70, proxy = 90, redis = 26, cosocket = 40, smtp = 40 }
+  linkmonitor = 90, echoserver = 25, loops = 70, proxy = 90, redis = 26, luasocket = 25, cosocket = 40, smtp = 40 }
 
 local function read(path)
   local file = io.open(path)

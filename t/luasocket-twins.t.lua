@@ -1,4 +1,4 @@
--- luasocket-twins: small scripts show the same under LuaSocket, under its face, and under the face in a coroutine of the loop.
+-- luasocket-twins: small scripts show the same under LuaSocket, under its face, and under the face in a coroutine of each loop.
 local has_luasocket, real = pcall(require, "socket.core")
 local T = require "tap"
 if not has_luasocket then
@@ -7,10 +7,11 @@ if not has_luasocket then
 end
 local face = require "llsocket.luasocket"
 local leak = require "leak"
-local loop = require "llsocket.wait.coroutine"
+local loops = require "loops"
 local net = require "net"
 local signals = require "proc"
 local twins = require "twins"
+local waiting = require "llsocket.wait"
 local real_unix = require "socket.unix"
 local folder = os.getenv "LLSOCKET_SOURCE" .. "/t/luasocket/"
 
@@ -54,10 +55,17 @@ local function unix_env(socket, unix)
   return env
 end
 
--- Runs a script in a coroutine of the loop, whose error is the script's own affair.
-local function in_loop(run)
-  loop.spawn(run)
+-- Runs scripts in one coroutine of a loop, or blocking; answers the outputs, or nil and the reason.
+local function run(scripts, env, name)
+  if not name then return twins.run(scripts, env) end
+  local loop, why = loops.open(name)
+  if not loop then return nil, why end
+  local outputs
+  waiting.set(loop.wait)
+  loop.spawn(function() outputs = twins.run(scripts, env) end)
   loop.run()
+  waiting.set()
+  return outputs
 end
 
 -- Why some scripts differ.
@@ -81,17 +89,24 @@ signals.signal(signals.SIGPIPE, signals.SIG_IGN)
 local plan = 1
 for _, set in ipairs(SETS) do
   set.scripts = twins.read(folder .. set[1] .. ".scripts")
-  plan = plan + 2 * #set.scripts
+  plan = plan + (1 + #loops.names) * #set.scripts
 end
 T.plan(plan)
-for _, set in ipairs(SETS) do set.wanted = twins.run(set.scripts, set[2](real, real_unix)) end
+loops.settle()
+for _, set in ipairs(SETS) do set.wanted = run(set.scripts, set[2](real, real_unix)) end
 local before = leak.count() -- LuaSocket's connect leaks one where its local address is refused
+
+-- Compares the face with LuaSocket, blocking or in a loop.
+local function compare(set, name)
+  local where = set[4] .. (name and ", in " .. name or "")
+  local got, why = run(set.scripts, set[2](face, face.unix), name)
+  if not got then return T.skip(#set.scripts, why) end
+  twins.compare(T, set.scripts, set.wanted, got, set[3], where)
+end
+
 for _, set in ipairs(SETS) do
-  local make, reasons, where = set[2], set[3], set[4]
-  local got = twins.run(set.scripts, make(face, face.unix))
-  local looped = twins.run(set.scripts, make(face, face.unix), in_loop)
-  twins.compare(T, set.scripts, set.wanted, got, reasons, where)
-  twins.compare(T, set.scripts, set.wanted, looped, reasons, where .. ", in a coroutine")
+  compare(set)
+  for _, name in ipairs(loops.names) do compare(set, name) end
 end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

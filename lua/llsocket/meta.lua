@@ -188,6 +188,7 @@
 ---@field package answer function
 ---@field package crowd function
 ---@field package give_back function
+---@field package is_lent function
 ---@field package left function
 ---@field package lend function
 ---@field package milliseconds function

@@ -187,6 +187,10 @@ function M.lend(fn)
   current, lent = fn, fn
 end
 
+--- Tells whether the way of waiting is the one that a running loop has lent.
+---@return boolean is_lent
+function M.is_lent() return lent ~= nil and current == lent end
+
 --- Ends lend; what the program has set meanwhile stays.
 function M.give_back()
   if current == lent then current = M.poll end

@@ -5,7 +5,7 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local error, tonumber, tostring, type, getinfo = error, tonumber, tostring, type, debug.getinfo
-local ceil, floor = math.ceil, math.floor
+local ceil, find, floor, sub = math.ceil, string.find, math.floor, string.sub
 
 local M = {}
 
@@ -64,7 +64,8 @@ end
 ---@return string
 function M.text(value, position)
   local text = M.string(value, position)
-  return (text:match "^%Z*")
+  local nul = find(text, "\0", 1, true)
+  return nul and sub(text, 1, nul - 1) or text
 end
 
 --- Answers a number; a string of digits becomes one.

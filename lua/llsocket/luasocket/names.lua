@@ -8,6 +8,7 @@ local const = require "llsocket.core.const"
 local inet = require "llsocket.inet"
 local resolve = require "llsocket.resolve"
 local socket = require "llsocket.socket"
+local waiting = require "llsocket.wait"
 local argument = require "llsocket.luasocket.argument"
 local objects = require "llsocket.luasocket.object"
 local words = require "llsocket.luasocket.words"
@@ -19,6 +20,7 @@ local AI_NUMERICHOST, EAI_NONAME = const.AI_NUMERICHOST, const.EAI_NONAME
 local EAI_OTHER_FAMILY = const.EAI_ADDRFAMILY or EAI_NONAME
 local EBADF, EAGAIN, EINPROGRESS = const.EBADF, const.EAGAIN, const.EINPROGRESS
 local FAMILY = { [AF_UNSPEC] = "unspec", [AF_INET] = "inet", [AF_INET6] = "inet6" }
+local WILDCARD = { [AF_INET] = "0.0.0.0", [AF_INET6] = "::" }
 local LISTS = { [AF_UNSPEC] = inet.getaddrinfo, [AF_INET] = inet.getaddrinfo4, [AF_INET6] = inet.getaddrinfo6 }
 
 local M = { FAMILY = FAMILY }
@@ -91,14 +93,16 @@ end
 ---@param socktype integer
 ---@return string? word
 function M.create(object, family, socktype)
-  local list = LISTS[family](nil, "0", socktype, nil, const.AI_PASSIVE)
+  local list = LISTS[family](WILDCARD[family], 0, socktype)
   if not list then return words.of(const.EAFNOSUPPORT) end
   return renew(object, list[1], family)
 end
 
--- Waits for the end of an attempt to connect; answers the word.
+-- Waits for the end of an attempt to connect; answers the word.  On one machine it has ended already: to look costs a loop less
+-- than to wait.
 local function finish(object)
-  local word = objects.wait(object, "w")
+  local is_over = waiting.is_set() and object.patience ~= 0 and object.sock:sendable(0)
+  local word = not is_over and objects.wait(object, "w")
   if word then return word end
   local sock = object.sock
   local e = sock and sock:error() or EBADF
@@ -119,22 +123,21 @@ function M.connect_to(object, ai)
   return finish(object)
 end
 
--- Does `try` for one address after the other until one is good or `last` says that it was the last.
-local function first_good(object, list, try, is_last)
-  local family, word = object.family, nil
-  for _, ai in ipairs(list) do
-    objects.begin(object)
-    word = renew(object, ai, family)
-    if not word then
-      family = ai:family()
-      word = try(object, ai)
-      if not word or is_last(object) then
-        object.family = family
-        break
-      end
+-- Does `try` for the addresses from the i-th on until one is good, or is_last says that it was the last.
+local function first_good(object, list, try, is_last, i, family)
+  local ai = list[i]
+  objects.begin(object)
+  local word = renew(object, ai, family)
+  if not word then
+    family = ai:family()
+    word = try(object, ai)
+    if not word or is_last(object) then
+      object.family = family
+      return word
     end
   end
-  return word
+  if not list[i + 1] then return word end
+  return first_good(object, list, try, is_last, i + 1, family)
 end
 
 local function does_not_wait(object) return object.patience == 0 end
@@ -162,7 +165,7 @@ function M.connect(object, host, port, socktype)
   objects.begin(object)
   local list, _, code, e = M.addresses(host, port, socktype, object.family, 0, lookup_limit(object))
   if not list then return words.resolver(code, e) end
-  return first_good(object, list, M.connect_to, does_not_wait)
+  return first_good(object, list, M.connect_to, does_not_wait, 1, object.family)
 end
 
 --- Binds the object by name; a host "*" is the wildcard.
@@ -175,7 +178,7 @@ end
 function M.bind(object, host, port, socktype, family)
   local list, _, code, e = M.addresses(host, port, socktype, family, const.AI_PASSIVE)
   if not list then return words.resolver(code, e) end
-  return first_good(object, list, bind_to, never)
+  return first_good(object, list, bind_to, never, 1, object.family)
 end
 
 --- Answers 1, or nil and a word.

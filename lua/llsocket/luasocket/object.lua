@@ -102,21 +102,21 @@ local function once_ready(sock, direction, sec)
   return ready, e
 end
 
---- Waits until the object's socket can be read or written.
+--- Waits until the object's socket can be read or written.  It calls itself where others would have a loop, and so do the other
+--- functions here that mostly try once or twice: at a loop that runs once, LuaJIT gives up the trace of the caller.
 ---@param object table
 ---@param direction "r"|"w"
 ---@return string? word  "timeout", "closed", ...; nil when it is ready
 function M.wait(object, direction)
   if object.patience == 0 then return "timeout" end
-  while true do
-    local sock = object.sock
-    if not sock then return "closed" end
-    local ready, e = once_ready(sock, direction, M.left(object))
-    if ready then return nil end
-    if ready == false then return "timeout" end
-    if e == EBADF then return "closed" end
-    if e ~= EINTR then return words.of(e) end
-  end
+  local sock = object.sock
+  if not sock then return "closed" end
+  local ready, e = once_ready(sock, direction, M.left(object))
+  if ready then return nil end
+  if ready == false then return "timeout" end
+  if e == EBADF then return "closed" end
+  if e ~= EINTR then return words.of(e) end
+  return M.wait(object, direction)
 end
 
 --- Closes the object's socket, where it has one.

@@ -15,6 +15,11 @@ local M = { DATAGRAM = DATAGRAM }
 -- LuaSocket says "refused" where the other side did not accept a datagram.
 local function word_of(e) return e == const.EPIPE and "refused" or words.of(e) end
 
+local function wait(object, direction)
+  local word = objects.wait(object, direction)
+  return word == "closed" and "refused" or word
+end
+
 --- Answers how many bytes a receive takes; nil where no memory is that large.
 ---@param size any
 ---@return number? n
@@ -24,24 +29,20 @@ function M.size(size)
   return min(n, MOST)
 end
 
---- Receives a message.  A closed object gets an empty one, as LuaSocket's does.
+--- Receives a message; the caller has begun.  A closed object gets an empty one, as LuaSocket's does.
 ---@param object table
 ---@param n number  most bytes; with 0 a message is dropped
 ---@return string? msg
 ---@return string|llsocket.addrinfo|nil other  the word, or the sender
 function M.receive(object, n)
-  objects.begin(object)
-  while true do
-    local sock = object.sock
-    if not sock then return "" end
-    local msg, ai, _, again, e = sock:recvfrom(max(n, 1))
-    if msg then return n == 0 and "" or msg, ai end
-    if not again then return e and nil or "", e and word_of(e) end
-    if e ~= EINTR then
-      local word = objects.wait(object, "r")
-      if word then return nil, word == "closed" and "refused" or word end
-    end
-  end
+  local sock = object.sock
+  if not sock then return "" end
+  local msg, ai, _, again, e = sock:recvfrom(max(n, 1))
+  if msg then return n == 0 and "" or msg, ai end
+  if not again then return not e and "" or nil, e and word_of(e) or nil end
+  local word = e ~= EINTR and wait(object, "r")
+  if word then return nil, word end
+  return M.receive(object, n)
 end
 
 --- Receives a message from the peer, without asking who it is.
@@ -50,18 +51,14 @@ end
 ---@return string? msg
 ---@return string? word
 function M.receive_only(object, n)
-  objects.begin(object)
-  while true do
-    local sock = object.sock
-    if not sock then return "" end
-    local msg, _, again, e = sock:recv(max(n, 1))
-    if msg then return n == 0 and "" or msg end
-    if not again then return not e and "" or nil, e and word_of(e) or nil end
-    if e ~= EINTR then
-      local word = objects.wait(object, "r")
-      if word then return nil, word == "closed" and "refused" or word end
-    end
-  end
+  local sock = object.sock
+  if not sock then return "" end
+  local msg, _, again, e = sock:recv(max(n, 1))
+  if msg then return n == 0 and "" or msg end
+  if not again then return not e and "" or nil, e and word_of(e) or nil end
+  local word = e ~= EINTR and wait(object, "r")
+  if word then return nil, word end
+  return M.receive_only(object, n)
 end
 
 -- Sends once; answers the bytes, whether to try again, and the errno.
@@ -78,18 +75,14 @@ end
 ---@return integer? n  bytes
 ---@return string? word
 function M.send(object, msg, ai)
-  objects.begin(object)
-  while true do
-    local sock = object.sock
-    if not sock then return nil, "refused" end
-    local n, again, e = transmit(sock, msg, ai)
-    if n and not e then return n end
-    if not again then return nil, e and word_of(e) or "refused" end
-    if e ~= EINTR then
-      local word = objects.wait(object, "w")
-      if word then return nil, word == "closed" and "refused" or word end
-    end
-  end
+  local sock = object.sock
+  if not sock then return nil, "refused" end
+  local n, again, e = transmit(sock, msg, ai)
+  if n and not e then return n end
+  if not again then return nil, e and word_of(e) or "refused" end
+  local word = e ~= EINTR and wait(object, "w")
+  if word then return nil, word end
+  return M.send(object, msg, ai)
 end
 
 return M

@@ -8,30 +8,29 @@ local objects = require "llsocket.luasocket.object"
 local words = require "llsocket.luasocket.words"
 local inbox = require "llsocket.stream.inbox"
 local getmetatable, tonumber, type = getmetatable, tonumber, type
-local concat, find, gsub, huge, sub = table.concat, string.find, string.gsub, math.huge, string.sub
+local concat, find, gsub, huge, max, sub = table.concat, string.find, string.gsub, math.huge, math.max, string.sub
 
 local now = shim.llsocket2_now
 local begin, wait = objects.begin, objects.wait
-local once, cut, line_feed = inbox.once, inbox.cut, inbox.line_feed
+local once, cut, held_by, line_feed, shrink = inbox.once, inbox.cut, inbox.count, inbox.line_feed, inbox.shrink
 local EINTR = const.EINTR
 local CARRIAGE_RETURN = 13
-local BLOCK, PIECE = 65536, 32768 -- bytes: what inbox.lua holds without growing, and what is worth a string of its own
+local BLOCK, PIECE = 65536, 131072 -- bytes: what inbox.lua holds without growing, and what becomes a string of its own
 
 local M = {}
 
 -- Receives what is there, waiting where nothing is; answers the word where nothing comes.
 local function fill(object)
-  while true do
-    if not object.sock then return "closed" end
-    local n, err, again, e = once(object)
-    if n and n > 0 then return nil end
-    if not (n or again) then return (err or e) and words.of(e) or "closed" end
-    if e ~= EINTR then
-      inbox.shrink(object)
-      local word = wait(object, "r")
-      if word then return word end
-    end
+  if not object.sock then return "closed" end
+  local n, err, again, e = once(object)
+  if n and n > 0 then return nil end
+  if not (n or again) then return (err or e) and words.of(e) or "closed" end
+  if e ~= EINTR then
+    shrink(object)
+    local word = wait(object, "r")
+    if word then return word end
   end
+  return fill(object)
 end
 
 -- Takes `n` bytes and drops `skip` after them.
@@ -42,7 +41,7 @@ end
 
 -- Takes all that is held.
 local function rest(object)
-  local held = object.last - object.first
+  local held = held_by(object)
   return held > 0 and take(object, held, 0) or ""
 end
 
@@ -60,28 +59,27 @@ local function take_line(object, n)
   return without_returns(take(object, n, 1))
 end
 
-local function line(object, prefix)
-  local searched = 0
-  while true do
-    local n = line_feed(object, searched)
-    if n then return joined(prefix, take_line(object, n)), nil, nil end
-    searched = object.last - object.first
-    local word = fill(object)
-    if word then return nil, word, prefix .. without_returns(rest(object)) end
-  end
+-- The first `searched` bytes are known to hold no line feed.
+local function line(object, prefix, searched)
+  local n = line_feed(object, searched)
+  if n then return joined(prefix, take_line(object, n)), nil, nil end
+  local held = held_by(object)
+  local word = fill(object)
+  if word then return nil, word, prefix .. without_returns(rest(object)) end
+  return line(object, prefix, held)
 end
 
--- Reads so many bytes, or up to the end, in pieces: a block that grew to hold them all would cost twice the time.  Answers what
--- came, and the word where that is not all.
+-- Reads so many bytes, or up to the end, in pieces: a block that grew to hold 200 KB would cost three times the time.  Answers
+-- what came, and the word where that is not all.
 local function gather(object, wanted)
   local parts, total = {}, 0
   local word
   repeat
-    local held = object.last - object.first
+    local held = held_by(object)
     local missing = wanted - total
     if held >= missing then
       parts[#parts + 1] = take(object, missing, 0)
-      return concat(parts)
+      return parts[2] and concat(parts) or parts[1]
     end
     if held >= PIECE then
       parts[#parts + 1] = take(object, held, 0)
@@ -89,6 +87,7 @@ local function gather(object, wanted)
     end
     word = fill(object)
   until word
+  if total == 0 then return rest(object), word end
   parts[#parts + 1] = rest(object)
   return concat(parts), word
 end
@@ -101,9 +100,10 @@ end
 
 -- Reads at most a block.  For 0 bytes it waits for one, and leaves that.
 local function record(object, wanted, prefix)
-  while object.last - object.first < wanted or object.first == object.last do
+  if held_by(object) < max(wanted, 1) then
     local word = fill(object)
     if word then return nil, word, prefix .. rest(object) end
+    return record(object, wanted, prefix)
   end
   if wanted == 0 then return prefix, nil, nil end
   return joined(prefix, take(object, wanted, 0)), nil, nil
@@ -122,7 +122,7 @@ end
 -- Reads by a pattern that is no number.
 local function by_word(object, pattern, prefix)
   local kind = type(pattern) == "nil" and "*l" or sub(argument.string(pattern, 2), 1, 2)
-  if kind == "*l" then return line(object, prefix) end
+  if kind == "*l" then return line(object, prefix, 0) end
   if kind == "*a" then return all(object, prefix) end
   argument.raise(2, "invalid receive pattern")
 end
@@ -151,7 +151,7 @@ function M.methods(client, any)
     if not class or not class[client] then is_client(object) end
     prefix = type(prefix) == "nil" and "" or argument.string(prefix, 3)
     begin(object)
-    if pattern == "*l" then return line(object, prefix) end
+    if pattern == "*l" then return line(object, prefix, 0) end
     if is_number(pattern) then return checked_count(object, pattern, prefix) end
     return by_word(object, pattern, prefix)
   end

@@ -16,16 +16,13 @@ local M = {}
 
 -- Accepts, waiting where nothing is there; answers the socket, or nil and the word.
 local function accept(object)
-  while true do
-    if not object.sock then return nil, "closed" end
-    local sock, _, again, e = object.sock:accept(true)
-    if sock then return sock end
-    if not again then return nil, words.of(e) end
-    if e ~= EINTR then
-      local word = objects.wait(object, "r")
-      if word then return nil, word end
-    end
-  end
+  if not object.sock then return nil, "closed" end
+  local sock, _, again, e = object.sock:accept(true)
+  if sock then return sock end
+  if not again then return nil, words.of(e) end
+  local word = e ~= EINTR and objects.wait(object, "r")
+  if word then return nil, word end
+  return accept(object)
 end
 
 -- The kernel takes a negative backlog for the largest.

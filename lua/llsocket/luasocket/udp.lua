@@ -26,7 +26,9 @@ local Udp = {}
 ---@return string? err
 function Udp.send(object, data)
   is_connected(object)
-  return packet.send(object, argument.string(data, 2))
+  data = argument.string(data, 2)
+  objects.begin(object)
+  return packet.send(object, data)
 end
 
 -- Gives the object the socket for an address, at its first sendto; answers the word.
@@ -52,6 +54,7 @@ function Udp.sendto(object, data, host, port)
   if not list then return nil, err end
   local word = ready_for(object, list[1])
   if word then return nil, word end
+  objects.begin(object)
   return packet.send(object, data, list[1])
 end
 
@@ -64,6 +67,7 @@ function Udp.receive(object, size)
   is_any(object)
   local n = packet.size(size)
   if not n then return nil, "out of memory" end
+  objects.begin(object)
   local msg, word = packet.receive_only(object, n)
   if msg then return msg end
   return nil, word
@@ -80,6 +84,7 @@ function Udp.receivefrom(object, size)
   local n = packet.size(size)
   if not n then return nil, "out of memory" end
   if not object.sock then return nil, "refused" end
+  objects.begin(object)
   local msg, ai = packet.receive(object, n)
   if not msg then return nil, ai end
   return msg, ai:addr(), ai:port()

@@ -108,7 +108,9 @@ local Dgram = {}
 ---@return string? err
 function Dgram.send(object, data)
   is_connected(object)
-  return packet.send(object, argument.string(data, 2))
+  data = argument.string(data, 2)
+  objects.begin(object)
+  return packet.send(object, data)
 end
 
 --- Sends to a path.
@@ -122,6 +124,7 @@ function Dgram.sendto(object, data, path)
   data, path = argument.string(data, 2), argument.text(path, 3)
   local ai, word = address(path, SOCK_DGRAM)
   if not ai then return nil, word end
+  objects.begin(object)
   return packet.send(object, data, ai)
 end
 
@@ -134,6 +137,7 @@ function Dgram.receive(object, size)
   is_dgram(object)
   local n = packet.size(size)
   if not n then return nil, "out of memory" end
+  objects.begin(object)
   local msg, word = packet.receive_only(object, n)
   if msg then return msg end
   return nil, word
@@ -148,6 +152,7 @@ function Dgram.receivefrom(object, size)
   is_unconnected(object)
   local n = packet.size(size)
   if not n then return nil, "out of memory" end
+  objects.begin(object)
   local msg, ai = packet.receive(object, n)
   if not msg then return nil, ai end
   return msg, ai and ai:addr():match "^%Z*" or ""

@@ -20,18 +20,16 @@ end
 
 -- Sends all bytes from `at` up to `stop`; answers how far it came, and the word where that is not all.
 local function send_all(object, data, at, stop)
-  while at < stop do
-    local sock = object.sock
-    if not sock then return at, "closed" end
-    local n, err, again, e = transmit(sock, data, at, stop)
-    if not (n or again) then return at, (err or e) and words.of(e) or "closed" end
-    at = at + (n or 0)
-    if at < stop and e ~= EINTR then
-      local word = wait(object, "w")
-      if word then return at, word end
-    end
-  end
-  return at
+  if at >= stop then return at end
+  local sock = object.sock
+  if not sock then return at, "closed" end
+  local n, err, again, e = transmit(sock, data, at, stop)
+  if not (n or again) then return at, (err or e) and words.of(e) or "closed" end
+  at = at + (n or 0)
+  if at >= stop then return at end
+  local word = e ~= EINTR and wait(object, "w")
+  if word then return at, word end
+  return send_all(object, data, at, stop)
 end
 
 -- Answers the bounds of what is to be sent: the bytes before it, and the last one.

@@ -38,7 +38,19 @@ end
 ---@return integer held
 local function count(s) return max(s.last - s.first, 0) end
 
-local spare -- one block of the usual size, for the next stream that receives
+-- One block of each of some sizes, for the next stream that receives or grows: a new one is filled with zeroes.
+local spares = { [USUAL] = false, [2 * USUAL] = false, [4 * USUAL] = false }
+
+local function take_block(size)
+  local block = spares[size]
+  if not block then return new_block(size) end
+  spares[size] = false
+  return block
+end
+
+local function give_block(block, size)
+  if spares[size] == false then spares[size] = block end
+end
 
 local function empty(s)
   s.last = 0
@@ -57,8 +69,7 @@ end
 
 -- Gives the stream its first block.
 local function begin(s)
-  local block = spare or new_block(USUAL)
-  spare = nil
+  local block = take_block(USUAL)
   if not block then return false end
   empty(s)
   s.block = block
@@ -71,7 +82,7 @@ local function release(s)
   empty(s)
   s.size = 0
   s.block = nil
-  if size == USUAL then spare = block end -- last: an error of a debug hook must not leave two streams one block
+  give_block(block, size) -- last: an error of a debug hook must not leave two streams one block
 end
 
 -- Makes a block that is at least `size` bytes large, and moves the bytes there.
@@ -79,11 +90,11 @@ local function move(s, least)
   local size = SMALL
   while size < least do size = size * 2 end
   if size > LARGEST then return false end
-  local block = new_block(size)
+  local block = take_block(size)
   if not block then return false end
   local old, old_size = s.block, s.size
   adopt(s, block, size)
-  if old_size == USUAL then spare = old end
+  give_block(old, old_size)
   return true
 end
 
