@@ -9,7 +9,7 @@ local show = require("values").show
 local before = leak.count()
 local bor = require("bit").bor
 
-local PLAN = 57
+local PLAN = 58
 local T = require("tap").plan(PLAN)
 local entered, why = netns.enter()
 if not entered then
@@ -260,6 +260,13 @@ do
     while sock:recv(4000, L.MSG_DONTWAIT) do count = count + 1 end
     T.is(count, 4, "and are cut")
   end
+  sock:timestamping(bor(SOFTWARE, TX, L.SOF_TIMESTAMPING_OPT_TSONLY))
+  sock:send "y"; sock:send "z"
+  local queue = assert(L.batch.new { count = 3, controlsize = 256 })
+  local came = sock:recvbatch(queue, L.MSG_ERRQUEUE, L.MSG_DONTWAIT)
+  T.is(show(came, is_now(queue:timestamp(1)), is_now(queue:timestamp(2))), show(2, true, true),
+    "a batch takes the times of what was sent, too")
+  while sock:recv(4000, L.MSG_DONTWAIT) do end
   local bare = assert(L.batch.new { count = 1 })
   sock:send "x"
   sock:recvbatch(bare)
