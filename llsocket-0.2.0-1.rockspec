@@ -45,6 +45,7 @@ build = {
     ["llsocket.cosocket.digest"] = "lua/llsocket/cosocket/digest.lua",
     ["llsocket.cosocket.link"] = "lua/llsocket/cosocket/link.lua",
     ["llsocket.cosocket.log"] = "lua/llsocket/cosocket/log.lua",
+    ["llsocket.cosocket.nested"] = "lua/llsocket/cosocket/nested.lua",
     ["llsocket.cosocket.ngx"] = "lua/llsocket/cosocket/ngx.lua",
     ["llsocket.cosocket.options"] = "lua/llsocket/cosocket/options.lua",
     ["llsocket.cosocket.pcre2"] = "lua/llsocket/cosocket/pcre2.lua",

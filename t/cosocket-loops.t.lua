@@ -33,7 +33,7 @@ local function look_up(_, host, port, socktype)
 end
 
 local names, stop = scripted.start(net.tmpdir())
-names.ngx = cosocket.ngx()
+names.ngx, names.coroutine = cosocket.ngx(), cosocket.coroutine
 local previous = resolve.set(look_up)
 
 -- All scripts, each in a coroutine: eight run at the same time.

@@ -5,7 +5,7 @@ local loop = require "llsocket.wait.coroutine"
 local leak = require "leak"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(40)
+local T = require("tap").plan(45)
 local ngx = cosocket.ngx()
 
 local function hex(bytes) return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
@@ -106,6 +106,20 @@ T.is(ngx.worker.exiting(), true, "and the worker says so")
 local started = {}
 cosocket.configure { spawn = function(fn) started[#started + 1] = fn end }
 T.is(ngx.worker.pid() .. "", proc.getpid() .. "", "the worker is this process")
+
+-- Coroutines ---------------------------------------------------------------------------------------------------
+
+local co = cosocket.coroutine
+local fails = co.wrap(function()
+  co.yield "once"
+  sock:settimeout(-1)
+end)
+T.is(fails(), "once", "a nested coroutine yields to who has called it")
+T.is(select(2, pcall(fails)):match "bad timeout.*", "bad timeout value", "and so does its error")
+local dead = co.create(function() error("oh", 0) end)
+T.is(select(2, co.resume(dead)), "oh", "resume answers an error")
+T.is(select(2, co.resume(dead)), "cannot resume dead coroutine", "and that it is dead")
+T.ok(cosocket.coroutine ~= coroutine and coroutine.create ~= co.create, "Lua's own are not replaced")
 
 -- What is missing -------------------------------------------------------------------------------------------
 

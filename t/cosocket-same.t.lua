@@ -51,10 +51,12 @@ env.ngx, env.COUNT, env.spawn = ngx, { 0 }, ngx.thread.spawn
 local function answers(done, ...) return ... end
 function env.join(thread) return answers(ngx.thread.wait(thread)) end
 local scripts = twins.read("SOURCE/t/cosocket/" .. ngx.var.uri:match "^/run/(.*)$")
-for i = #scripts, 1, -1 do
-  if scripts[i].name == ngx.unescape_uri(ngx.var.arg_without or "") then table.remove(scripts, i) end
+for _, script in ipairs(scripts) do
+  if script.name ~= ngx.unescape_uri(ngx.var.arg_without or "") then
+    ngx.print(twins.dump { [script.name] = twins.run_one(script, env) })
+    ngx.flush() -- who asks waits for 20 s at most
+  end
 end
-ngx.print(twins.dump(twins.run(scripts, env)))
 ]]
 
 -- The globals of the scripts, as a file.
@@ -90,7 +92,8 @@ local function compare(dir)
   nginx.write(dir .. "/env.lua", written(names))
   nginx.write(dir .. "/run.lua", (RUN:gsub("SOURCE", (source:gsub("%%", "%%%%"))):gsub("DIR", dir)))
   local server = nginx.start(CONF:gsub("DNSPORT", names.DNS), dir)
-  names.ngx, names.COUNT, names.spawn, names.join = cosocket.ngx(), { 0 }, loop.spawn, loop.join
+  names.ngx, names.coroutine, names.COUNT = cosocket.ngx(), cosocket.coroutine, { 0 }
+  names.spawn, names.join = loop.spawn, loop.join
   local is_older = tonumber(nginx.get(server, "/")) < 10028
   for name, reason in pairs(is_older and NEWER or {}) do DIFFERENCES[name] = reason end
   local previous = resolve.set(look_up)

@@ -4,6 +4,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local tcp = require "llsocket.cosocket.tcp"
 local udp = require "llsocket.cosocket.udp"
+local nested = require "llsocket.cosocket.nested"
 local ngx = require "llsocket.cosocket.ngx"
 local pool = require "llsocket.cosocket.pool"
 local settings = require "llsocket.cosocket.settings"
@@ -12,7 +13,7 @@ local timer = require "llsocket.cosocket.timer"
 ---@class llsocket.cosocket.module
 local M = {
   tcp = tcp.new, stream = tcp.new, udp = udp.new, configure = settings.configure, sweep = pool.sweep, watch = pool.watch,
-  exit = timer.exit,
+  exit = timer.exit, coroutine = nested.coroutine,
 }
 
 --- Makes a cosocket and connects it.

@@ -57,6 +57,7 @@ local function texts(ngx)
   function ngx.crc32_short(value) return digest.crc32(plain(value)) end
   function ngx.escape_uri(value, kind) return text.escape_uri(plain(value), kind) end
   function ngx.unescape_uri(value) return text.unescape_uri(plain(value)) end
+  ngx.encode_args, ngx.decode_args = text.encode_args, text.decode_args
   ngx.crc32_long, ngx.encode_base64, ngx.decode_base64 = ngx.crc32_short, encode_base64, decode_base64
 end
 
@@ -65,6 +66,7 @@ local function outside(socket)
     socket = socket, null = make_null(), config = config, worker = worker, re = re, timer = timer.methods,
     now = timer.now, time = timer.time, update_time = timer.update_time, sleep = timer.sleep, log = log.log, print = log.print,
     get_phase = function() return "timer" end,
+    req = {}, var = {}, header = {}, ctx = {}, -- there is no request: libraries that load look for their fields
     OK = 0, ERROR = -1, AGAIN = -2, DONE = -4, DECLINED = -5, HTTP_OK = 200,
   }
   for name, level in pairs(log.levels) do ngx[name] = level end

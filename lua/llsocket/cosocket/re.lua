@@ -5,7 +5,8 @@ local ffi = require "ffi"
 local bit = require "bit"
 local pcre2 = require "llsocket.cosocket.pcre2"
 local check = require "llsocket.core.check"
-local ipairs, tonumber, tostring, type, concat, floor = ipairs, tonumber, tostring, type, table.concat, math.floor
+local ipairs, setmetatable, tonumber, tostring, type = ipairs, setmetatable, tonumber, tostring, type
+local concat, floor = table.concat, math.floor
 
 local bor = bit.bor
 local MOST_KEPT = 1024 -- patterns with the option "o", as in nginx
@@ -167,6 +168,33 @@ function M.find(subject, pattern, options, ctx, nth)
   local from, to = bounds(re, nth)
   if not from then return nil, nil end
   return from + 1, to
+end
+
+-- Answers the next match of an iterator: its captures, or nil, which ends it.
+local function next_match(self)
+  if not self.at then return nil end
+  local n, err = run(self.re, self.subject, self.at)
+  if not n then self.at = nil end
+  if err then return nil, err end
+  if not n then return nil end
+  local from, to = bounds(self.re, 0)
+  self.at = to > from and to or to + 1
+  if self.at > #self.subject then self.at = nil end
+  return captures(self.re, n, self.subject)
+end
+
+local iterator = { __call = next_match }
+
+--- Makes an iterator over the matches.
+---@param subject string
+---@param pattern string
+---@param options? string
+---@return function? iterator  answers captures as match does, nil after the last
+---@return string? err
+function M.gmatch(subject, pattern, options)
+  local re, err = pattern_of(pattern, options)
+  if not re then return nil, err end
+  return setmetatable({ re = re, subject = tostring(subject), at = 0 }, iterator)
 end
 
 -- Answers a template's parts: strings, and numbers of groups; nil where it is none.

@@ -7,6 +7,7 @@ local const = require "llsocket.core.const"
 local address = require "llsocket.cosocket.address"
 local dialing = require "llsocket.cosocket.dialing"
 local links = require "llsocket.cosocket.link"
+local nested = require "llsocket.cosocket.nested"
 local pool = require "llsocket.cosocket.pool"
 local settings = require "llsocket.cosocket.settings"
 local sending = require "llsocket.cosocket.sending"
@@ -14,7 +15,7 @@ local receiving = require "llsocket.cosocket.receiving"
 local tls = require "llsocket.cosocket.tls"
 local until_ = require "llsocket.cosocket.until"
 local opts = require "llsocket.cosocket.options"
-local pairs, setmetatable, type = pairs, setmetatable, type
+local ipairs, pairs, setmetatable, type = ipairs, pairs, setmetatable, type
 
 local now, values = shim.llsocket2_now, settings.values
 
@@ -264,5 +265,8 @@ function Tcp:setkeepalive(ms, size, extra)
   if not kept then return nil, why end
   return 1
 end
+
+-- What may wait.
+for _, name in ipairs { "connect", "receive", "receiveany", "send", "sslhandshake" } do Tcp[name] = nested.outer(Tcp[name]) end
 
 return M

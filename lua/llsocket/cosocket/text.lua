@@ -3,7 +3,8 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local check = require "llsocket.core.check"
-local tonumber, type, char, floor = tonumber, type, string.char, math.floor
+local ipairs, pairs, tonumber, tostring, type = ipairs, pairs, tonumber, tostring, type
+local char, concat, floor = string.char, table.concat, math.floor
 
 local band, lshift, rshift = bit.band, bit.lshift, bit.rshift
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -75,6 +76,42 @@ end
 function M.unescape_uri(text)
   text = text:gsub("%+", " ")
   return (text:gsub("%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
+end
+
+local function pair_text(key, value) return value == true and key or key .. "=" .. M.escape_uri(tostring(value)) end
+
+--- Encodes a query: true is a name alone, false is left out, a list is several of that name.
+---@param args table
+---@return string
+function M.encode_args(args)
+  local parts = {}
+  for key, value in pairs(args) do
+    key = M.escape_uri(tostring(key))
+    for _, each in ipairs(type(value) == "table" and value or { value }) do
+      if each ~= false then parts[#parts + 1] = pair_text(key, each) end
+    end
+  end
+  return concat(parts, "&")
+end
+
+--- Decodes a query; a name that comes several times has a list.
+---@param text string
+---@param most? integer  pairs; the default is 100, 0 is no limit
+---@return table args
+function M.decode_args(text, most)
+  local out, n = {}, 0
+  for part in text:gmatch "[^&]+" do
+    n = n + 1
+    if n > (most or 100) and most ~= 0 then break end
+    local key, value = part:match "^([^=]*)=(.*)$"
+    key, value = M.unescape_uri(key or part), key and M.unescape_uri(value) or true
+    local old = out[key]
+    if key == "" then n = n - 1
+    elseif old == nil then out[key] = value
+    elseif type(old) == "table" then old[#old + 1] = value
+    else out[key] = { old, value } end
+  end
+  return out
 end
 
 return M

@@ -5,6 +5,7 @@ local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local log = require "llsocket.cosocket.log"
+local nested = require "llsocket.cosocket.nested"
 local settings = require "llsocket.cosocket.settings"
 local wakers = require "llsocket.poll.waker"
 local waiting = require "llsocket.wait"
@@ -53,6 +54,8 @@ function M.sleep(sec)
   wakers.close(bell)
   if e then return nil, "aborted" end
 end
+
+M.sleep = nested.outer(M.sleep)
 
 -- Timers ----------------------------------------------------------------------------------------------------
 

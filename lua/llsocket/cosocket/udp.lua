@@ -7,6 +7,7 @@ local const = require "llsocket.core.const"
 local address = require "llsocket.cosocket.address"
 local data = require "llsocket.cosocket.data"
 local links = require "llsocket.cosocket.link"
+local nested = require "llsocket.cosocket.nested"
 local settings = require "llsocket.cosocket.settings"
 local socket = require "llsocket.socket"
 local unix = require "llsocket.unix"
@@ -160,5 +161,8 @@ end
 --- Sets the time limit of receive.
 ---@param ms number  milliseconds; 0 is the setting's
 function Udp:settimeout(ms) self.read_timeout = min(settings.integer(ms) or 0, 2^31 - 1) end
+
+-- What may wait.
+Udp.setpeername, Udp.receive = nested.outer(Udp.setpeername), nested.outer(Udp.receive)
 
 return M

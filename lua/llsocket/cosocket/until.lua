@@ -7,6 +7,7 @@ local ffi = require "ffi"
 local C = require "llsocket.core.libc"
 local check = require "llsocket.core.check"
 local links = require "llsocket.cosocket.link"
+local nested = require "llsocket.cosocket.nested"
 local receiving = require "llsocket.cosocket.receiving"
 local settings = require "llsocket.cosocket.settings"
 local type, max, min, getinfo = type, math.max, math.min, debug.getinfo
@@ -149,7 +150,7 @@ function Tcp:receiveuntil(pattern, options, extra)
   pattern = settings.check_string(pattern, 1, "receiveuntil")
   if pattern == "" then return nil, "pattern is empty" end
   local reader = { sock = self, pattern = pattern, back = table_of(pattern), inclusive = inclusive, is_over = false }
-  return function(size, more) return iterate(reader, size, more) end
+  return nested.outer(function(size, more) return iterate(reader, size, more) end)
 end
 
 return { methods = Tcp }
