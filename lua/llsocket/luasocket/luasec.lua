@@ -112,6 +112,8 @@ end
 
 local M = {}
 
+local patched = setmetatable({}, { __mode = "k" }) -- tables of LuaSec whose wrap is ours already
+
 -- Answers an object around a connection of LuaSec.
 local function adopt(conn)
   conn:settimeout(0)
@@ -130,7 +132,11 @@ end
 
 --- Has LuaSec's wrap answer objects that wait as the program does, for sockets of the face.
 ---@param ssl table  LuaSec
-function M.patch(ssl) ssl.wrap = wrapping(ssl.wrap) end
+function M.patch(ssl)
+  if patched[ssl] then return end
+  ssl.wrap = wrapping(ssl.wrap)
+  patched[ssl] = true
+end
 
 -- Loads LuaSec itself in place of require.
 local function load_ssl()
