@@ -9,7 +9,7 @@ local words = require "llsocket.luasocket.words"
 local waiting = require "llsocket.wait"
 local const = require "llsocket.core.const"
 local getmetatable, pairs, require, setmetatable, tostring, type = getmetatable, pairs, require, setmetatable, tostring, type
-local package = package
+local package, concat = package, table.concat
 
 local DIRECTION = { wantread = "r", wantwrite = "w", timeout = "r" }
 
@@ -40,6 +40,32 @@ function Tls.dohandshake(tls)
   end
 end
 
+-- Reads a line: its part so far comes before the rest.
+local function read_line(tls, pattern, prefix)
+  while true do
+    local msg, word, part = tls.conn:receive(pattern, prefix)
+    if msg or not DIRECTION[word] then return msg, word, part end
+    local ready, why = wait(tls, word)
+    if not ready then return msg, why, part end
+    prefix = part
+  end
+end
+
+-- Reads so many bytes, or with "*a" all, in pieces: LuaSec would copy all that came at each try.  `parts` holds the prefix.
+local function gather(tls, wanted, parts)
+  local start = #parts
+  while true do
+    local msg, word, part = tls.conn:receive(wanted)
+    msg = msg or part
+    if msg and msg ~= "" then parts[#parts + 1] = msg end
+    if wanted ~= "*a" then wanted = wanted - #(msg or "") end
+    if word == nil or word == "closed" and wanted == "*a" and #parts > start then return concat(parts) end
+    if not DIRECTION[word] then return nil, word, concat(parts) end
+    local ready, why = wait(tls, word)
+    if not ready then return nil, why, concat(parts) end
+  end
+end
+
 --- Receives as LuaSocket's receive does.
 ---@param tls table
 ---@param pattern? string|integer
@@ -49,14 +75,12 @@ end
 ---@return string? part
 function Tls.receive(tls, pattern, prefix)
   objects.begin(tls)
-  local part = prefix
-  while true do
-    local msg, word, rest = tls.conn:receive(pattern, part)
-    if msg or not DIRECTION[word] then return msg, word, rest end
-    local ready, why = wait(tls, word)
-    if not ready then return msg, why, rest end
-    part = rest
-  end
+  local wanted = type(pattern) == "number" and pattern or pattern == "*a" and pattern
+  if not wanted then return read_line(tls, pattern, prefix) end
+  prefix = type(prefix) == "nil" and "" or argument.string(prefix, 3)
+  if wanted ~= "*a" then wanted = wanted - #prefix end
+  if wanted ~= "*a" and wanted <= 0 then return read_line(tls, pattern, prefix) end
+  return gather(tls, wanted, { prefix })
 end
 
 --- Sends as LuaSocket's send does.

@@ -144,12 +144,17 @@ local function dirty_ones(list, asked)
   return out
 end
 
+-- Leaves out the descriptors that are asked for nothing any more, and sorts the others: most lists are in order, and sort() is
+-- not compiled.
 local function strike(asked)
-  local order = {}
+  local order, n, last, is_sorted = {}, 0, -1, true
   for _, fd in ipairs(asked.order) do
-    if asked.reads[fd] or asked.writes[fd] then order[#order + 1] = fd end
+    if asked.reads[fd] or asked.writes[fd] then
+      n = n + 1
+      order[n], is_sorted, last = fd, is_sorted and fd > last, fd
+    end
   end
-  sort(order)
+  if not is_sorted then sort(order) end
   asked.order = order
 end
 
