@@ -214,10 +214,12 @@ static void netlink(void) {
     OTHER(sockaddr_ll, sll_addr)
     STRUCT(sockaddr_vm) INT(sockaddr_vm, svm_family) INT(sockaddr_vm, svm_cid) INT(sockaddr_vm, svm_port)
 #endif
+#ifdef NLA_ALIGNTO
+    STRUCT(nlattr) INT(nlattr, nla_len) INT(nlattr, nla_type)
+#endif
 #ifdef RTM_GETLINK
     STRUCT(nlmsghdr) INT(nlmsghdr, nlmsg_len) INT(nlmsghdr, nlmsg_type) INT(nlmsghdr, nlmsg_flags)
     INT(nlmsghdr, nlmsg_seq) INT(nlmsghdr, nlmsg_pid)
-    STRUCT(nlattr) INT(nlattr, nla_len) INT(nlattr, nla_type)
     STRUCT(ifinfomsg) INT(ifinfomsg, ifi_family) INT(ifinfomsg, ifi_type) INT(ifinfomsg, ifi_index)
     INT(ifinfomsg, ifi_flags) INT(ifinfomsg, ifi_change)
     STRUCT(ifaddrmsg) INT(ifaddrmsg, ifa_family) INT(ifaddrmsg, ifa_prefixlen) INT(ifaddrmsg, ifa_flags)

@@ -187,8 +187,8 @@ end
 
 local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
 
-local F_DUPFD_CLOEXEC = const.F_DUPFD_CLOEXEC
-local function duplicate(fd) return shim.llsocket2_fcntl(fd, F_DUPFD_CLOEXEC, 0) end
+local F_DUPFD = const.F_DUPFD_CLOEXEC or const.F_DUPFD
+local function duplicate(fd) return shim.llsocket2_fcntl(fd, F_DUPFD, 0) end
 local is_descriptor = check.is(descriptor.type)
 
 -- The event has a descriptor of its own: the program may close the other.
@@ -196,7 +196,11 @@ local function child_of(process)
   if process.sd < 0 then return nil, EBADF end
   local is, e = shim.llsocket2_pidfd_is(process.sd), errno()
   if is == 0 then return nil, e == EBADF and EINVAL or e end -- EBADF: it is open, but no process
-  return born(CHILD, duplicate, process.sd)
+  local event
+  event, e = born(CHILD, duplicate, process.sd)
+  if event and not const.F_DUPFD_CLOEXEC then e = fcntl.set_cloexec(event.sd, true) end
+  if not event or e then return nil, e end
+  return event
 end
 
 --- Makes a process's end something to wait for; see pidfd_open(2).
