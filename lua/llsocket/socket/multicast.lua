@@ -255,14 +255,23 @@ local function source_texts(list, count, family)
   return out
 end
 
--- Reads a filter, once more where the sources are more than there was capacity for: the kernel tells how many there are.
-local function read_filter(sock, level, group, index, count)
+-- Asks for a filter, with capacity for so many sources; answers how many there are, or nil and the errno.
+local function ask(sock, level, group, index, count)
   local memory, head, list, length = new_filter(group, index, count)
-  if not memory then return failed(ENOMEM) end
+  if not memory then return nil, ENOMEM end
   length_cell[0] = length
   local rc, e, n = C.llsocket2_getsockopt(sock.sd, level, MCAST_MSFILTER, memory, length_cell), errno(), head.gf_numsrc
-  if rc ~= 0 then return failed(e) end
-  if n > count and n <= MOST then return read_filter(sock, level, group, index, n) end
+  if rc ~= 0 then return nil, e end
+  return n, memory, head, list
+end
+
+-- Reads a filter, once more where the sources are more than there was capacity for.  The kernel can be told to take more than
+-- MOST: those are not read, because the list has no more than `count`.
+local function read_filter(sock, level, group, index, count)
+  local n, memory, head, list = ask(sock, level, group, index, count)
+  if not n then return failed(memory) end
+  if n > MOST then return failed(ENOBUFS) end
+  if n > count then return read_filter(sock, level, group, index, n) end
   local mode, texts = head.gf_fmode, source_texts(list, n, sock.home)
   C.llsocket2_free(ffi.gc(memory, nil)) -- not earlier: `head` and `list` keep nothing alive
   return mode, texts
@@ -293,15 +302,28 @@ local function write_filter(sock, level, group, index, mode, sources)
   return set(sock.sd, level, MCAST_MSFILTER, memory, length)
 end
 
---- Tells or sets which sources of a joined group the socket receives; see ip(7) and RFC 3678.
+-- Answers the interface by which a group was joined, 0 where there is none: Linux does not look for it.
+local function joined_by(sock, level, group)
+  local links, _, e = require("llsocket.device").list()
+  if not links then return nil, e end
+  for _, link in ipairs(links) do
+    if ask(sock, level, group, link.index, 0) then return link.index end
+  end
+  return 0
+end
+
+--- Tells or sets which sources of a joined group the socket receives; see ip(7) and RFC 3678.  Opens a descriptor during the call
+--- where neither `ifname` nor a zone names the interface.
 ---@param mcaddr string  a numeric group address of the socket's family
----@param ifname? string|integer  an interface's name or index; the default is the zone of the group, or any
+---@param ifname? string|integer  an interface's name or index; the default is the zone of the group, or else the first interface
+---by which the group was joined
 ---@param mode? integer  MCAST_INCLUDE: only these sources; MCAST_EXCLUDE: all but these.  Without it the filter is read
 ---@param sources? string[]  numeric addresses of the socket's family, at most 65,536; needed with `mode`
 ---@return integer? mode
 ---@return string[]|string? sources  or err
----@return integer? errno  EADDRNOTAVAIL, EINVAL: not joined by this interface; ENOBUFS: more sources than the system allows;
----EAFNOSUPPORT, ENODEV, ENOMEM; EOPNOTSUPP; ENOPROTOOPT where the system has no such filters; EBADF once closed
+---@return integer? errno  EADDRNOTAVAIL, EINVAL: not joined by this interface; ENOBUFS: more sources than the system allows, or
+---than 65,536; EAFNOSUPPORT, ENODEV, ENOMEM; EMFILE, ENFILE; EPERM, EACCES where a sandbox refuses netlink; EOPNOTSUPP;
+---ENOPROTOOPT where the system has no such filters; EBADF once closed
 function Socket:mcastfilter(mcaddr, ifname, mode, sources)
   is_self(self, "mcastfilter")
   check.string(mcaddr, 1, "mcastfilter")
@@ -316,8 +338,11 @@ function Socket:mcastfilter(mcaddr, ifname, mode, sources)
   if not level then return failed(index) end
   if has_mode and mode ~= const.MCAST_INCLUDE and mode ~= const.MCAST_EXCLUDE then return failed(EINVAL) end
   if not MCAST_MSFILTER then return failed(ENOPROTOOPT) end
+  local e
+  if index == 0 then index, e = joined_by(self, level, group) end
+  if not index then return failed(e) end
   if not has_mode then return read_filter(self, level, group, index, 16) end
-  local e = write_filter(self, level, group, index, mode, sources)
+  e = write_filter(self, level, group, index, mode, sources)
   if e then return failed(e) end
   return mode, sources
 end
