@@ -120,6 +120,7 @@ local ERRORS = {
   { "ld M[0]\nret a", "line 1: memory cell 0 is not written before" },
   { "jeq #1, a, b\na: st M[2]\nb: ldx M[2]\nret a", "line 3: memory cell 2 is not written before" },
   { "ld [SKF_AD_OFF+1]\nret a", "line 1: no such extension" },
+  { "ldb [-1]\nret a", "line 1: no such extension" },
   { "2\n6 0 0 0\n", "1 instructions, not 2" }, { "1\n6 0 0\n", "line 2: not four numbers in range" },
   { "1\n6 0 0 4294967296\n", "line 2: not four numbers in range" }, { "1\n6 256 0 0\n", "line 2: not four numbers in range" },
   { "6 0 0 0\n", "line 1: no count" }, { "1\n\n21 0 9 0\n", "line 3: a jump beyond the end" },
@@ -184,8 +185,8 @@ end
 -- A newer kernel may know more extensions than the headers, so that the library leaves those to it.
 local function is_newer(rows)
   for _, row in ipairs(rows) do
-    if row[1] % 32 == 0 and row[4] >= 2^32 - 4096 + L.SKF_AD_MAX then return true end
-    if (row[1] == 0x28 or row[1] == 0x30) and row[4] >= 2^32 - 4096 + L.SKF_AD_MAX then return true end
+    if row[4] % 4 == 0 and row[1] % 32 == 0 and row[4] >= 2^32 - 4096 + L.SKF_AD_MAX then return true end
+    if row[4] % 4 == 0 and (row[1] == 0x28 or row[1] == 0x30) and row[4] >= 2^32 - 4096 + L.SKF_AD_MAX then return true end
   end
 end
 

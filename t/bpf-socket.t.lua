@@ -9,7 +9,7 @@ local proc = require "proc"
 local show = require("show").show
 local text = require("llsocket.errno").text
 local before = leak.count()
-local N = 31
+local N = 33
 local T = require("tap").plan(N)
 
 local function failed(e) return show(nil, text(e), e) end
@@ -65,6 +65,10 @@ assert(b:filter "ret #2")
 local function refused(what) return show(nil, text(L.EINVAL) .. ": " .. what, L.EINVAL) end
 T.is(show(b:filter "ret #1\nfoo"), refused "line 2: no such instruction", "a fault tells its line")
 T.is(show(b:filter { { 6, 0, 0, 0 }, { 5, 0, 0, 0 } }), refused "instruction 2: a jump beyond the end", "of rows the instruction")
+T.is(show(b:filter "ld #len\n\nld [SKF_AD_OFF+2048]\nret a"), refused "line 3: no such extension",
+  "so does an extension that only the kernel can refuse")
+T.is(show(b:filter { { 0x20, 0, 0, 2^32 - 2048 }, { 6, 0, 0, 0 } }), refused "instruction 1: no such extension",
+  "or that of rows")
 T.is(arrive("abc"), "ab", "and the old filter stays")
 local long = { ("ld #len\n"):rep(4095), "ret #3" }
 local taken, _, full = b:filter(table.concat(long))

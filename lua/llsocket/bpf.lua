@@ -68,10 +68,10 @@ local function far(row, left) return row[4] >= left and "a jump beyond the end" 
 local function near(row, left) return (row[2] >= left or row[3] >= left) and "a jump beyond the end" end
 local function none() return false end
 
--- A newer kernel may know extensions at and above SKF_AD_MAX, so these are left to it.
+-- Every extension is a multiple of 4.  A newer kernel may know some at and above SKF_AD_MAX, so these are left to it.
 local function offset(row)
   local extension = row[4] - word(AD_OFF)
-  if extension >= 0 and extension < const.SKF_AD_MAX and extension % 4 ~= 0 then return "no such extension" end
+  if extension >= 0 and extension % 4 ~= 0 then return "no such extension" end
 end
 
 local SPECIAL = {
@@ -137,7 +137,7 @@ end
 ---@param position integer  of the argument, self not counted
 ---@param method string  the caller's name, for the message
 ---@return integer[][]? rows
----@return string? err
+---@return string|integer[]|nil lines  the number of each row's line, nil where `source` is a table; or err
 ---@return integer? errno  EINVAL, ENOPROTOOPT
 local function make(source, position, method)
   local kind = type(source)
@@ -149,7 +149,16 @@ local function make(source, position, method)
   if not rows then return refuse(lines, unit, number) end
   local why, at = wrong(rows)
   if why then return refuse(why, unit, lines and lines[at] or at) end
-  return rows
+  return rows, lines
+end
+
+-- Answers why the kernel says EINVAL to a program that has passed the checks: it knows no such extension.
+local function blame(rows, lines)
+  for at, row in ipairs(rows) do
+    local is_unknown = tests[row[1]] == offset and row[4] >= word(AD_OFF) + const.SKF_AD_MAX
+    if is_unknown then return refuse("no such extension", lines and "line" or "instruction", lines and lines[at] or at) end
+  end
+  return failure.failed(EINVAL)
 end
 
 ---@class llsocket.bpf.module
@@ -161,8 +170,12 @@ local M = {}
 ---@return integer[][]? rows  an array of { code, jt, jf, k }, k from 0 to 2^32-1
 ---@return string? err  names the line, or of rows the instruction
 ---@return integer? errno  EINVAL: no program that Linux takes; ENOPROTOOPT where the system has no such filters
-function M.assemble(program) return make(program, 1, "assemble") end
+function M.assemble(program)
+  local rows, err, e = make(program, 1, "assemble")
+  if not rows then return nil, err, e end
+  return rows
+end
 
-M.make = make
+M.make, M.blame = make, blame
 
 return require("llsocket.core.lazy").keep("llsocket.bpf", M)

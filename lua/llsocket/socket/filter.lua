@@ -14,7 +14,7 @@ local sockets = require "llsocket.socket.object"
 local require, type = require, type
 
 local set = optionkind.set
-local EBADF, ENOPROTOOPT, SOL_SOCKET = const.EBADF, const.ENOPROTOOPT, const.SOL_SOCKET
+local EBADF, EINVAL, ENOPROTOOPT, SOL_SOCKET = const.EBADF, const.EINVAL, const.ENOPROTOOPT, const.SOL_SOCKET
 local ATTACH, DETACH = const.SO_ATTACH_FILTER, const.SO_DETACH_FILTER
 local ATTACH_BPF = const.SO_ATTACH_BPF
 local GET = const.SO_GET_FILTER or ATTACH -- Linux: one number for both
@@ -51,9 +51,10 @@ local function attach_descriptor(sock, object)
 end
 
 local function attach_classic(sock, source)
-  local rows, err, e = bpf.make(source, 1, "filter")
-  if not rows then return nil, err, e end
+  local rows, lines, e = bpf.make(source, 1, "filter")
+  if not rows then return nil, lines, e end
   e = attach(sock.sd, rows)
+  if e == EINVAL then return bpf.blame(rows, lines) end
   if e then return failed(e) end
   return source
 end
