@@ -92,7 +92,7 @@ local function has(texts, pattern)
   end
 end
 
-local T = require("tap").plan(#names + #paths + 18)
+local T = require("tap").plan(#names + #paths + 19)
 
 local quick = block(readme, "Quick start", "sh")
 T.ok(readme:match "\n```sh\n(.-)```\n" == quick, "the quick start is the first block of commands")
@@ -151,6 +151,16 @@ local function receive_all(client)
 end
 for _, msg in ipairs { "hello", ("long"):rep(1000) } do talk(L.SOCK_STREAM, port, msg, receive_all) end
 T.ok(example.stop(child):find "^hello 127%.0%.0%.1:%d+\ngoodbye\nhello ", "it greets each")
+
+-- What is one method for IPv4 and IPv6.
+local dual = pages["doc/option.md"]:match "\n## Dual%-stack sockets\n(.-)\n## "
+local first, unnamed = {}, {}
+for name, level in require("llsocket.socket.option").rows(1) do
+  local is_both = first[name] == "IPPROTO_IP" and level == "IPPROTO_IPV6"
+  if is_both and not dual:find("`" .. name .. "`", 1, true) then unnamed[#unnamed + 1] = name end
+  first[name] = level
+end
+T.is(table.concat(unnamed, " "), "", "the section on dual-stack sockets names every option that has a row for both families")
 
 for _, name in ipairs(names) do T.ok(api:find("`[^`]*" .. name .. "%f[^%w_]"), "doc/api.md has " .. name) end
 for _, path in ipairs(paths) do T.is(broken(path), "", "every link of " .. path .. " leads somewhere") end
