@@ -4,7 +4,7 @@ local M = { list = {}, set = {} }
 for title in ([[
   addrinfo.arg addrinfo.blank addrinfo.copied addrinfo.kept addrinfo.received batch.after_partial_send
   batch.after_receive batch.arg batch.has
-  batch.has_empty bpf.make cmsghdr.arg cmsghdr.is_rights
+  batch.has_empty bpf.blame bpf.make cmsghdr.arg cmsghdr.is_rights
   descriptor.new device.of gai.failed
   msghdr.after_partial_send msghdr.after_receive msghdr.arg msghdr.before_receive msghdr.before_send
   msghdr.check_size msghdr.set_data pipe.arg pipe.count pipe.left
