@@ -54,8 +54,8 @@ local WAYS = set [[
 
 -- What cannot fail, and so answers no errno.
 local SURE = set [[
-  sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes ai:fields errno.text errno.name gai.text
-  desc:fd
+  sock:fd ai:family ai:socktype ai:protocol ai:canonname ai:addr ai:port ai:bytes ai:fields ai:unmapped
+  errno.text errno.name gai.text desc:fd
   mh:name mh:flags mh:segment mh:timestamp msgs:to tube:held
   cmsg:level cmsg:type cmsg:data cmsg:rights cmsg:credentials cmsg:pktinfo cmsg:timestamp
   cmsg:pidfd cmsg:security cmsg:origdst cmsg:pathmtu cmsg:auxdata cmsg:rfc4884 cmsg:optstats cmsg:optpktinfo

@@ -191,6 +191,15 @@ function Addrinfo:fields()
   return (require("llsocket.address.values").fields(self.name, self.namelen, self.domain))
 end
 
+--- Tells the IPv4 address that an IPv4-mapped IPv6 address stands for, as dual-stack sockets have them: [::ffff:192.0.2.1]:80 is
+--- 192.0.2.1:80.  Type and protocol stay.
+---@return llsocket.addrinfo ai  a new object; for any other address the object itself
+function Addrinfo:unmapped()
+  is_self(self, "unmapped")
+  if self.domain ~= const.AF_INET6 then return self end
+  return require("llsocket.address.values").unmapped(self) or self
+end
+
 -- libc reads the path of a unix socket up to a NUL.  Where a path fills all its bytes, it would read beyond the address; where
 -- a shorter address was written over a longer one, it would read what is left of that.  So libc gets a copy that ends in a NUL.
 local terminated_t = ffi.typeof("struct { $ name; char nul; }", sockaddr.type)

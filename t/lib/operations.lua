@@ -38,6 +38,8 @@ local ROWS = {
   { "ai:nameinfo, by name", "gai", '{host=".+", serv="0"}', on.addr },
   { "ai:fields", "never", '{addr="127.0.0.1", port=0}', on.addr },
   { "ai:fields, of an interface", "never", '{.*ifname="lo".*}', on.made("packet", "lo", 8) },
+  { "ai:unmapped", "never", "127.0.0.1:0", on.addr },
+  { "ai:unmapped, of a mapped one", "never", "127.0.0.1:80", on.made("inet6", "::ffff:127.0.0.1", 80) },
   { "ai:nameinfo, without libc", "gai", '{host="2", serv="1"}', on.made("vsock", 2, 1) },
   { "addrinfo.inet", "object", "127.0.0.1:80", on.none, { "127.0.0.1", 80 } },
   { "addrinfo.inet6", "object", "%[fe80::1%%lo]:80", on.none, { "fe80::1%lo", 80 } },

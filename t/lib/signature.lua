@@ -65,7 +65,7 @@ for _, row in ipairs(multicast.OPTIONS) do socket[row[1]] = { "object", TAKES[ro
 local addrinfo = {
   family = { "never" }, socktype = { "never" }, protocol = { "never" }, canonname = { "never" },
   addr = { "never" }, port = { "never" }, nameinfo = { "gai", "flag?", "more?" }, bytes = { "never" },
-  fields = { "never" },
+  fields = { "never" }, unmapped = { "never" },
 }
 
 local msghdr = { name = { "never", "ai?" }, data = { "object", "data?" }, control = { "object", "cmsgs?" }, flags = { "never" },

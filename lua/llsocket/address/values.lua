@@ -180,6 +180,22 @@ function M.fields(name, namelen, family)
   return fields
 end
 
+local MAPPED = ("\0"):rep(10) .. "\255\255" -- ::ffff:0:0/96; see RFC 4291, 2.5.5.2
+
+--- Makes the IPv4 address that an IPv4-mapped IPv6 address stands for; see ai:unmapped().
+---@param ai llsocket.addrinfo
+---@return llsocket.addrinfo? unmapped  nil for an address that is none, or cut
+function M.unmapped(ai)
+  if ai.namelen < sockaddr.families[AF_INET6].size then return nil end
+  local place = sockaddr.place(ai.name, AF_INET6).s6_addr
+  if ffi.string(place, 12) ~= MAPPED then return nil end
+  local v4 = blank(AF_INET, ai.type, ai.proto)
+  v4.namelen = sockaddr.from_text(v4.name, AF_INET, "0.0.0.0")
+  v4.name.in4.sin_port = ai.name.in6.sin6_port
+  ffi.copy(sockaddr.place(v4.name, AF_INET), place + 12, 4)
+  return v4
+end
+
 --- Answers ai:nameinfo() for a family with addresses and ports that libc does not know.
 ---@param ai llsocket.addrinfo
 ---@param flags integer
