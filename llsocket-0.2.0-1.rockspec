@@ -36,6 +36,7 @@ build = {
     ["llsocket.core.layout"] = "lua/llsocket/core/layout.lua",
     ["llsocket.core.lazy"] = "lua/llsocket/core/lazy.lua",
     ["llsocket.core.libc"] = "lua/llsocket/core/libc.lua",
+    ["llsocket.core.named"] = "lua/llsocket/core/named.lua",
     ["llsocket.core.renamed"] = "lua/llsocket/core/renamed.lua",
     ["llsocket.core.shortage"] = "lua/llsocket/core/shortage.lua",
     ["llsocket.cosocket"] = "lua/llsocket/cosocket.lua",

@@ -23,12 +23,11 @@ local function load()
     addrinfo = require "llsocket.addrinfo",
     socket = require "llsocket.socket",
   }
-  local protocol = require("llsocket.shim").llsocket2_protocol
   setmetatable(modules, { __index = function(_, name)
     local found
     if LATER[name] then found = lazy.require(LATER[name])
-    elseif type(name) == "string" and not name:find("\0", 1, true) then found = protocol(name) end
-    if type(found) == "nil" or found ~= found then return nil end -- NaN: there is no such constant
+    elseif type(name) == "string" then found = lazy.require("llsocket.core.named").named(name) end
+    if type(found) == "nil" then return nil end
     modules[name] = found
     return found
   end })

@@ -7,7 +7,7 @@ local shell = require "shell"
 local sys = require "sys"
 local before = leak.count()
 local source = os.getenv "LLSOCKET_SOURCE"
-local T = require("tap").plan(10)
+local T = require("tap").plan(11)
 
 local function read(path)
   local file = assert(io.open(source .. "/" .. path))
@@ -133,5 +133,15 @@ else
   T.ok(compile "-DSO_INQ=9999":find "SO_INQ differs from the number in the headers",
     "a header that has another number ends the build")
 end
+
+-- A module finds a constant of protocols.def by core/named.lua: the table has those only behind the public one.
+local protocols, wrong = {}, {}
+for name in read "csrc/protocols.def":gmatch "\nK%(([%w_]+)%)" do protocols[name] = true end
+for path in proc.run(shell.format("cd %q && find lua -name '*.lua' ! -name meta.lua", source)):gmatch "[^\n]+" do
+  for name in read(path):gmatch "%f[%w]const%.([%w_]+)" do
+    if protocols[name] then wrong[#wrong + 1] = path .. ": " .. name end
+  end
+end
+T.is(table.concat(wrong, ", "), "", "no module looks for a constant of protocols.def in the table")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

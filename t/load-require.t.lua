@@ -11,7 +11,7 @@ local pipe = assert(io.popen(shell.format("cd %q/lua/llsocket && find . -name '*
 for file in pipe:lines() do names[#names + 1] = file:match "^%./(.*)%.lua$":gsub("/", ".") end
 pipe:close()
 
-local T = require("tap").plan(#names + 18)
+local T = require("tap").plan(#names + 20)
 
 -- Runs Lua in a process of its own, and compares all that it prints, errors included.
 local function prints(code, want, name) T.is(proc.lua(code), want, name) end
@@ -43,6 +43,18 @@ local ai = inet.getaddrinfo("127.0.0.1", "0")[1]
 local sock = socket.new(ai)
 sock:bind()
 io.write(sock:getsockname():addr())]], "127.0.0.1", "two modules work without the public table")
+
+-- The constants of csrc/protocols.def are found by the public table alone.
+if const.SKF_AD_OFF then
+  prints([[io.write(require("llsocket.bpf").assemble("ret #ETH_P_IP")[1][4])]], "2048",
+    "a filter may name them without the public table")
+else T.skip(1, "this system has no filters") end
+local packet, auxdata = require("llsocket").SOL_PACKET, require("llsocket").PACKET_AUXDATA
+if packet and auxdata then
+  prints([[
+local cmsg = require("llsocket.cmsghdr").new(]] .. packet .. ", " .. auxdata .. [[, ("\0"):rep(20))
+io.write(type(cmsg:auxdata()))]], "table", "ancillary data is read that they name")
+else T.skip(1, "this system has no packet sockets") end
 prints([[
 require "llsocket.socket"
 io.write(tostring(package.loaded["llsocket"]), " ", tostring(package.loaded["llsocket.inet"]))]], "nil nil",

@@ -19,7 +19,7 @@ local RELEASE = "0.2.0-dev" -- equals llsocket._VERSION; a modules.bundle of ano
 -- All modules that `require "llsocket"` does not run, except the ways of waiting: a program gets those by require alone.
 local NAMES = {
   "address.families", "address.ifaddrs", "address.links", "address.netlink", "address.resolver", "address.values",
-  "batch", "bpf", "cmsghdr", "descriptor", "device", "message.ancillary",
+  "batch", "bpf", "cmsghdr", "core.named", "descriptor", "device", "message.ancillary",
   "message.block", "message.carrier", "message.control", "message.decode", "message.iovec", "message.region", "message.rights",
   "msghdr", "pipe", "poll", "poll.bits", "poll.epoll", "poll.event", "poll.kqueue", "poll.poll", "poll.waker",
   "socket.activated", "socket.anyoption", "socket.batch", "socket.buffer", "socket.ended", "socket.filter", "socket.foreign",

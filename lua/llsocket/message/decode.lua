@@ -6,6 +6,7 @@ local bit = require "bit"
 local addrinfo = require "llsocket.addrinfo"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
+local named = require("llsocket.core.named").named
 local sockaddr = require "llsocket.address.sockaddr"
 local ipairs, tonumber, sizeof, copy, band = ipairs, tonumber, ffi.sizeof, ffi.copy, bit.band
 
@@ -19,10 +20,11 @@ local READERS = {}
 
 -- Does nothing on a system without the constant: the kind cannot arrive there.
 local function reads(method, level, kind, struct, tell)
-  if not (const[level] and const[kind]) then return end
+  local level_number, number = named(level), named(kind)
+  if not (level_number and number) then return end
   local levels = READERS[method] or {}
-  local kinds = levels[const[level]] or {}
-  READERS[method], levels[const[level]], kinds[const[kind]] = levels, kinds, { struct = struct, tell = tell }
+  local kinds = levels[level_number] or {}
+  READERS[method], levels[level_number], kinds[number] = levels, kinds, { struct = struct, tell = tell }
 end
 
 -- Answers the text of an in_addr or in6_addr, by way of a socket address.
@@ -60,7 +62,7 @@ reads("pathmtu", "IPPROTO_IPV6", "IPV6_PATHMTU", "ip6_mtuinfo", function(info, b
 end)
 
 -- The tag's fields are zeroes unless the status says that there is one.
-local VLAN, TPID = const.TP_STATUS_VLAN_VALID or 0, const.TP_STATUS_VLAN_TPID_VALID or 0
+local VLAN, TPID = named "TP_STATUS_VLAN_VALID" or 0, named "TP_STATUS_VLAN_TPID_VALID" or 0
 reads("auxdata", "SOL_PACKET", "PACKET_AUXDATA", "tpacket_auxdata", function(aux)
   local status = aux.tp_status
   return { status = status, len = aux.tp_len, snaplen = aux.tp_snaplen, mac = aux.tp_mac, net = aux.tp_net,
@@ -134,7 +136,7 @@ local NUMBERS = {
 -- INTEGERS[level][type]: how the number is read.
 local PLAIN, INTEGERS = "plain", {}
 for _, row in ipairs(NUMBERS) do
-  local level, kind = const[row[1]], const[row[2]]
+  local level, kind = named(row[1]), named(row[2])
   if level and kind then
     INTEGERS[level] = INTEGERS[level] or {}
     INTEGERS[level][kind] = row[3] or PLAIN
@@ -179,7 +181,7 @@ local WORD = { [1] = ffi.typeof "struct { uint8_t n; }", [4] = ffi.typeof "struc
 local function names_of_stats()
   local names = {}
   for _, name in ipairs(STATS) do
-    local number = const["TCP_NLA_" .. name]
+    local number = named("TCP_NLA_" .. name)
     if number then names[number] = name:lower() end
   end
   return names

@@ -5,7 +5,8 @@ local ffi = require "ffi"
 local bit = require "bit"
 local const = require "llsocket.core.const"
 local layout = require "llsocket.core.layout"
-local ipairs, setmetatable, tonumber, type = ipairs, setmetatable, tonumber, type
+local named = require("llsocket.core.named").named
+local ipairs, setmetatable, tonumber = ipairs, setmetatable, tonumber
 local band, bor, tobit, byte = bit.band, bit.bor, bit.tobit, string.byte
 
 local AD_OFF, JMP = const.SKF_AD_OFF, const.BPF_JMP
@@ -58,7 +59,7 @@ end
 
 -- A number, or a constant by its name.  010 is refused: it is 8 for C and 10 for Lua.
 local function term(text)
-  if text:find "^%u" then return type(const[text]) == "number" and const[text] or nil end
+  if text:find "^%u" then return (named(text)) end
   if text == "0" or text:find "^[1-9]%d*$" or text:find "^0x%x+$" then return tonumber(text) end
 end
 
