@@ -7,7 +7,7 @@ local show = require("show").show
 local sys = require "sys"
 local before = leak.count()
 local inet = L.inet
-local T = require("tap").plan(24)
+local T = require("tap").plan(25)
 
 local function hex(bytes) return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
 
@@ -75,6 +75,7 @@ end
 
 local function code(...) return select("#", ...), (select(3, ...)) end
 T.is(show(code(inet.service "no-such-service")), show(3, L.EAI_SERVICE), "a name that no service has is EAI_SERVICE")
+T.is(show(code(inet.service "3com-no-such-service")), show(3, L.EAI_SERVICE), "also one that begins with a digit, as some do")
 T.is(show(code(inet.service(65531))), show(3, L.EAI_SERVICE), "so is a port that has no name")
 T.is(show(code(inet.service(65531, "udp"))), show(3, L.EAI_SERVICE), "of UDP, too")
 local taken = {}

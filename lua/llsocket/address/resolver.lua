@@ -137,8 +137,9 @@ local function first_port(arr, ...)
   return arr[1]:port()
 end
 
+-- A name may begin with a digit, as 3com-tsmux does.
 local function port_of(name, socktype, protocol)
-  if name:find "%z" or name:find "^[%s%d+-]" or name == "*" or name == "" then return gai.failed(EAI_SYSTEM, EINVAL) end
+  if misread(nil, name) or name:find "^%d+$" then return gai.failed(EAI_SYSTEM, EINVAL) end
   return first_port(resolve(nil, name, socktype, protocol, const.AI_PASSIVE, AF_INET))
 end
 
