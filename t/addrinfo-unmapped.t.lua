@@ -1,9 +1,10 @@
 -- addrinfo: unmapped(), the IPv4 address that a dual-stack socket's IPv6 address stands for.
 local L = require "llsocket"
 local leak = require "leak"
+local proc = require "proc"
 local net = require "net"
 local show = require("show").show
-local T = require("tap").plan(19)
+local T = require("tap").plan(20)
 local before = leak.count()
 
 local A = L.addrinfo
@@ -22,6 +23,9 @@ T.is(tostring(A.inet6("::ffff:0.0.0.0", 0):unmapped()), "0.0.0.0:0", "zeroes are
 T.is(tostring(A.inet6("::ffff:192.0.2.1%2147483647", 80):unmapped()), "192.0.2.1:80", "a scope is left out")
 T.is(all(mapped), show(L.AF_INET6, L.SOCK_STREAM, L.IPPROTO_TCP, "::ffff:192.0.2.255", 65535), "the mapped one stays as it is")
 T.ok(mapped:unmapped():unmapped() == mapped:unmapped(), "twice is the same as once")
+
+T.is(proc.lua [[io.write(tostring(require "llsocket.inet".getaddrinfo("::ffff:192.0.2.1", 80)[1]:unmapped()))]], "192.0.2.1:80",
+  "it works where nothing else of the module was used")
 
 local out = {}
 for _, text in ipairs { "::", "::1", "::192.0.2.1", "::fffe:192.0.2.1", "::1:ffff:192.0.2.1", "64:ff9b::192.0.2.1", "2001:db8::1",

@@ -8,7 +8,7 @@ local shell = require "shell"
 local show, text = require("values").show, require("llsocket.errno").text
 local before = leak.count()
 
-local PLAN = 54
+local PLAN = 55
 local T = require("tap").plan(PLAN)
 local entered, why = netns.enter()
 if not entered then
@@ -76,7 +76,7 @@ local function has_nat()
 end
 
 local nat, no_nat = has_nat()
-if not nat then T.skip(20, no_nat) else
+if not nat then T.skip(21, no_nat) else
   local server4, port4 = listener "0.0.0.0"
   local server6, port6 = listener("::", true)
   local both, port = listener("::", false)
@@ -106,6 +106,9 @@ if not nat then T.skip(20, no_nat) else
   local direct, other = connection(address("127.0.0.1", port4), server4)
   T.ok(direct:originaldst() == direct:getsockname(), "without a redirection it is the socket's own address")
   T.is(direct:originaldst():socktype(), STREAM, "with the socket's type")
+  local plainly, over4 = connection(address("127.0.0.1", port), both)
+  T.ok(plainly:originaldst() == plainly:getsockname():unmapped(), "on a dual-stack socket it is that address, unmapped")
+  plainly:close(); over4:close()
   direct:close(); other:close(); server4:close(); server6:close(); both:close()
   T.is(show(direct:originaldst()), failed(L.EBADF), "once closed it is EBADF")
 end

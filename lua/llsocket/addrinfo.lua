@@ -197,7 +197,7 @@ end
 function Addrinfo:unmapped()
   is_self(self, "unmapped")
   if self.domain ~= const.AF_INET6 then return self end
-  return require("llsocket.address.values").unmapped(self) or self
+  return require("llsocket.address.values").unmapped(self, blank) or self
 end
 
 -- libc reads the path of a unix socket up to a NUL.  Where a path fills all its bytes, it would read beyond the address; where

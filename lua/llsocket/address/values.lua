@@ -184,12 +184,13 @@ local MAPPED = ("\0"):rep(10) .. "\255\255" -- ::ffff:0:0/96; see RFC 4291, 2.5.
 
 --- Makes the IPv4 address that an IPv4-mapped IPv6 address stands for; see ai:unmapped().
 ---@param ai llsocket.addrinfo
+---@param make fun(domain: integer, socktype: integer, proto: integer): llsocket.addrinfo  this module may not be complete yet
 ---@return llsocket.addrinfo? unmapped  nil for an address that is none, or cut
-function M.unmapped(ai)
+function M.unmapped(ai, make)
   if ai.namelen < sockaddr.families[AF_INET6].size then return nil end
   local place = sockaddr.place(ai.name, AF_INET6).s6_addr
   if ffi.string(place, 12) ~= MAPPED then return nil end
-  local v4 = blank(AF_INET, ai.type, ai.proto)
+  local v4 = make(AF_INET, ai.type, ai.proto)
   v4.namelen = sockaddr.from_text(v4.name, AF_INET, "0.0.0.0")
   v4.name.in4.sin_port = ai.name.in6.sin6_port
   ffi.copy(sockaddr.place(v4.name, AF_INET), place + 12, 4)
