@@ -9,7 +9,7 @@ local shell = require "shell"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
-local T = require("tap").plan(72)
+local T = require("tap").plan(73)
 
 local function failed(e) return show(nil, text(e), e) end
 local has6 = net.has(net.places[2])
@@ -203,6 +203,10 @@ local kept, waited = filled(10000)
 T.ok(kept >= 10000 and kept <= 10000 + 65536, "with tcpnotsentlowat so much waits unsent, up to a segment: " .. kept)
 T.ok(waited, "it is not sendable before that has gone")
 T.ok(filled() > 200000, "without, much more waits")
+local one, other = net.tcp(L.AF_INET)
+T.is(show(one:tcpnotsentlowat(2^32 - 1), one:tcpnotsentlowat(), one:tcpnotsentlowat(-1), one:tcpnotsentlowat()),
+  show(2^32 - 1, 2^32 - 1, -1, 2^32 - 1), "2^32-1 is no limit, and read as it is")
+one:close(); other:close()
 
 local function answer_time(rto)
   local one, other = net.tcp(L.AF_INET)

@@ -113,7 +113,7 @@ tcpkeepintvl       IPPROTO_TCP  TCP_KEEPINTVL        count   rw  Time between tw
 tcplinger2         IPPROTO_TCP  TCP_LINGER2          int     rw  How long FIN_WAIT2 lasts after close, whole seconds.
 tcpmaxseg          IPPROTO_TCP  TCP_MAXSEG           count   rw  Largest segment to send, bytes.
 tcpnodelay         IPPROTO_TCP  TCP_NODELAY          boolean rw  Sends small segments at once.
-tcpnotsentlowat    IPPROTO_TCP  TCP_NOTSENT_LOWAT    count   rw  Unsent bytes below which it is sendable; 0 for any.
+tcpnotsentlowat    IPPROTO_TCP  TCP_NOTSENT_LOWAT    word    rw  Unsent bytes below which it is sendable; 0 for any.
 tcpquickack        IPPROTO_TCP  TCP_QUICKACK         boolean rw  Acknowledges at once, for a while.
 tcprtomax          IPPROTO_TCP  TCP_RTO_MAX_MS       count   rw  Longest wait before a repetition, milliseconds.
 tcprtomin          IPPROTO_TCP  TCP_RTO_MIN_US       count   rw  Shortest wait before a repetition, microseconds.
