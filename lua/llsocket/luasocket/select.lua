@@ -25,6 +25,7 @@ local EBADF, EINTR, ENOMEM = const.EBADF, const.EINTR, const.ENOMEM
 local SIZE = ffi.sizeof(layout.pollfd)
 local slots_t = ffi.typeof("$ *", layout.pollfd)
 local FOREVER = 2^31 - 1 -- seconds of one sleep
+local TICK = 0.01 -- seconds between two looks, where nothing can be waited for
 
 -- What is asked for:
 --   objects[fd]          the object of a descriptor, the last one of both lists
@@ -81,6 +82,10 @@ local function wait_for_any(asked, sec)
   if not asked.order[1] then return sleeping.sleep(sec or FOREVER) end
   local poller, _, e = poll.new()
   if not poller then return e end
+  if poller:fd() < 0 then -- a system without epoll and kqueue
+    poller:close()
+    return sleeping.sleep(min(sec or TICK, TICK))
+  end
   for _, fd in ipairs(asked.order) do poller:add(fd, direction(asked, fd)) end
   local ready
   ready, _, e = waiting.wait(poller:fd(), "r", sec)
