@@ -8,7 +8,7 @@ local netns = require "netns"
 local show = require("values").show
 local text = require("llsocket.errno").text
 local before = leak.count()
-local PLAN = 2 * 40 + 11
+local PLAN = 2 * 40 + 12
 local T = require("tap").plan(PLAN)
 
 local why, entered = emulator.groups, nil
@@ -178,10 +178,12 @@ T.is(show(sock:mcastjoin(group, 4711)), show(text(L.ENODEV), L.ENODEV), "an inde
 sock:close()
 local function raises(...)
   local ok, message = pcall(function(...) sock:mcastfilter(...) end, ...)
-  return not ok and message:gsub("^.-:%d+: ", "")
+  return not ok and message:gsub("^.-multicast%-filter%.t%.lua:%d+: ", "")
 end
 T.is(raises(group, "lo", INCLUDE), "bad argument #4 to 'mcastfilter' (array of strings expected, got nil)",
   "a mode without sources raises")
+T.is(raises(group, "lo", nil, { "127.0.0.1" }), "bad argument #3 to 'mcastfilter' (number expected, got nil)",
+  "sources without a mode raise")
 T.is(raises(group, "lo", INCLUDE, { 1 }), "bad argument #4 to 'mcastfilter' (array of strings expected, got number)",
   "so does a source that is no string")
 T.is(leak.count(), before, "no descriptor is left")

@@ -317,8 +317,9 @@ end
 ---@param mcaddr string  a numeric group address of the socket's family
 ---@param ifname? string|integer  an interface's name or index; the default is the zone of the group, or else the first interface
 ---by which the group was joined
----@param mode? integer  MCAST_INCLUDE: only these sources; MCAST_EXCLUDE: all but these.  Without it the filter is read
----@param sources? string[]  numeric addresses of the socket's family, at most 65,536; needed with `mode`
+---@param mode? integer  MCAST_INCLUDE: only these sources; MCAST_EXCLUDE: all but these.  Without both the filter is read
+---@param sources? string[]  numeric addresses of the socket's family, at most 65,536; needed with `mode`,
+---and never without
 ---@return integer? mode
 ---@return string[]|string? sources  or err
 ---@return integer? errno  EADDRNOTAVAIL, EINVAL: not joined by this interface; ENOBUFS: more sources than the system allows, or
@@ -328,7 +329,7 @@ function Socket:mcastfilter(mcaddr, ifname, mode, sources)
   is_self(self, "mcastfilter")
   check.string(mcaddr, 1, "mcastfilter")
   check_interface(ifname, 2, "mcastfilter")
-  local has_mode = type(mode) ~= "nil"
+  local has_mode = type(mode) ~= "nil" or type(sources) ~= "nil" -- sources alone: the mode may be a misspelt constant
   if has_mode then
     check.number(mode, 3, "mcastfilter")
     sources = copy_sources(sources)

@@ -104,7 +104,8 @@ end
 
 --- Tells whether the running kernel has what a method asks for, on a socket such as this; see getsockopt(2).  Options are
 --- asked for without changing anything.  Setting one may still be refused: for want of a privilege, or by a value.
----@param method string  a name of a method: "tcprtomax".  A method that is no option is there everywhere
+---@param method string  a name of a method: "tcprtomax".  A method that is no option is there everywhere,
+---also where the call then answers EINVAL, EOPNOTSUPP or ENOSYS: sendzerocopy, splice, steer, ...
 ---@return boolean? yes  false also for an unknown name
 ---@return string? err
 ---@return integer? errno  EBADF once closed
