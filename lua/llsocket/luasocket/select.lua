@@ -117,18 +117,24 @@ local function fd_of(object)
   return fd and fd >= 0 and fd or nil
 end
 
+-- Notes what a list asks for; answers its objects that have a descriptor, and the descriptor of each.
 local function collect(list, position, asked, wanted)
-  if type(list) == "nil" then return end
+  local objects, fds = {}, {}
+  if type(list) == "nil" then return objects, fds end
   argument.table(list, position)
-  local i = 1
+  local i, n, order = 1, 0, asked.order
   while list[i] ~= nil do
-    local fd = fd_of(list[i])
+    local object = list[i]
+    local fd = fd_of(object)
     if fd then
-      if not asked.objects[fd] then asked.order[#asked.order + 1] = fd end
-      asked.objects[fd], wanted[fd] = list[i], true
+      n = n + 1
+      objects[n], fds[n] = object, fd
+      if not asked.objects[fd] then order[#order + 1] = fd end
+      asked.objects[fd], wanted[fd] = object, true
     end
     i = i + 1
   end
+  return objects, fds
 end
 
 local function is_dirty(object)
@@ -137,13 +143,12 @@ local function is_dirty(object)
 end
 
 -- Answers those that hold bytes; the kernel is not asked for them.
-local function dirty_ones(list, asked)
+local function dirty_ones(objects, fds, asked)
   local out = {}
-  for _, object in ipairs(list or {}) do
-    local fd = fd_of(object)
-    if fd and is_dirty(object) then
+  for i, object in ipairs(objects) do
+    if is_dirty(object) then
       out[#out + 1] = object
-      asked.reads[fd] = nil
+      asked.reads[fds[i]] = nil
     end
   end
   return out
@@ -184,9 +189,9 @@ local M = {}
 function M.select(recvt, sendt, timeout)
   local sec = argument.optional_number(timeout, 3, -1)
   local asked = { objects = {}, reads = {}, writes = {}, order = {} }
-  collect(recvt, 1, asked, asked.reads)
+  local objects, fds = collect(recvt, 1, asked, asked.reads)
   collect(sendt, 2, asked, asked.writes)
-  local readable = dirty_ones(recvt, asked)
+  local readable = dirty_ones(objects, fds, asked)
   strike(asked)
   if readable[1] then sec = 0 end
   local found, ready = look_until(asked, sec >= 0 and now() + sec or nil)
