@@ -6,7 +6,7 @@ local proc = require "proc"
 local values = require "values"
 local show, text = values.show, require("llsocket.errno").text
 local before = leak.count()
-local T = require("tap").plan(92)
+local T = require("tap").plan(96)
 local new = L.msghdr.new
 
 local function failed(e) return show(nil, text(e), e) end
@@ -148,5 +148,11 @@ raises(function() mh:control { {} } end, bad("control", "llsocket.cmsghdr", "tab
   "control raises for an object that is not a cmsghdr")
 raises(function() mh:control { mh } end, bad("control", "llsocket.cmsghdr", "table"), "control raises on a msghdr")
 T.is(show(mh:data(), #mh:control()), '"one", 0', "what raised left the message as it was")
+local tube = assert(L.pipe.new())
+for class, made in pairs { msghdr = L.msghdr.new(), batch = L.batch.new(), cmsghdr = L.cmsghdr.new(1, 2, "x"),
+  pipe = tube } do
+  T.ok(tostring(made):find("^llsocket%." .. class .. ": 0x%x+$"), "tostring names the class of a " .. class)
+end
+tube:close()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

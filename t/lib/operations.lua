@@ -22,7 +22,7 @@ for name in ([[accept accept4 connect epoll_pwait epoll_wait poll ppoll read rec
 local STREAM, DGRAM = L.SOCK_STREAM, L.SOCK_DGRAM
 local BY_NUMBER = L.SO_PEERPIDFD or 77 -- makes a descriptor; younger than Debian 12's headers
 local SOCK, AI, EVENT = "llsocket.socket: fd", "127.0.0.1:%d+", "llsocket.event: fd"
-local OBJECT = "table: 0x"
+local function object(class) return "llsocket%." .. class .. ": 0x" end
 
 -- The list ---------------------------------------------------------------------------------------------------
 
@@ -149,7 +149,7 @@ local ROWS = {
   { "sock:filter, rows", "program", "{{6, 0, 0, 5}}", on.udp_new, { { { 6, 0, 0, 5 } } } },
   { "sock:filter, none", "program", "false", on.filtered, { false } },
   { "bpf.assemble", "program", "{{6, 0, 0, 4294967295}}", on.none, { "ret #-1" } },
-  { "sock:onclose", "object", OBJECT, on.unix, { on.none }, kept = true },
+  { "sock:onclose", "object", object "hook", on.unix, { on.none }, kept = true },
   { "hook:remove", "never", "true", on.hooked, kept = true },
   { "sock:getfd", "never", "%d+", on.unix },
   { "sock:pollfd", "never", "%d+", on.unix }, { "sock:dirty", "never", "false", on.unix },
@@ -168,7 +168,7 @@ local ROWS = {
   { "sock:mcastjoin, by index", "plain", "", on.udp_new, { "239.1.2.3", 1 } },
   { "sock:mcastunblocksrc", "plain", "", on.blocker, { "239.1.2.3", "127.0.0.1", "lo" } },
 
-  { "msghdr.new", "object", OBJECT, on.none, function()
+  { "msghdr.new", "object", object "msghdr", on.none, function()
     return { data = { "abc", "def" }, name = net.addr(), size = 64, controlsize = 64, control = { on.ttl() } }
   end },
   { "mh:name", "never", AI, on.control(L.msghdr.new), function() return net.addr() end },
@@ -177,14 +177,14 @@ local ROWS = {
   { "mh:control", "object", "{.+}", on.control(L.msghdr.new), function() return { on.ttl() } end },
   { "mh:flags", "never", "%d+", on.control(L.msghdr.new) }, { "mh:segment", "never", "nil", on.control(L.msghdr.new) },
   { "mh:timestamp", "never", "nil", on.control(L.msghdr.new) },
-  { "batch.new", "object", OBJECT, on.none, { { count = 2, size = 64, controlsize = 64 } } },
+  { "batch.new", "object", object "batch", on.none, { { count = 2, size = 64, controlsize = 64 } } },
   { "msgs:count", "object", "2", on.batch, { 2 } }, { "msgs:data", "object", '"xyz"', on.batch, { 1, "xyz" } },
   { "msgs:pointer", "object", "cdata<.+>: 0x, 3", on.batch, { 1 } }, { "msgs:length", "object", "2", on.batch, { 1, 2 } },
   { "msgs:name", "object", AI, on.batch, { 1 } }, { "msgs:to", "never", "", on.batch, function() return net.addr() end },
   { "msgs:flags", "object", "0", on.batch, { 1 } }, { "msgs:segment", "object", "9", on.batch, { 1, 9 } },
   { "msgs:timestamp", "maybe", "%d+, %d+", on.stamped_batch, { 1 } }, { "msgs:timestamping", "object", "2", on.batch, { 1, 2 } },
   { "msgs:control", "object", "{}", on.batch, { 1 } },
-  { "pipe.new", "object", OBJECT, on.none, { 65536 } },
+  { "pipe.new", "object", object "pipe", on.none, { 65536 } },
   { "tube:held", "never", "0", function(own) return own(assert(L.pipe.new())) end },
   { "tube:from", "send", "10, nil, false", on.tube, function(_, own) return on.file(own), 10, 0 end },
   { "tube:from, TCP", "send", "3, nil, true", on.tube, function(_, own) return on.fed(on.tcp, "abc")(own):fd(), 9 end },
@@ -197,12 +197,12 @@ local ROWS = {
   { "desc:unwrap", "object", "%d+", on.received_descriptor, number = true },
   { "desc:close", "plain", "", on.received_descriptor },
 
-  { "cmsghdr.new", "object", OBJECT, on.none, { L.SOL_SOCKET, 77, "abc" } },
-  { "cmsghdr.rights", "object", OBJECT, on.unix, on.second },
-  { "cmsghdr.credentials", "object", OBJECT, on.none },
-  { "cmsghdr.pktinfo", "object", OBJECT, on.none, { "127.0.0.1", "lo" } },
-  { "cmsghdr.pktinfo, IPv6", "object", OBJECT, on.none, { "fe80::1%lo" } },
-  { "cmsghdr.segment", "object", OBJECT, on.none, { 100 } },
+  { "cmsghdr.new", "object", object "cmsghdr", on.none, { L.SOL_SOCKET, 77, "abc" } },
+  { "cmsghdr.rights", "object", object "cmsghdr", on.unix, on.second },
+  { "cmsghdr.credentials", "object", object "cmsghdr", on.none },
+  { "cmsghdr.pktinfo", "object", object "cmsghdr", on.none, { "127.0.0.1", "lo" } },
+  { "cmsghdr.pktinfo, IPv6", "object", object "cmsghdr", on.none, { "fe80::1%lo" } },
+  { "cmsghdr.segment", "object", object "cmsghdr", on.none, { 100 } },
   { "cmsg:level", "never", "%d+", on.control(on.ttl) }, { "cmsg:type", "never", "%d+", on.control(on.ttl) },
   { "cmsg:data", "never", '".+"', on.control(on.ttl) }, { "cmsg:integer", "never", "1", on.control(on.ttl) },
   { "cmsg:rights", "never", "{1}", on.control(function() return L.cmsghdr.rights(1) end) },
@@ -288,7 +288,9 @@ for _, backend in ipairs(pollers.names) do
   end
 end
 
-for _, row in ipairs(L.cmsghdr.NUMBERS) do ROWS[#ROWS + 1] = { "cmsghdr." .. row[1], "object", OBJECT, on.none, { 1 } } end
+for _, row in ipairs(L.cmsghdr.NUMBERS) do
+  ROWS[#ROWS + 1] = { "cmsghdr." .. row[1], "object", object "cmsghdr", on.none, { 1 } }
+end
 
 -- Options ----------------------------------------------------------------------------------------------------
 

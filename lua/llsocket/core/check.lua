@@ -230,6 +230,7 @@ end
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
 ---@return fun(value: any, position: integer, method: string) arg  raises unless `value` is of the class
 function M.object(meta, class)
+  meta.__tostring = meta.__tostring or function(value) return ("%s: %p"):format(class, value) end
   local function self(value, method)
     if getmetatable(value) ~= meta then bad_self(method, class, value) end
   end
