@@ -19,6 +19,7 @@
 #include <linux/if_packet.h>
 #include <linux/net_tstamp.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <linux/version.h> /* LINUX_VERSION_CODE guards some enumerators */
 #include <linux/vm_sockets.h>

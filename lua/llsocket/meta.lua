@@ -1832,6 +1832,8 @@
 ---@field NETLINK_XFRM integer
 ---@field NLA_F_NESTED integer
 ---@field NLA_F_NET_BYTEORDER integer
+---@field NLMSGERR_ATTR_MSG integer
+---@field NLMSGERR_ATTR_OFFS integer
 ---@field NLMSG_MIN_TYPE integer
 ---@field NLMSG_NOOP integer
 ---@field NLMSG_OVERRUN integer
@@ -1850,6 +1852,8 @@
 ---@field NLM_F_NONREC integer
 ---@field NLM_F_REPLACE integer
 ---@field NLM_F_ROOT integer
+---@field SOCK_DESTROY integer
+---@field SOCK_DIAG_BY_FAMILY integer
 ---@field GENL_ADMIN_PERM integer
 ---@field GENL_CMD_CAP_DO integer
 ---@field GENL_CMD_CAP_DUMP integer
