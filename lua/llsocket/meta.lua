@@ -192,6 +192,7 @@
 ---@field package left function
 ---@field package lend function
 ---@field package milliseconds function
+---@field package number_of function
 ---@field package sleeper function
 
 ---@class llsocket.errno.module

@@ -9,7 +9,8 @@ local layout = require "llsocket.core.layout"
 local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
 local failed = require("llsocket.core.failure").failed
-local pairs, rawequal, setmetatable, type, running = pairs, rawequal, setmetatable, type, coroutine.running
+local pairs, pcall, rawequal, setmetatable, type = pairs, pcall, rawequal, setmetatable, type
+local running = coroutine.running
 
 local errno, band, ceil, max, min = ffi.errno, bit.band, math.ceil, math.max, math.min
 local now = shim.llsocket2_now
@@ -44,6 +45,22 @@ local function check_arguments(fd, direction, sec, method)
   check.string(direction, 2, method)
   local ms = M.milliseconds(sec, 3, method)
   return fd_ok and EVENTS[direction] and ms or nil
+end
+
+-- The method that tells a foreign object's descriptor, or nil.
+local function teller(x) return x.fd or x.getfd end
+
+--- Answers the number of whatever tells one; raises for others.
+---@param x any
+---@param method string
+---@return integer fd  -1 where it tells none now
+function M.number_of(x, method)
+  local ok, tell = pcall(teller, x)
+  if not ok or x == nil or type(tell) ~= "function" then
+    check.bad(1, method, "number, socket or object with a method fd or getfd", x)
+  end
+  local fd = tell(x)
+  return type(fd) == "number" and fd or -1
 end
 
 --- Waits with poll(2), which blocks the whole process.

@@ -133,8 +133,6 @@ M.takes_over = { ["socket.wrap"] = true, ["socket.activated"] = true }
 function M.is_vain(op, way)
   -- An error at the edges of loop.run leaves it "running" for good, and a loop inside the loop is refused.
   if (op.name:find "^loop%." or op.name == "stream.serve") and (way.raises or way.name == "calls the same") then return true end
-  -- Open: a hook that closes the socket in the middle of loop.wait may leave the loop with a coroutine that nothing wakes.
-  if op.title == "loop.wait, a socket" and way.name == "closes" then return true end
   if op.title == "sock:close, zero-copy" and way.raises then return true end -- close answers the hook's error, as it should
   -- The finaliser's closure holds the message, and that the descriptor that it received.
   if op.title == "sock:recvmsg, descriptors" and way.name == "calls the same" then return true end

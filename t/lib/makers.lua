@@ -312,8 +312,10 @@ local function in_loop(call)
   return unpack(answer, 1, answer.n)
 end
 
-local function wait_for_number(wait, sock) return in_loop(function() return wait(sock:fd(), "r", 5) end) end
-local function wait_for_socket(wait, sock) return in_loop(function() return wait(sock, "r", 5) end) end
+-- A short limit is enough: the loop looks at events before times, however late it is.  A hook that closes the socket just before
+-- the loop waits lets it wait that long.
+local function wait_for_number(wait, sock) return in_loop(function() return wait(sock:fd(), "r", 0.3) end) end
+local function wait_for_socket(wait, sock) return in_loop(function() return wait(sock, "r", 0.3) end) end
 local function sleep(fn) return in_loop(function() return fn(0.001) end) end
 
 local function cancel(fn)

@@ -80,6 +80,20 @@ end
 
 kernel.waited, kernel.lost = waited, lost
 
+-- Forgets a socket that a finaliser or a debug hook closed while its wait began: nobody was told, for nobody was noted.
+local function closed(fd, sock)
+  if kernel.holds(fd, sock) then kernel.forget(fd) end
+  return EBADF
+end
+
+-- Makes the place before it counts: memory may run out.  Counts before it notes: a debug hook that closes the socket in between
+-- finds nobody to wake.
+local function note(waits, fd, co)
+  waits[fd] = false
+  waiters = waiters + 1
+  waits[fd] = co
+end
+
 -- Registers what is not yet told, and notes that `co` waits; answers the errno.
 local function begin(co, fd, direction, sock)
   local waits, bits, holds = WAITS[direction], bor(waited(fd), BIT[direction]), sock and kernel.holds(fd, sock)
@@ -93,11 +107,10 @@ local function begin(co, fd, direction, sock)
   if e then return e end
   if is_new then lost(fd, EBADF) end
   if waits[fd] then return EBUSY end
-  waits[fd] = co -- alone: where memory runs out here, the count must not have changed
-  waiters = waiters + 1
+  note(waits, fd, co)
   e = holds and not TOLD[direction][fd] and kernel.change(fd, bits) or nil
-  if e then finish(waits, BASE[direction], fd) end
-  return e
+  if not e and sock and sock.sd ~= fd then e = closed(fd, sock) end
+  if e and finish(waits, BASE[direction], fd) then return e end -- else it was woken meanwhile: its answer is in the queue
 end
 
 -- The other arguments are kept alive by being arguments: a tail call with nothing after the yield would drop them.
@@ -107,18 +120,10 @@ local function answer(told)
   return told
 end
 
--- The method that tells a foreign object's descriptor, or nil.
-local function teller(x) return x.fd or x.getfd end
-
 -- Answers the number of whatever has one, and the socket where it is one of ours.
 local function number_of(x)
   if is_socket(x) then return x.sd, x end
-  local ok, tell = pcall(teller, x)
-  if not ok or x == nil or type(tell) ~= "function" then
-    check.bad(1, "wait", "number, socket or object with a method fd or getfd", x)
-  end
-  local fd = tell(x)
-  return type(fd) == "number" and fd or -1
+  return waiting.number_of(x, "wait")
 end
 
 local M = { sleep = pause.sleep, join = pause.join }
@@ -154,8 +159,12 @@ function M.wait(x, direction, sec, sock)
   local is_odd = type(sec) ~= "nil" and (type(sec) ~= "number" or not (sec > 0 and sec < 2^31))
   if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
   if sec then timers.set(BASE[direction] + x, now() + sec) end
-  waits[x] = co
   waiters = waiters + 1
+  waits[x] = co
+  if told[x] ~= number and waits[x] == co then -- as in `closed`
+    finish(waits, BASE[direction], x)
+    return failed(EBADF)
+  end
   return answer(yield(), sock)
 end
 
@@ -222,13 +231,17 @@ function M.cancel(co)
   return false
 end
 
--- An error between the steps that begin a wait, as when memory runs out, leaves a coroutine noted that has ended.
+-- An error between the steps that begin a wait, as when memory runs out, leaves a coroutine noted that has ended, or the count
+-- wrong.
 local function forget_waits(co)
+  local n = 0
   pause.forget(co)
   for fd = 0, kernel.highest() do
     if readers[fd] == co then finish(readers, 0, fd) end
     if writers[fd] == co then finish(writers, W_BASE, fd) end
+    n = n + (readers[fd] and 1 or 0) + (writers[fd] and 1 or 0)
   end
+  waiters = n
 end
 
 local function report(co, err)
@@ -334,8 +347,9 @@ local function run_events()
   if t then expire(n > 0 and t or now()) end
 end
 
+-- Looks at the queue last: what a debug hook closes or cancels meanwhile goes from the waiters into the queue.
 local function loop()
-  while first <= last or waiters > 0 or pause.n > 0 do
+  while waiters > 0 or pause.n > 0 or first <= last do
     if first <= last then run_queue() end
     if waiters > 0 or pause.n > 0 then run_events() end
   end

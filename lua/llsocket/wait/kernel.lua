@@ -159,6 +159,7 @@ end
 function M.change(fd, bits)
   if not is_current() then return renew() end
   local number = number_of(fd)
+  if not number then return EBADF end -- a debug hook has closed it
   local e
   if bits == 0 then e = backend.remove(state, fd) else e = backend.modify(state, fd, bits, number) end
   if e then return renew() end
