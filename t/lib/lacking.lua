@@ -1,6 +1,5 @@
 -- lacking.lua -- whether an operation is one that this system, or this user, is without: reasons to leave it out.
 local L = require "llsocket"
-local missing = require "missing"
 local operations = require "operations"
 local proc = require "proc"
 local text = require("llsocket.errno").text
@@ -16,9 +15,12 @@ function M.reason_in(why)
   for _, reason in ipairs(reasons) do if tostring(why):find(reason, 1, true) then return reason end end
 end
 
+-- sendfile and splice.  Do not read missing.lua earlier: it calls sendfile, in which planted.lua plants a fault.
+local function is_missing(op) return require("missing")[op.name:match "%w+$"] end
+
 --- Whether an answer, which is not as wanted, tells that the system is without the operation.
 function M.is_lack(op, outcome, e)
-  if e == L.ENOSYS and outcome == "failed" and missing[op.name:match "%w+$"] then return true end -- sendfile, splice
+  if e == L.ENOSYS and outcome == "failed" and is_missing(op) then return true end
   return outcome == "failed" and lacking[e] and (op.family == "option" or op.family == "object" or op.family == "plain")
 end
 

@@ -91,10 +91,10 @@ function M.cleanup()
 end
 
 -- Every way to be found: each makes an address to bind to.  A path lies in a private folder.
-local count = 0
+local count, here = 0, {} -- an address that no other VM of this process has
 local function unique()
   count = count + 1
-  return ("llsocket-t-%d-%d"):format(require("proc").getpid(), count)
+  return ("llsocket-t-%d-%s-%d"):format(require("proc").getpid(), tostring(here):match "%x+$", count)
 end
 
 M.unique = unique
