@@ -388,7 +388,7 @@ end
 -- Objects that have given what waited would wait for more.
 local function hurry(args)
   for i = 1, args.n do
-    if type(args[i]) == "table" and args[i].sock then args[i]:deadline(0.05) end
+    if type(args[i]) == "table" and args[i].deadline then args[i]:deadline(0.05) end
   end
 end
 

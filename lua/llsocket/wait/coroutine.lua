@@ -80,12 +80,6 @@ end
 
 kernel.waited, kernel.lost = waited, lost
 
--- Forgets a socket that a finaliser or a debug hook closed while its wait began: nobody was told, for nobody was noted.
-local function closed(fd, sock)
-  if kernel.holds(fd, sock) then kernel.forget(fd) end
-  return EBADF
-end
-
 -- Makes the place before it counts: memory may run out.  Counts before it notes: a debug hook that closes the socket in between
 -- finds nobody to wake.
 local function note(waits, fd, co)
@@ -109,7 +103,7 @@ local function begin(co, fd, direction, sock)
   if waits[fd] then return EBUSY end
   note(waits, fd, co)
   e = holds and not TOLD[direction][fd] and kernel.change(fd, bits) or nil
-  if not e and sock and sock.sd ~= fd then e = closed(fd, sock) end
+  if not e and sock and sock.sd ~= fd then e = kernel.closed(fd, sock) end
   if e and finish(waits, BASE[direction], fd) then return e end -- else it was woken meanwhile: its answer is in the queue
 end
 
@@ -120,18 +114,12 @@ local function answer(told)
   return told
 end
 
--- Answers the number of whatever has one, and the socket where it is one of ours.
-local function number_of(x)
-  if is_socket(x) then return x.sd, x end
-  return waiting.number_of(x, "wait")
-end
-
 local M = { sleep = pause.sleep, join = pause.join }
 
 -- Waits where the descriptor may have to be registered, and checks all arguments.
 local function wait(x, direction, sec, sock)
   local fd = x
-  if type(x) ~= "number" then fd, sock = number_of(x) end
+  if is_socket(x) then fd, sock = x.sd, x elseif type(x) ~= "number" then fd = waiting.number_of(x, "wait") end
   if sock and not (is_socket(sock) and sock.sd == fd) then sock = nil end
   local co = waiting.sleeper(fd, direction, sec)
   if not co then return waiting.poll(fd, direction, sec) end
@@ -161,7 +149,7 @@ function M.wait(x, direction, sec, sock)
   if sec then timers.set(BASE[direction] + x, now() + sec) end
   waiters = waiters + 1
   waits[x] = co
-  if told[x] ~= number and waits[x] == co then -- as in `closed`
+  if told[x] ~= number and waits[x] == co then -- as at the end of `begin`
     finish(waits, BASE[direction], x)
     return failed(EBADF)
   end

@@ -174,6 +174,15 @@ function M.forget(fd)
   unnote(fd)
 end
 
+--- Forgets a socket that a finaliser or a debug hook closed while its wait began: nobody was told, for nobody was noted.
+---@param fd integer
+---@param sock llsocket.socket
+---@return integer errno  EBADF
+function M.closed(fd, sock)
+  if M.holds(fd, sock) then M.forget(fd) end
+  return EBADF
+end
+
 -- Descriptors that poll(2) found closed; epoll and kqueue forget them silently.
 local function drop(fds)
   for _, fd in ipairs(fds) do
