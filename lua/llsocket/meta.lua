@@ -5,11 +5,11 @@
 -- Methods of rows: the value, or nil, err and errno; memberships nothing, or err and errno.
 ---@class llsocket.socket
 ---@field acceptconn fun(self: llsocket.socket): boolean?, string?, integer?  Tells whether the socket listens.
+---@field addrpreferences fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 ---@field bindaddressnoport fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Leaves the port of a bind to 0 to connect.
 ---@field bindtodevice fun(self: llsocket.socket, ifname?: string): string?, string?, integer?  Uses one interface only; "" for any.
 ---@field bindtoifindex fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Uses one interface only, by index; 0 for any.
 ---@field broadcast fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Allows datagrams to a broadcast address.
----@field addrpreferences fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 ---@field busypoll fun(self: llsocket.socket, n?: integer): integer?, string?, integer?  Polls the device while receiving, microseconds.
 ---@field cookie fun(self: llsocket.socket): ffi.cdata*?, string?, integer?  Tells the socket's number, which no other socket ever has.
 ---@field debug fun(self: llsocket.socket, enable?: boolean): boolean?, string?, integer?  Records debugging information; needs CAP_NET_ADMIN.

@@ -21,11 +21,11 @@ local EBADF, ENOPROTOOPT = const.EBADF, const.ENOPROTOOPT
 local OPTIONS = [[
 
 acceptconn         SOL_SOCKET   SO_ACCEPTCONN        boolean ro  Tells whether the socket listens.
+addrpreferences    IPPROTO_IPV6 IPV6_ADDR_PREFERENCES count   rw  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 bindaddressnoport  IPPROTO_IP   IP_BIND_ADDRESS_NO_PORT boolean rw Leaves the port of a bind to 0 to connect.
 bindtodevice       SOL_SOCKET   SO_BINDTODEVICE      ifname  rw  Uses one interface only; "" for any.
 bindtoifindex      SOL_SOCKET   SO_BINDTOIFINDEX     count   rw  Uses one interface only, by index; 0 for any.
 broadcast          SOL_SOCKET   SO_BROADCAST         boolean rw  Allows datagrams to a broadcast address.
-addrpreferences    IPPROTO_IPV6 IPV6_ADDR_PREFERENCES count   rw  Which source addresses IPv6 takes: IPV6_PREFER_SRC_*.
 busypoll           SOL_SOCKET   SO_BUSY_POLL         count   rw  Polls the device while receiving, microseconds.
 cookie             SOL_SOCKET   SO_COOKIE            uint64  ro  Tells the socket's number, which no other socket ever has.
 debug              SOL_SOCKET   SO_DEBUG             boolean rw  Records debugging information; needs CAP_NET_ADMIN.
