@@ -159,7 +159,11 @@ local function go(way)
   if #losing > 0 then print("# an error loses descriptors: " .. table.concat(losing, "; ")) end
 end
 
+local figures = { raised = 0, others = 0, finalisers = 0 }
+
 local function report(name, count)
+  local figure = name:find "hook that raises" and "raised" or name:find "hook" and "others" or "finalisers"
+  figures[figure] = figures[figure] + count
   table.sort(found)
   for i = 1, math.min(#found, 40) do print("# " .. found[i]) end
   require("tap").is(#found, 0, ("%s: %d times, nothing is lost, and objects stay usable"):format(name, count))
@@ -221,5 +225,6 @@ if not names then
   finalisers(part(0.3), "", "a finaliser at every allocation")
   finalisers(part(0.1), "kqueue", "the same of pollers over a stand-in for kqueue")
 end
-print(("# %d s"):format(torture.elapsed()))
+print(("# %d errors raised by hooks, %d hooks that did something else, %d finalisers, %d s"):format(figures.raised,
+  figures.others, figures.finalisers, torture.elapsed()))
 require("tap").done()
