@@ -16,7 +16,7 @@ for _, owner in ipairs(OWNERS) do
     end
   end
 end
-local T = require("tap").plan(#cases + 9)
+local T = require("tap").plan(#cases + 10)
 local before = leak.count()
 
 local words = ffi.new "uint32_t[128]"
@@ -79,5 +79,18 @@ linux(8, function()
   T.is(tcpinfo.read_fields(tcpinfo.plan_of("info", 112, 0x612), words, {}).pacing_rate, tonumber(want),
     "64 bits are read in the byte order of the machine, and rounded once")
 end)
+-- A system whose struct is another: it has TCP_INFO, and the library has no fields.
+local none = ffi.new "struct { const char *owner, *name; uint32_t offset, size, shift, bits, since, before; }[1]"
+local shim = require "llsocket.shim"
+for name in pairs(package.loaded) do
+  if name:find "^llsocket%f[.%z]" then package.loaded[name] = nil end
+end
+package.loaded["llsocket.shim"] = setmetatable({ llsocket2_tcpinfo = none }, { __index = shim })
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.addrinfo.inet("127.0.0.1", 0))))
+local open = select(3, sock:tcpinfo())
+sock:close()
+T.is(("%s %s"):format(open, select(3, sock:tcpinfo())), ("%d %d"):format(L.ENOPROTOOPT, L.EBADF),
+  "without fields tcpinfo is ENOPROTOOPT")
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

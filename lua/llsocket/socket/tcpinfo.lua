@@ -19,6 +19,9 @@ local concat, open = table.concat, io.open
 
 local row_t = ffi.typeof "struct { const char *owner, *name; uint32_t offset, size, shift, bits, since, before; } *"
 
+-- Whether there are fields: csrc/tcpinfo.def has Linux's alone, and TCP_INFO of another system, such as FreeBSD, is another struct.
+local is_known = ffi.cast(row_t, shim.llsocket2_tcpinfo).owner ~= nil
+
 -- Longer than any kernel's struct (280 bytes): a kernel writes no more than there is room for.
 local SIZE = 512
 local words_t = ffi.typeof "uint32_t[128]"
@@ -130,6 +133,7 @@ local M = { plan_of = plan_of, read_fields = read }
 ---@return integer? errno
 function M.read(sd, level, opt, into, method)
   if type(into) ~= "nil" and type(into) ~= "table" then check.bad(1, method, "table", into) end
+  if not is_known then return failed(sd < 0 and const.EBADF or const.ENOPROTOOPT) end
   local cell = spare or words_t()
   spare = nil
   local e, n = get(sd, level, opt, cell)
