@@ -19,7 +19,8 @@ local concat, open = table.concat, io.open
 
 local row_t = ffi.typeof "struct { const char *owner, *name; uint32_t offset, size, shift, bits, since, before; } *"
 
--- Whether there are fields: csrc/tcpinfo.def has Linux's alone, and TCP_INFO of another system, such as FreeBSD, is another struct.
+-- Whether there are fields: csrc/tcpinfo.def has Linux's alone, and TCP_INFO of another system, such as FreeBSD, is another
+-- struct.
 local is_known = ffi.cast(row_t, shim.llsocket2_tcpinfo).owner ~= nil
 
 -- Longer than any kernel's struct (280 bytes): a kernel writes no more than there is room for.
