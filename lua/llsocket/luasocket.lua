@@ -12,6 +12,9 @@ local udp = require "llsocket.luasocket.udp"
 local unix = require "llsocket.luasocket.unix"
 local error, ipairs, package, pairs, require, select = error, ipairs, package, pairs, require, select
 
+local min = math.min
+local MOST = 2^30 -- of what select takes
+
 -- What LuaSocket's own Lua files are given; they add to it.
 local core = {
   _VERSION = "LuaSocket 3.0.0", _DATAGRAMSIZE = udp.DATAGRAM, _SETSIZE = 1024, _SOCKETINVALID = -1, dns = dns,
@@ -34,7 +37,7 @@ function core.sleep(seconds) sleeping.sleep(argument.number(seconds, 1)) end
 function core.skip(n, ...)
   n = argument.whole(argument.number(n, 1))
   if n < 0 then return n, ... end
-  return select(n + 1, ...)
+  return select(min(n, MOST) + 1, ...)
 end
 
 --- Does nothing, as LuaSocket's does on Linux.

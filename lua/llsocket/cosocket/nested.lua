@@ -40,12 +40,12 @@ end
 local M = { coroutine = { running = running, status = status, yield = yield } }
 
 --- Makes a function that may wait safe in nested coroutines.
----@param op function  at most five arguments
+---@param op function  at most six arguments
 ---@return function
 function M.outer(op)
-  return function(a, b, c, d, e)
-    if not is_nested() then return op(a, b, c, d, e) end
-    return finish(yield(ASK, op, a, b, c, d, e))
+  return function(a, b, c, d, e, f)
+    if not is_nested() then return op(a, b, c, d, e, f) end
+    return finish(yield(ASK, op, a, b, c, d, e, f))
   end
 end
 

@@ -74,6 +74,7 @@ local function wake_one(pool)
   end
   if not first then return end
   pool.waiting[first], pool.busy[first], first.is_called = nil, true, true
+  first.item = remove(pool.idle) -- now: another connect may come before it runs, and both would have a connection
   wakers.wake(first.bell)
 end
 
@@ -129,17 +130,17 @@ function M.get(key, size, backlog)
   return pool
 end
 
--- Takes the idle connection that was used last; those that ended meanwhile are closed.
-local function take(pool)
-  local t = now()
-  while pool.idle[1] do
-    local item = remove(pool.idle)
+-- Takes the idle connection that was used last, or the one that was handed over; those that ended meanwhile are closed.
+local function take(pool, handed)
+  local t, item = now(), handed or remove(pool.idle)
+  while item do
     if not is_over(item, t) then return item end
     item.stream:close()
+    item = remove(pool.idle)
   end
 end
 
--- Waits for a place; answers true, or nil and a word.
+-- Waits for a place; answers true and perhaps an idle connection, or nil and a word.
 local function queue(pool, sec)
   local bell = wakers.new()
   if not bell then return nil, "no memory" end
@@ -155,7 +156,7 @@ local function queue(pool, sec)
   end
   pool.waiting[waiter], pool.busy[waiter] = nil, nil
   wakers.close(bell)
-  if waiter.is_called then return true end
+  if waiter.is_called then return true, waiter.item end
   return nil, "timeout"
 end
 
@@ -172,9 +173,9 @@ function M.enter(pool, link, sec)
     local n = total(pool) + 1
     if n > pool.size + pool.backlog then return nil, "too many waiting connect operations" end
     if n > pool.size then
-      local called, why = queue(pool, sec)
-      if not called then return nil, why end
-      item = take(pool)
+      local called, other = queue(pool, sec)
+      if not called then return nil, other end
+      item = take(pool, other)
     end
   end
   pools[pool.key], pool.busy[link] = pools[pool.key] or pool, true

@@ -5,6 +5,7 @@ local ffi = require "ffi"
 local bit = require "bit"
 local pcre2 = require "llsocket.cosocket.pcre2"
 local check = require "llsocket.core.check"
+local settings = require "llsocket.cosocket.settings"
 local ipairs, setmetatable, tonumber, tostring, type = ipairs, setmetatable, tonumber, tostring, type
 local concat, floor = table.concat, math.floor
 
@@ -15,7 +16,8 @@ local ABSENT = "ngx.re needs libpcre2-8, which is not there"
 -- OPTIONS[letter]: the options of PCRE2, or a field of the pattern.
 local OPTIONS = {
   i = pcre2.CASELESS, s = pcre2.DOTALL, m = pcre2.MULTILINE, u = pcre2.UTF, x = pcre2.EXTENDED, a = pcre2.ANCHORED,
-  U = bor(pcre2.UTF, pcre2.NO_UTF_CHECK), D = pcre2.DUPNAMES,
+  U = pcre2.UTF, -- invalid UTF is checked for all the same: PCRE2 would read beyond the end of such a pattern
+  D = pcre2.DUPNAMES,
   J = bor(pcre2.ALLOW_EMPTY_CLASS, pcre2.ALT_BSUX, pcre2.MATCH_UNSET_BACKREF),
 }
 local FIELDS = { o = "is_kept", j = "is_jit", d = "is_dfa", D = "has_dups" }
@@ -108,7 +110,7 @@ end
 -- Where to begin: ctx.pos counts from 1.
 local function offset(ctx, subject)
   local pos = ctx and ctx.pos
-  if type(pos) ~= "number" or pos <= 0 then return 0 end
+  if type(pos) ~= "number" or pos ~= pos or pos <= 0 then return 0 end
   return floor(pos) - 1, floor(pos) - 1 > #subject
 end
 
@@ -162,7 +164,8 @@ function M.find(subject, pattern, options, ctx, nth)
   subject = tostring(subject)
   local re, n = search(subject, pattern, options, ctx)
   if not re then return failed(true, n) end
-  if not nth or nth < 0 then nth = 0 end
+  nth = settings.integer(nth) or 0
+  if nth < 0 then nth = 0 end
   if nth > re.groups then return nil, nil, "nth out of bound" end
   if nth >= n then return nil, nil end
   local from, to = bounds(re, nth)

@@ -66,7 +66,11 @@ function M.no_more(extra, text, seen)
   if type(extra) ~= "nil" then check.raise(text:format(seen)) end
 end
 
-local function cut(number) return number < 0 and ceil(number) or floor(number) end
+-- NaN and infinity become what C makes of them on x86-64.
+local function cut(number)
+  if number - number ~= 0 then return -2^63 end
+  return number < 0 and ceil(number) or floor(number)
+end
 
 --- Answers a number, or a string that reads like one, without its fraction; nil for others.
 ---@param value any

@@ -117,9 +117,9 @@ function Tcp:sslhandshake(reused, name, verifies, _, extra)
   if not link.stream.direct then return type(reused) == "cdata" and reused or true end
   local luasec, why = load_luasec()
   if not luasec then return nil, why end
-  link.reading = links.me()
+  link.connecting = links.me() -- neither half may be used: what is sent now would not be encrypted
   local secured, word = secure(self, link, luasec, name, verifies)
-  link.reading = false
+  link.connecting = false
   if not secured then return failed(link, word) end
   link.stream = secured
   return true

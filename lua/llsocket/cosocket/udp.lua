@@ -68,7 +68,9 @@ function Udp:setpeername(host, port, extra)
   if links.is_busy(self.waiting) then return nil, "socket busy" end
   if self.sock then self.sock:close() end
   self.sock = nil
+  self.waiting = links.me()
   local list, why = address.find(host, port, SOCK_DGRAM, now() + links.limit(self, "connect_timeout") / 1000)
+  self.waiting = false
   if not list then return nil, why end
   local sock, err = connected(self, list[1])
   self.sock = sock

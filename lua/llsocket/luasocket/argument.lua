@@ -93,7 +93,7 @@ end
 ---@param n number
 ---@return number
 function M.whole(n)
-  if n ~= n then return 0 end
+  if n ~= n then return -2^63 end
   return n < 0 and ceil(n) or floor(n)
 end
 
