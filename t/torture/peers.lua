@@ -97,6 +97,8 @@ for _, way in ipairs { "recv", "recvfrom", "recvinto", "recvmsg", "plain", "read
   if way ~= "recvbatch" then victim("unix", way) end
 end
 if not missing.splice then victim("tcp", "splice") end
+victim("tcp", "stream"); victim("unix", "stream")
+if L.MSG_ERRQUEUE then victim("udp", "errors") end
 for _, way in ipairs { "recvfrom", "recvmsg", "plain", "recvbatch" } do
   victim("udp", way)
   if way ~= "recvbatch" then victim("dgram", way) end

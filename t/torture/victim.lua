@@ -60,6 +60,15 @@ function RECEIVE.recvbatch(sock)
   return table.concat(texts), msgs:name(1), again
 end
 
+-- With the error queue on, into which a peer that is gone when the answer comes puts an error, and with times.
+function RECEIVE.errors(sock)
+  for _ = 1, 64 do
+    if not sock:recvmsg(mh, L.MSG_ERRQUEUE) then break end
+    mh:control()
+  end
+  return RECEIVE.recvmsg(sock)
+end
+
 local function is_sent(sock, text)
   while text ~= "" do
     local n = sock:send(text)
@@ -102,6 +111,16 @@ local function serve(listener)
   end
 end
 
+-- Clients of stream.serve, which accepts and closes by itself.
+function RECEIVE.stream() end
+local function serve_streams(listener)
+  local stream = require "llsocket.stream"
+  stream.serve(listener, function(s)
+    s:deadline(60)
+    repeat local text = s:some(SIZE) until not text or not s:write(text)
+  end)
+end
+
 local function answer(sock)
   while sock:recvable() do
     local text, from = RECEIVE[WAY](sock)
@@ -122,5 +141,6 @@ local err = sock:bind() or STREAM and sock:listen()
 if err then error(err) end
 print("listening on " .. tostring(sock:getsockname()))
 io.stdout:flush()
-loop.spawn(STREAM and serve or answer, sock)
+if WAY == "errors" then assert(sock:recverr(true) and sock:timestampns(true)) end
+loop.spawn(WAY == "stream" and serve_streams or STREAM and serve or answer, sock)
 loop.run()
