@@ -61,6 +61,8 @@ local RIGHT = {
   { "^socket.activated", "getsockopt", "*", "what cannot be asked is no socket, but a descriptor", other = true },
   { "^sock:recvfd", "getsockopt fcntl", "*", "what cannot be asked is no socket, but a descriptor", other = true },
   { "^device", "sendto recvfrom socket", "EINTR ENOBUFS EMSGSIZE", "a dump is tried again" },
+  { "^sock:mcastfilter, of any", "sendto recvfrom socket", "EINTR ENOBUFS EMSGSIZE", "a dump is tried again" },
+  { "^sock:mcastfilter, of any", "close", "*", "a socket of the call's own" },
   { "^device", "close", "*", "a socket of the call's own" }, { "^inet.getaddrinfo6", "close", "*", "a socket of the call's own" },
   { "^cmsghdr.pktinfo", "close", "*", "a socket of the call's own" },
   { "^addrinfo", "close", "*", "a socket of the call's own" },

@@ -164,6 +164,7 @@ local ROWS = {
   { "sock:mcastleavesrc", "plain", "", on.member_of_source, { "239.1.2.3", "127.0.0.1", "lo" } },
   { "sock:mcastblocksrc", "plain", "", on.member, { "239.1.2.3", "127.0.0.1", "lo" } },
   { "sock:mcastfilter", "object", "0, {}", on.member, { "239.1.2.3", "lo" } },
+  { "sock:mcastfilter, of any interface", "object", "0, {}", on.member, { "239.1.2.3" } },
   { "sock:mcastfilter, set", "object", '1, {"127.0.0.1"}', on.member, { "239.1.2.3", "lo", 1, { "127.0.0.1" } } },
   { "sock:mcastjoin, by index", "plain", "", on.udp_new, { "239.1.2.3", 1 } },
   { "sock:mcastunblocksrc", "plain", "", on.blocker, { "239.1.2.3", "127.0.0.1", "lo" } },

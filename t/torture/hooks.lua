@@ -24,7 +24,7 @@ local folder = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 local LOSES = {
   ["socket.new"] = 4, ["socket.pair"] = 8, ["sock:dup"] = 4, ["sock:accept"] = 4, ["sock:accept, named"] = 6, ["pipe.new"] = 11,
   ["poll.new"] = 8, ["poll.timer"] = 4, ["poll.signal"] = 4, ["poll.child"] = 4,
-  ["device.getifaddrs"] = 4, ["device.macaddrs"] = 4, ["device.list"] = 4,
+  ["device.getifaddrs"] = 4, ["device.macaddrs"] = 4, ["device.list"] = 4, ["sock:mcastfilter, of any interface"] = 4,
   ["addrinfo.inet6"] = 4, ["addrinfo.packet"] = 4, ["ai:fields, of an interface"] = 4,
   ["device.index"] = 4, ["device.name"] = 4, ["cmsghdr.pktinfo"] = 4, ["inet.getaddrinfo6"] = 4, ["sock:recvfd"] = 8,
   ["socket.supports"] = 4,

@@ -18,7 +18,8 @@ local KIND, NO_HALF, set = optionkind.KIND, optionkind.NO_HALF, optionkind.set
 local AF_INET, AF_INET6 = const.AF_INET, const.AF_INET6
 local IPPROTO_IP, IPPROTO_IPV6 = const.IPPROTO_IP, const.IPPROTO_IPV6
 local EINVAL, EBADF, EOPNOTSUPP = const.EINVAL, const.EBADF, const.EOPNOTSUPP
-local EAFNOSUPPORT, ENOBUFS, ENOMEM, ENOPROTOOPT = const.EAFNOSUPPORT, const.ENOBUFS, const.ENOMEM, const.ENOPROTOOPT
+local EADDRNOTAVAIL, EAFNOSUPPORT, ENOBUFS = const.EADDRNOTAVAIL, const.EAFNOSUPPORT, const.ENOBUFS
+local ENOMEM, ENOPROTOOPT = const.ENOMEM, const.ENOPROTOOPT
 
 local LEVEL = { [AF_INET] = IPPROTO_IP, [AF_INET6] = IPPROTO_IPV6 }
 local TYPES = { [const.SOCK_DGRAM] = true, [const.SOCK_RAW] = true }
@@ -307,7 +308,9 @@ local function joined_by(sock, level, group)
   local links, _, e = require("llsocket.device").list()
   if not links then return nil, e end
   for _, link in ipairs(links) do
-    if ask(sock, level, group, link.index, 0) then return link.index end
+    local n, why = ask(sock, level, group, link.index, 0)
+    if n then return link.index end
+    if why ~= EADDRNOTAVAIL then return nil, why end
   end
   return 0
 end
