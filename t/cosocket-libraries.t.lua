@@ -64,6 +64,8 @@ local function stop(pipe, pid)
   pipe:close()
 end
 
+local HOST = net.own_host(1)
+
 local function free_port()
   local probe = assert(stream.listen("127.0.0.1", 0))
   local port = probe:getsockname():port()
@@ -78,7 +80,7 @@ local function redis(path, port)
   local function client()
     local red = library:new()
     red:set_timeouts(2000, 2000, 2000)
-    assert(red:connect("127.0.0.1", port, { pool = "redis", pool_size = 100 }))
+    assert(red:connect(HOST, port, { pool = "redis", pool_size = 100 }))
     return red
   end
   T.is(in_loop(function()
@@ -123,8 +125,8 @@ end
 local function with_redis()
   local dir, port = net.tmpdir(), free_port()
   local path = dir .. "/redis"
-  local command = "redis-server --port %d --bind 127.0.0.1 --unixsocket %q --dir %q --save ''"
-  local pipe, pid = start(shell.format(command, port, path, dir))
+  local command = "redis-server --port %d --bind %q --unixsocket %q --dir %q --save ''"
+  local pipe, pid = start(shell.format(command, port, HOST, path, dir))
   net.await(function() return stream.connect(path, nil, 1) end):close()
   redis(path, port)
   stop(pipe, pid)

@@ -16,16 +16,16 @@ if why or not library then
   T.skip(2, why or "lua-nginx-redis cannot be had")
 else
   local probe = assert(stream.listen("127.0.0.1", 0))
-  local port = probe:getsockname():port()
+  local host, port = net.own_host(1), probe:getsockname():port()
   probe:close()
   local dir = net.tmpdir()
-  local command = "echo $$; exec redis-server --port %d --bind 127.0.0.1 --dir %q --save '' 2>&1"
-  local pipe = assert(io.popen(shell.format(command, port, dir)))
+  local command = "echo $$; exec redis-server --port %d --bind %q --dir %q --save '' 2>&1"
+  local pipe = assert(io.popen(shell.format(command, port, host, dir)))
   local pid = tonumber(pipe:read "*l")
-  net.await(function() return stream.connect("127.0.0.1", port, 1) end):close()
+  net.await(function() return stream.connect(host, port, 1) end):close()
   local path = shell.format("LUA_PATH=%q\"/usr/share/lua/5.1/?.lua;$LUA_PATH\"", library)
-  local out, ok = proc.run(shell.format("%s %q %q/examples/cosocket.lua 127.0.0.1 %d nginx.redis", path,
-    os.getenv "LLSOCKET_LUAJIT", os.getenv "LLSOCKET_SOURCE", port))
+  local out, ok = proc.run(shell.format("%s %q %q/examples/cosocket.lua %q %d nginx.redis", path,
+    os.getenv "LLSOCKET_LUAJIT", os.getenv "LLSOCKET_SOURCE", host, port))
   T.is(out, "100 visits, over 10 connections\n", "a hundred coroutines share ten connections")
   T.ok(ok, "and it ends well")
   proc.kill(pid)
