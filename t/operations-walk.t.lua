@@ -12,7 +12,7 @@ local text = require("llsocket.errno").text
 
 local before = leak.count()
 local mask = signals.mask()
-local T = require("tap").plan(#operations.list + 5)
+local T = require("tap").plan(#operations.list + #operations.faces + 5)
 
 T.is(operations.difference(), "", "every public name has an operation, and no operation a name that is not public")
 
@@ -38,6 +38,7 @@ local function perform(op)
 end
 
 for _, op in ipairs(operations.list) do perform(op) end
+for _, op in ipairs(operations.faces) do perform(op) end
 
 -- The families tell answers apart that differ in one value.
 local SHAPES = {

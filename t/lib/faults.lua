@@ -108,6 +108,8 @@ local RIGHT = {
   { "^socket.congestions", "newfstatat close", "*", "the io library does without" },
   { "^socket.congestions", "read", "*", "the io library reads errno late, and stops at what it has", other = true },
   { "^luasec", "*", "*", "the handshake fails in any case; OpenSSL does without its files", other = true },
+  { "^cosocket", "*", "*", "it tells words, and some calls are not its answer's", other = true },
+  { "^luasocket", "*", "*", "it tells words, and some calls are not its answer's", other = true },
   { "", "*", "EMFILE ENFILE", "garbage is collected, and the call is tried again" },
 }
 

@@ -12,7 +12,7 @@ local shapes = require "shapes"
 local sys = require "sys"
 local options, multicast = require("methods").options, require "llsocket.socket.multicast"
 
-local M = { list = {} }
+local M = { list = {}, faces = {} } -- faces: of llsocket.luasocket and llsocket.cosocket, whose answers have words
 
 -- The system calls that may block, by their names in strace(1): close and shutdown never wait without the option linger.
 M.BLOCKING = {}
@@ -344,14 +344,18 @@ local functions = owners.functions()
 --- number: it answers a descriptor's number, which the caller owns; mask: it changes the signal mask, as its page promises;
 --- process: a signal or a child of the process that made it ready belongs to it, so that a forked child cannot perform it;
 --- kept: the library holds the objects until they are closed, as its page tells.
-for _, row in ipairs(ROWS) do
+local function add(list, row)
   local name = row[1]:match "^[^,]+"
-  M.list[#M.list + 1] = {
-    title = row[1], name = name, fn = functions[name], family = row[2], want = "^" .. row[3] .. "$", make = row[4], args = row[5],
+  list[#list + 1] = {
+    title = row[1], name = name, fn = row.fn or functions[name], family = row[2], want = "^" .. row[3] .. "$",
+    make = row[4], args = row[5],
     run = row.run, number = row.number, mask = row.mask, process = row.process, kept = row.kept,
     fails = row[3]:find "^nil, \"",
   }
 end
+
+for _, row in ipairs(ROWS) do add(M.list, row) end
+for _, row in ipairs(require "faces") do add(M.faces, row) end
 
 local function noter(undo)
   local function note(_, ...)
@@ -389,7 +393,9 @@ end
 -- Objects that have given what waited would wait for more.
 local function hurry(args)
   for i = 1, args.n do
-    if type(args[i]) == "table" and args[i].deadline then args[i]:deadline(0.05) end
+    local one = type(args[i]) == "table" and args[i] or {}
+    if one.deadline then one:deadline(0.05) end
+    if one.settimeout then one:settimeout(one.patience and 0.05 or 50) end -- seconds, and milliseconds
   end
 end
 

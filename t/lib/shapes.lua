@@ -25,6 +25,7 @@ local FAMILIES = {
   completed = { before = 1, again = true, gap = 1 },
   tls = { before = 1, has_own_text = true }, -- OpenSSL's text, with an errno
   gai = { before = 1, gap = 1 },
+  face = true, -- of LuaSocket and nginx: nil and a word where it fails, perhaps followed by what came before
   never = false, -- cannot fail
 }
 
@@ -87,6 +88,15 @@ local function is_done(family, values)
     and values[1] == 0)
 end
 
+-- Answers of the faces have words, which alone tell that memory ran out.
+local NO_MEMORY = { [text(L.ENOMEM):lower()] = true, ["no memory"] = true, ["select failed"] = true }
+
+local function word(values)
+  if values[1] ~= nil or values.n == 0 then return "done" end
+  if type(values[2]) ~= "string" then return nil end
+  return "failed", NO_MEMORY[values[2]:lower()] and L.ENOMEM or nil
+end
+
 --- Judges an answer by its family.
 ---@param name string  of the family
 ---@param values table  { n =, ... }
@@ -96,6 +106,7 @@ function M.judge(name, values)
   local family = FAMILIES[name]
   if family == nil then error("no family is called " .. tostring(name), 2) end
   if family == false then return "done" end
+  if family == true then return word(values) end
   if values.n == 0 then return family.none end
   if is_done(family, values) then return "done" end
   if name == "gai" or name == "dial" and not failure(family, values) then return gai_failure(values) end

@@ -51,11 +51,13 @@ function M.shuffle(list)
   return list
 end
 
--- The operations to do, without those that this system lacks.
-function M.chosen()
+-- The operations to do, without those that this system lacks; with `faces` those of the faces, too.
+function M.chosen(faces)
   local out, lacks = {}, lacking.titles()
-  for _, op in ipairs(operations.list) do
-    if op.title:find(only) and not lacks[op.title] then out[#out + 1] = op end
+  for _, list in ipairs { operations.list, faces and operations.faces or {} } do
+    for _, op in ipairs(list) do
+      if op.title:find(only) and not lacks[op.title] then out[#out + 1] = op end
+    end
   end
   return out
 end
