@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #if defined(__linux__)
-#include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -62,14 +61,6 @@ EXPORT int llsocket2_pidfd(int pid) {
 #define P_PIDFD 3 /* Linux 5.4; an enumerator or nothing in libc */
 #endif
 
-#ifdef SYS_pidfd_open
-/* Whether a process lives: its descriptor is readable from its end on. */
-static int lives(int fd) {
-    struct pollfd pollfd = { .fd = fd, .events = POLLIN };
-    return poll(&pollfd, 1, 0) == 0;
-}
-#endif
-
 /* Tells whether a descriptor is a process. */
 EXPORT int llsocket2_pidfd_is(int fd) {
 #ifdef SYS_pidfd_open
@@ -83,15 +74,12 @@ EXPORT int llsocket2_pidfd_is(int fd) {
 
 /* Collects a child by its descriptor, not by its number: if somebody else has collected the child, the number may
  * belong to another process by now.  Returns 0 while the child lives, otherwise 1 and in `status` its exit status, or
- * the negative number of the signal that ended it.  Of a process that is no child it returns 0 while that lives, and
- * fails with ECHILD then. */
+ * the negative number of the signal that ended it. */
 EXPORT int llsocket2_pidfd_wait(int fd, int32_t *status) {
 #ifdef SYS_pidfd_open
     siginfo_t info;
     info.si_pid = 0;
-    if (waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) != 0) {
-        return errno == ECHILD && lives(fd) ? 0 : -1;
-    }
+    if (waitid((idtype_t)P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) != 0) return -1;
     if (info.si_pid == 0) return 0;
     *status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
     return 1;

@@ -14,11 +14,12 @@ local layout = require "llsocket.core.layout"
 local failure = require "llsocket.core.failure"
 local answer = require "llsocket.socket.answer"
 local shortage = require "llsocket.core.shortage"
+local poll = require("llsocket.wait").poll
 local select, tonumber, type, max = select, tonumber, type, math.max
 
 local errno, floor = ffi.errno, math.floor
 local failed, not_received = failure.failed, answer.not_received
-local EINVAL, EBADF, EAGAIN, ENOSYS = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS
+local EINVAL, EBADF, EAGAIN, ENOSYS, ECHILD = const.EINVAL, const.EBADF, const.EAGAIN, const.ENOSYS, const.ECHILD
 local finalize = shim.llsocket2_finalize
 
 ---@class llsocket.event
@@ -65,6 +66,7 @@ end
 -- the child.
 READ[CHILD] = function(event)
   local done, e, status = shim.llsocket2_pidfd_wait(event.sd, status_cell), errno(), status_cell[0]
+  if done < 0 and e == ECHILD and poll(event.sd, "r", 0) == false then return nil, EAGAIN end -- no child of ours, but it lives
   if done < 0 then return nil, e end
   if done == 0 then return nil, EAGAIN end
   return status
