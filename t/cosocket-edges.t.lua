@@ -6,7 +6,7 @@ local stream = require "llsocket.stream"
 local face = require "llsocket.luasocket"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(21)
+local T = require("tap").plan(23)
 local before = leak.count()
 
 local function answer(fn, ...)
@@ -123,12 +123,16 @@ end
 
 local re = cosocket.ngx().re
 if select(2, re.match("a", "a")) then
-  T.skip(4, "no libpcre2-8")
+  T.skip(6, "no libpcre2-8")
 else
   T.is(answer(re.find, "ab", "(a)(c)?(b)", "", nil, 1.5), "true, 1, 1", "a group's number is cut")
   T.is(answer(re.find, "ab", "(a)(c)?(b)", "", nil, NAN), "true, 1, 2", "one that is none is the whole")
   T.is(re.match("ab", "a", "", { pos = NAN })[0], "a", "a place that is none is the first")
   T.ok(select(2, re.match("a", "\255\254\240", "U")):find "UTF%-8", "a pattern that is no UTF-8 is told, also with U")
+  T.is(re.gsub("\195\164b", "x*", "-", "u"), "-\195\164-b-", "behind an empty match a whole character is skipped")
+  local ends = {}
+  for m in re.gmatch("\195\164b", "", "u") do ends[#ends + 1] = m[0] end
+  T.is(#ends, 3, "by the iterator, too")
 end
 
 cosocket.sweep()

@@ -9,7 +9,7 @@ local settings = require "llsocket.cosocket.settings"
 local ipairs, setmetatable, tonumber, tostring, type = ipairs, setmetatable, tonumber, tostring, type
 local concat, floor = table.concat, math.floor
 
-local bor = bit.bor
+local band, bor, byte = bit.band, bit.bor, string.byte
 local MOST_KEPT = 1024 -- patterns with the option "o", as in nginx
 local ABSENT = "ngx.re needs libpcre2-8, which is not there"
 
@@ -31,7 +31,7 @@ local function parse(options)
     if OPTIONS[letter] then bits = bor(bits, OPTIONS[letter]) end
     if FIELDS[letter] then out[FIELDS[letter]] = true end
   end
-  out.bits = bits < 0 and bits + 2^32 or bits
+  out.bits, out.is_utf = bits < 0 and bits + 2^32 or bits, band(bits, pcre2.UTF) ~= 0
   return out
 end
 
@@ -173,6 +173,14 @@ function M.find(subject, pattern, options, ctx, nth)
   return from + 1, to
 end
 
+-- Answers where to look for the match after this one: behind an empty match a whole character is skipped.
+local function following(re, subject, from, to)
+  if to > from then return to end
+  local at = to + 1
+  while re.is_utf and band(byte(subject, at + 1) or 0, 0xc0) == 0x80 do at = at + 1 end
+  return at
+end
+
 -- Answers the next match of an iterator: its captures, or nil, which ends it.
 local function next_match(self)
   if not self.at then return nil end
@@ -181,7 +189,7 @@ local function next_match(self)
   if err then return nil, err end
   if not n then return nil end
   local from, to = bounds(self.re, 0)
-  self.at = to > from and to or to + 1
+  self.at = following(self.re, self.subject, from, to)
   if self.at > #self.subject then self.at = nil end
   return captures(self.re, n, self.subject)
 end
@@ -235,7 +243,7 @@ local function replace(re, subject, make, is_global)
     local from, to = bounds(re, 0)
     out[#out + 1] = subject:sub(done + 1, from)
     out[#out + 1] = make(n)
-    count, done, at = count + 1, to, to > from and to or to + 1
+    count, done, at = count + 1, to, following(re, subject, from, to)
     if not is_global then break end
   end
   out[#out + 1] = subject:sub(done + 1)

@@ -189,7 +189,8 @@ end
 
 local function pidfd(pid) return shim.llsocket2_pidfd(pid) end
 
-local F_DUPFD = const.F_DUPFD_CLOEXEC or const.F_DUPFD
+local F_DUPFD_CLOEXEC = const.F_DUPFD_CLOEXEC
+local F_DUPFD = F_DUPFD_CLOEXEC or const.F_DUPFD
 local function duplicate(fd) return shim.llsocket2_fcntl(fd, F_DUPFD, 0) end
 local is_descriptor = check.is(descriptor.type)
 
@@ -200,7 +201,7 @@ local function child_of(process)
   if is == 0 then return nil, e == EBADF and EINVAL or e end -- EBADF: it is open, but no process
   local event
   event, e = born(CHILD, duplicate, process.sd)
-  if event and not const.F_DUPFD_CLOEXEC then e = fcntl.set_cloexec(event.sd, true) end
+  if event and not F_DUPFD_CLOEXEC then e = fcntl.set_cloexec(event.sd, true) end
   if not event or e then return nil, e end
   return event
 end

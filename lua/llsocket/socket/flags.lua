@@ -15,6 +15,7 @@ local errno, band = ffi.errno, bit.band
 local fcntl, ioctl, is_self = shim.llsocket2_fcntl, shim.llsocket2_ioctl, sockets.self
 local F_SETFD, F_GETFD, F_GETFL, FD_CLOEXEC = const.F_SETFD, const.F_GETFD, const.F_GETFL, const.FD_CLOEXEC
 local O_NONBLOCK, FIONBIO = const.O_NONBLOCK, const.FIONBIO
+local F_DUPFD = const.F_DUPFD_CLOEXEC or const.F_DUPFD
 
 local int_cell = ffi.new "int[1]"
 
@@ -98,7 +99,7 @@ end
 ---@return integer? errno
 local function duplicate(fd, owner)
   local e
-  owner.sd, e = fcntl(fd, const.F_DUPFD_CLOEXEC or const.F_DUPFD, 0), errno() -- 0: the lowest number for the duplicate
+  owner.sd, e = fcntl(fd, F_DUPFD, 0), errno() -- 0: the lowest number for the duplicate
   if owner.sd < 0 then return e end
 end
 

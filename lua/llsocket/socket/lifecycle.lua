@@ -22,6 +22,7 @@ local settle, close, shutdown = fcntl.settle, fcntl.close, fcntl.shutdown
 local collected = shortage.collected
 local EINVAL, EBADF, ECONNABORTED = const.EINVAL, const.EBADF, const.ECONNABORTED
 local SOCK_SEQPACKET, asked = const.SOCK_SEQPACKET, zero.asked
+local F_DUPFD_CLOEXEC = const.F_DUPFD_CLOEXEC
 
 -- The flags that a creating call takes; 0 where the platform needs a second call.
 local CLOEXEC, NONBLOCK = const.SOCK_CLOEXEC or 0, const.SOCK_NONBLOCK or 0
@@ -145,7 +146,7 @@ function Socket:dup(ai)
   local from = ai or mine
   describe(sock, from.domain, from.type, from.proto, mine.nonblocking)
   copy.kind, sock.home, copy.ifindex, copy.asks = mine.kind, self.home, mine.ifindex, mine.asks
-  e = not const.F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
+  e = not F_DUPFD_CLOEXEC and fcntl.set_cloexec(sock.sd, true)
   if e then return discard(sock, e) end
   sockets.names[sock] = ai or sockets.names[self]
   sockets.copied[self], sockets.copied[sock] = true, true

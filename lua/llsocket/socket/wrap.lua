@@ -17,6 +17,7 @@ local type = type
 local errno, settle, is_self = ffi.errno, fcntl.settle, sockets.self
 local failed, refused = failure.failed, failure.refused
 local EINVAL, EBADF = const.EINVAL, const.EBADF
+local SOL_SOCKET, SO_DOMAIN, SO_TYPE, SO_PROTOCOL = const.SOL_SOCKET, const.SO_DOMAIN, const.SO_TYPE, const.SO_PROTOCOL
 
 ---@class llsocket.socket
 local Socket = {}
@@ -25,7 +26,7 @@ local KIND_INT = optionkind.KIND.int
 local any_cell, namelen_cell = layout.sockaddr_storage(), ffi.new "uint32_t[1]"
 
 local function domain_of(fd)
-  if const.SO_DOMAIN then return KIND_INT.read(fd, const.SOL_SOCKET, const.SO_DOMAIN) end
+  if SO_DOMAIN then return KIND_INT.read(fd, SOL_SOCKET, SO_DOMAIN) end
   namelen_cell[0] = ffi.sizeof(any_cell)
   local rc, e, family = C.llsocket2_getsockname(fd, any_cell, namelen_cell), errno(), any_cell.ss_family
   if rc < 0 then return failed(e) end
@@ -37,10 +38,10 @@ local function identity(fd)
   local domain, socktype, proto, err, e
   domain, err, e = domain_of(fd)
   if not domain then return nil, err, e end
-  socktype, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_TYPE)
+  socktype, err, e = KIND_INT.read(fd, SOL_SOCKET, SO_TYPE)
   if not socktype then return nil, err, e end
-  if not const.SO_PROTOCOL then return domain, socktype, 0 end
-  proto, err, e = KIND_INT.read(fd, const.SOL_SOCKET, const.SO_PROTOCOL)
+  if not SO_PROTOCOL then return domain, socktype, 0 end
+  proto, err, e = KIND_INT.read(fd, SOL_SOCKET, SO_PROTOCOL)
   if not proto then return nil, err, e end
   return domain, socktype, proto
 end
