@@ -164,7 +164,7 @@ M.GOOD = {
   r = "r", w = "w", rw = "rw", ro = "ro", re = "re", p = "p", group = "239.1.2.3", loopback = "127.0.0.1", lo = "lo",
   sol_socket = L.SOL_SOCKET, so_type = L.SO_TYPE, so_rcvbuf = L.SO_RCVBUF, int = "int", bytes = "bytes", boolean = "boolean",
   epoll = "epoll", poll = "poll", two_sizes = { 2, 64 }, two_parts = { "ab", "cd" }, no_cmsgs = {},
-  range = { 40000, 40001 }, into = {},
+  range = { 20000, 60000 }, into = {},
   memory = { size = 64, count = 3, controlsize = 16 },
 }
 for _, n in ipairs { 0, 1, 2, 64, 4096, 70000 } do M.GOOD[tostring(n)] = n end
