@@ -134,8 +134,8 @@ txrehash           SOL_SOCKET   SO_TXREHASH          boolean rw  Takes another p
 udpencap           IPPROTO_UDP  UDP_ENCAP            count   rw  Takes encapsulated packets: UDP_ENCAP_*; 0 for none.
 udpgro             IPPROTO_UDP  UDP_GRO              boolean rw  Receives datagrams of one size and sender joined.
 udpsegment         IPPROTO_UDP  UDP_SEGMENT          count   rw  Cuts each send into datagrams, bytes; 0 for not.
-unicastif          IPPROTO_IP   IP_UNICAST_IF        netif   rw   Which interface unicast leaves by; "" for any.
-unicastif          IPPROTO_IPV6 IPV6_UNICAST_IF      netif   rw   Which interface unicast leaves by; "" for any.
+unicastif          IPPROTO_IP   IP_UNICAST_IF        netif   rw  Which interface unicast leaves by; "" for any.
+unicastif          IPPROTO_IPV6 IPV6_UNICAST_IF      netif   rw  Which interface unicast leaves by; "" for any.
 unread             ioctl        FIONREAD             queue   ro  Bytes that wait to be received.
 unsent             ioctl        SIOCOUTQ             queue   ro  Bytes that the peer has not acknowledged yet.
 v6only             IPPROTO_IPV6 IPV6_V6ONLY          boolean rw  Keeps IPv4 off an IPv6 socket.
