@@ -6,7 +6,6 @@
 #include "shim.h"
 
 #ifdef __linux__
-#include <stdio.h>
 #include <sys/utsname.h>
 #if __has_include(<linux/tcp.h>)
 #include <linux/inet_diag.h>
@@ -57,22 +56,22 @@ struct bbr {
 /* clang-format on */
 #define SAME_OLD(name) SAME(tcp_info, tcpi_##name, info, name)
 #if HEADERS >= KERNEL_VERSION(5, 5, 0)
-#define SAME_5_5 SAME_OLD
+#define SAME_5_5(name) SAME_OLD(name)
 #else
 #define SAME_5_5(name)
 #endif
 #if HEADERS >= KERNEL_VERSION(6, 2, 0)
-#define SAME_6_2 SAME_OLD
+#define SAME_6_2(name) SAME_OLD(name)
 #else
 #define SAME_6_2(name)
 #endif
 #if HEADERS >= KERNEL_VERSION(6, 7, 0)
-#define SAME_6_7 SAME_OLD
+#define SAME_6_7(name) SAME_OLD(name)
 #else
 #define SAME_6_7(name)
 #endif
 #if HEADERS >= KERNEL_VERSION(6, 18, 0)
-#define SAME_6_18 SAME_OLD
+#define SAME_6_18(name) SAME_OLD(name)
 #else
 #define SAME_6_18(name)
 #endif
@@ -126,12 +125,26 @@ EXPORT const struct llsocket_info llsocket2_tcpinfo[] = {
 };
 /* clang-format on */
 
+#ifdef __linux__
+/* Reads a number and the character behind it.  Not by sscanf(3) or strtol(3), which are other symbols since glibc 2.38. */
+static int number(const char **text) {
+    int n = 0;
+    while (**text >= '0' && **text <= '9')
+        n = n * 10 + (*(*text)++ - '0');
+    if (**text) ++*text;
+    return n;
+}
+#endif
+
 /* The release of the running kernel, 0x612 for 6.18; 0 where it is not Linux. */
 EXPORT int llsocket2_kernel(void) {
-    unsigned major = 0, minor = 0;
 #ifdef __linux__
     struct utsname name;
-    if (uname(&name) == 0) sscanf(name.release, "%u.%u", &major, &minor);
+    if (uname(&name) == 0) {
+        const char *text = name.release;
+        int major = number(&text);
+        return major * 256 + number(&text);
+    }
 #endif
-    return (int)((major << 8) + minor);
+    return 0;
 }
