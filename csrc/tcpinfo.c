@@ -126,7 +126,8 @@ EXPORT const struct llsocket_info llsocket2_tcpinfo[] = {
 /* clang-format on */
 
 #ifdef __linux__
-/* Reads a number and the character behind it.  Not by sscanf(3) or strtol(3), which are other symbols since glibc 2.38. */
+/* Reads a number and the character behind it.  Not by sscanf(3) or strtol(3): they are other symbols since glibc
+ * 2.38. */
 static int number(const char **text) {
     int n = 0;
     while (**text >= '0' && **text <= '9')
