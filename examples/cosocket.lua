@@ -20,7 +20,10 @@ end
 
 local highest = 0
 for _ = 1, 100 do
-  loop.spawn(function() highest = math.max(highest, visit "home") end)
+  loop.spawn(function()
+    local count = visit "home" -- others count meanwhile: read `highest` only after it
+    highest = math.max(highest, count)
+  end)
 end
 loop.run()
 print(highest .. " visits, over " .. cosocket.sweep() .. " connections")
