@@ -108,5 +108,12 @@ for _, set in ipairs(SETS) do
   compare(set)
   for _, name in ipairs(loops.names) do compare(set, name) end
 end
-T.is(leak.count(), before, "no descriptor is left")
+-- Loops close some handles a turn later, and on a loaded machine a last peer may still be about to.
+local left = leak.count()
+for _ = 1, 100 do
+  if left == before then break end
+  signals.run "sleep 0.05"
+  left = leak.count()
+end
+T.is(left, before, "no descriptor is left")
 T.done()
