@@ -60,7 +60,7 @@ end
 -- which is at another step in each mode.
 local function differ(a, b)
   local function plain(line) -- the kernel chooses an autobound name, and the number of each socket
-    return line and (line:gsub("unix:@%x+", "unix:@"):gsub("(sock:cookie.*: )%d+ULL", "%1ULL"))
+    return line and (line:gsub("unix:@%x+", "unix:@"):gsub('\\0%x+"', '\\0"'):gsub("(sock:cookie.*: )%d+ULL", "%1ULL"))
   end
   if plain(a) == plain(b) then return false end
   local both = tostring(a) .. tostring(b)

@@ -18,8 +18,8 @@ local errno, band = ffi.errno, bit.band
 local any_ptr = ffi.typeof("$ *", layout.sockaddr_storage) -- only its family and length are read
 local HAS_LENGTH = ffi.offsetof(layout.sockaddr_storage, "ss_len") ~= nil
 
-local list_t = ffi.typeof "void *[1]" -- one for each call: a debug hook would leave its freed list in a shared one
-local bytes_cell, index_cell = ffi.new "const uint8_t *[1]", ffi.new "uint32_t[1]"
+-- One of each for each call: a debug hook that asks, too, would leave what is freed in shared ones.
+local list_t, bytes_t, index_t = ffi.typeof "void *[1]", ffi.typeof "const uint8_t *[1]", ffi.typeof "uint32_t[1]"
 
 -- The family of an internet address; nil for any other.
 local function family_of(name)
@@ -50,9 +50,10 @@ end
 -- entries.
 local function link(name)
   if name == nil then return end
-  local length, index, bytes = shim.llsocket2_linkaddr(name, bytes_cell, index_cell), index_cell[0], bytes_cell[0]
+  local bytes, index = bytes_t(), index_t()
+  local length = shim.llsocket2_linkaddr(name, bytes, index)
   if length < 0 then return end
-  return index, length > 0 and families.mac(bytes, length) or nil
+  return index[0], length > 0 and families.mac(bytes[0], length) or nil
 end
 
 -- The option `fallbacks` runs this on Linux, where an IPv4 address may have a label, such as "eth0:1", in place of the name.
