@@ -129,9 +129,24 @@ local function perform_in_child(op, kind, n)
   return ffi.string(shared.text, shared.length), shared.has_failed == 1
 end
 
+-- Whether a fault comes again.  A trace of LuaJIT 2.1 of Debian 12 that ends where memory runs out may leave wrong values, such
+-- as a nil in place of a number: that needs the same traces, and comes once.  A fault of the library's comes each time.
+local function comes_again(op, kind, n)
+  for _ = 1, 5 do
+    if perform_in_child(op, kind, n) ~= "" then return true end
+  end
+  return false
+end
+
+local once_only = 0
+
 -- Answers whether there was an n-th allocation.
 local function try(op, kind, n)
   local verdict, has_failed = perform_in_child(op, kind, n)
+  if compiled and verdict ~= "" and not comes_again(op, kind, n) then
+    print(("# once only: %s, %s %d: %s"):format(op.title, kind[2], n, verdict))
+    once_only, verdict = once_only + 1, ""
+  end
   if has_failed then failures[kind[1]] = failures[kind[1]] + 1 end
   note(op, kind, n, verdict)
   return has_failed
@@ -164,7 +179,8 @@ if compiled then
   local names = {}
   for title in pairs(crashed) do names[#names + 1] = title end
   table.sort(names)
-  print(("# LuaJIT itself ended %d times, in: %s"):format(crashes, table.concat(names, "; ")))
+  print(("# LuaJIT itself ended %d times, and left wrong values %d times, in: %s"):format(crashes, once_only,
+    table.concat(names, "; ")))
 end
 table.sort(found)
 for _, line in ipairs(found) do print("# " .. line) end
