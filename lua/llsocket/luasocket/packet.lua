@@ -85,4 +85,39 @@ function M.send(object, msg, ai)
   return M.send(object, msg, ai)
 end
 
+--- Makes the methods that are the same for all kinds of datagrams.
+---@param is_any function  raises for another object
+---@param is_connected function  raises for an object without a peer
+---@return table<string, function> methods
+function M.methods(is_any, is_connected)
+  local methods = {}
+
+  --- Sends to the peer.
+  function methods.send(object, data)
+    is_connected(object)
+    data = argument.string(data, 2)
+    objects.begin(object)
+    return M.send(object, data)
+  end
+
+  --- Receives a message.
+  function methods.receive(object, size)
+    is_any(object)
+    local n = M.size(size)
+    if not n then return nil, "out of memory" end
+    objects.begin(object)
+    local msg, word = M.receive_only(object, n)
+    if msg then return msg end
+    return nil, word
+  end
+
+  --- Answers false: no datagram is held.
+  function methods.dirty(object)
+    is_any(object)
+    return false
+  end
+
+  return methods
+end
+
 return M

@@ -19,18 +19,6 @@ local is_unconnected = objects.checks "udp{unconnected}"
 
 local Udp = {}
 
---- Sends to the peer.
----@param object table
----@param data string
----@return integer? n  bytes
----@return string? err
-function Udp.send(object, data)
-  is_connected(object)
-  data = argument.string(data, 2)
-  objects.begin(object)
-  return packet.send(object, data)
-end
-
 -- Gives the object the socket for an address, at its first sendto; answers the word.
 local function ready_for(object, ai)
   if object.family ~= AF_UNSPEC or object.sock then return nil end
@@ -58,21 +46,6 @@ function Udp.sendto(object, data, host, port)
   return packet.send(object, data, list[1])
 end
 
---- Receives a message.
----@param object table
----@param size? integer  most bytes, 8192 by default
----@return string? msg
----@return string? err
-function Udp.receive(object, size)
-  is_any(object)
-  local n = packet.size(size)
-  if not n then return nil, "out of memory" end
-  objects.begin(object)
-  local msg, word = packet.receive_only(object, n)
-  if msg then return msg end
-  return nil, word
-end
-
 --- Receives a message, and tells who sent it.
 ---@param object table
 ---@param size? integer  most bytes, 8192 by default
@@ -88,14 +61,6 @@ function Udp.receivefrom(object, size)
   local msg, ai = packet.receive(object, n)
   if not msg then return nil, ai end
   return msg, ai:addr(), ai:port()
-end
-
---- Answers false: no datagram is held.
----@param object table
----@return boolean dirty
-function Udp.dirty(object)
-  is_any(object)
-  return false
 end
 
 -- An address without a family takes the peer away.
@@ -136,6 +101,7 @@ end
 objects.give(classes, objects.common "udp")
 objects.give(classes, names.methods(is_any, is_connected))
 objects.give(classes, options.methods(is_any, options.UDP_READ, options.UDP_WRITE))
+objects.give(classes, packet.methods(is_any, is_connected))
 objects.give(classes, Udp)
 
 local function create(family)

@@ -101,18 +101,6 @@ local is_connected = objects.checks "unixdgram{connected}"
 
 local Dgram = {}
 
---- Sends to the peer.
----@param object table
----@param data string
----@return integer? n  bytes
----@return string? err
-function Dgram.send(object, data)
-  is_connected(object)
-  data = argument.string(data, 2)
-  objects.begin(object)
-  return packet.send(object, data)
-end
-
 --- Sends to a path.
 ---@param object table
 ---@param data string
@@ -126,21 +114,6 @@ function Dgram.sendto(object, data, path)
   if not ai then return nil, word end
   objects.begin(object)
   return packet.send(object, data, ai)
-end
-
---- Receives a message.
----@param object table
----@param size? integer  most bytes, 8192 by default
----@return string? msg
----@return string? err
-function Dgram.receive(object, size)
-  is_dgram(object)
-  local n = packet.size(size)
-  if not n then return nil, "out of memory" end
-  objects.begin(object)
-  local msg, word = packet.receive_only(object, n)
-  if msg then return msg end
-  return nil, word
 end
 
 --- Receives a message, and tells the path of its sender, which is empty where it has none.
@@ -158,17 +131,10 @@ function Dgram.receivefrom(object, size)
   return msg, ai and ai:addr():match "^%Z*" or ""
 end
 
---- Answers false: no datagram is held.
----@param object table
----@return boolean dirty
-function Dgram.dirty(object)
-  is_dgram(object)
-  return false
-end
-
 objects.give(dgrams, objects.common "unixdgram")
 objects.give(dgrams, named(SOCK_DGRAM, is_unconnected, is_dgram, is_dgram, dgrams.connected))
 objects.give(dgrams, options.methods(is_dgram, nil, options.DGRAM_WRITE))
+objects.give(dgrams, packet.methods(is_dgram, is_connected))
 objects.give(dgrams, Dgram)
 
 -- Answers an object with a socket, or nil and the word.
