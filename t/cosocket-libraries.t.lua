@@ -66,13 +66,6 @@ end
 
 local HOST = net.own_host(1)
 
-local function free_port()
-  local probe = assert(stream.listen("127.0.0.1", 0))
-  local port = probe:getsockname():port()
-  probe:close()
-  return port
-end
-
 -- Redis ------------------------------------------------------------------------------------------------------
 
 local function redis(path, port)
@@ -123,7 +116,7 @@ local function redis(path, port)
 end
 
 local function with_redis()
-  local dir, port = net.tmpdir(), free_port()
+  local dir, port = net.tmpdir(), net.free_port()
   local path = dir .. "/redis"
   local command = "redis-server --port %d --bind %q --unixsocket %q --dir %q --save ''"
   local pipe, pid = start(shell.format(command, port, HOST, path, dir))
@@ -202,7 +195,7 @@ local DNSMASQ = "env PATH=\"$PATH:/usr/sbin\" dnsmasq --no-daemon --conf-file=/d
   .. "--bind-interfaces --listen-address=127.0.0.1 --address=/here.test/192.0.2.7 --address=/invalid/ --pid-file= --user=%q"
 
 local function with_dnsmasq()
-  local port = free_port()
+  local port = net.free_port()
   local pipe, pid = start(shell.format(DNSMASQ, port, proc.run("id -un"):match "%S+"))
   net.await(function() return stream.connect("127.0.0.1", port, 1) end):close()
   dns(port)
@@ -261,7 +254,7 @@ local function websocket(port)
 end
 
 local function with_websocket(package_dir)
-  local dir, port = net.tmpdir(), free_port()
+  local dir, port = net.tmpdir(), net.free_port()
   local conf = CONF:gsub("PACKAGE", (package_dir:gsub("%%", "%%%%"))):gsub("PORT", port)
   local server = nginx.start(conf, dir)
   websocket(port)
@@ -272,7 +265,7 @@ end
 
 local function kafka()
   local producer = require "nginx.kafka.producer"
-  local list, told = { { host = "127.0.0.1", port = free_port() } }, {}
+  local list, told = { { host = "127.0.0.1", port = net.free_port() } }, {}
   local options = { max_retry = 1, retry_backoff = 10, request_timeout = 200, socket_timeout = 200 }
   local function send() return producer:new(list, options):send("topic", "key", "message") end
   T.is(in_loop(function()

@@ -15,9 +15,7 @@ if not example.has "redis-server" then why = "redis-server is missing" end
 if why or not library then
   T.skip(2, why or "lua-nginx-redis cannot be had")
 else
-  local probe = assert(stream.listen("127.0.0.1", 0))
-  local host, port = net.own_host(1), probe:getsockname():port()
-  probe:close()
+  local host, port = net.own_host(1), net.free_port()
   local dir = net.tmpdir()
   local command = "echo $$; exec redis-server --port %d --bind %q --dir %q --save '' 2>&1"
   local pipe = assert(io.popen(shell.format(command, port, host, dir)))

@@ -8,10 +8,7 @@ local T = require("tap").plan(4)
 local before = leak.count()
 
 if example.has "redis-server" then
-  local probe = assert(stream.listen("127.0.0.1", 0))
-  local host = net.own_host(1)
-  local port = probe:getsockname():port()
-  probe:close()
+  local host, port = net.own_host(1), net.free_port()
   local dir = net.tmpdir()
   local path = dir .. "/redis.sock"
   local pipe = assert(io.popen(shell.format("exec redis-server --port %d --bind %q --unixsocket %q --dir %q --save '' 2>&1", port,

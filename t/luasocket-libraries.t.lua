@@ -32,17 +32,10 @@ local function certificate()
   given.cert = dir .. "/cert.pem"
 end
 
-local function free_port()
-  local probe = assert(stream.listen("127.0.0.1", 0))
-  local port = probe:getsockname():port()
-  probe:close()
-  return port
-end
-
 -- Starts redis-server; answers the function that ends it.
 local function redis()
   if not example.has "redis-server" then return nil, "redis-server is missing" end
-  local port, path = free_port(), dir .. "/redis.sock"
+  local port, path = net.free_port(), dir .. "/redis.sock"
   local command = "exec redis-server --port %d --bind 127.0.0.1 --unixsocket %q --dir %q --save '' 2>&1"
   local pipe = assert(io.popen(shell.format(command, port, path, dir)))
   net.await(function() return stream.connect(path, nil, 1) end):close()
@@ -162,7 +155,7 @@ missing.nginx = nginx.missing()
 if missing.nginx then
   all()
 else
-  given.nginx = free_port()
+  given.nginx = net.free_port()
   nginx.guard(function()
     os.execute("mkdir " .. dir .. "/www && chmod 755 " .. dir .. "/www")
     nginx.write(dir .. "/www/one", ("0123456789abcdef"):rep(2^14) .. "the end")

@@ -48,6 +48,13 @@ function M.pair(socktype, nonblock)
   return socks[1], socks[2]
 end
 
+-- A port that was free just now, for programs that take no 0; bind it to an address of one's own (own_host).
+function M.free_port()
+  local sock, ai = M.bound()
+  sock:close()
+  return ai:port()
+end
+
 -- Asks every 5 ms, for at most 5 s, until fn answers something true, and answers that.
 function M.await(fn)
   local pause, quiet = M.pair()
