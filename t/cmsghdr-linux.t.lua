@@ -107,7 +107,7 @@ for _, row in ipairs(FAMILIES) do
   local from = net.bound(family, L.SOCK_DGRAM)
   local to, name = net.bound(family, L.SOCK_DGRAM)
   local function send(where)
-    local control = { assert(L.cmsghdr.mark(2^32 - 2)), assert(L.cmsghdr.priority(5)) }
+    local control = { assert(L.cmsghdr.mark(2^32 - 2)), assert(L.cmsghdr.priority(2^32 - 3)) }
     return from:sendmsg(assert(L.msghdr.new { name = where, data = DATA, control = control }))
   end
   local missing = lacks(to, OPTIONS)
@@ -115,7 +115,7 @@ for _, row in ipairs(FAMILIES) do
     local mh = assert(L.msghdr.new { size = 5000 })
     T.is(show(send(name)), "4000, nil, false", title .. ": a message takes a mark and a priority of its own")
     assert(to:recvmsg(mh))
-    T.is(brought(mh), lines(line(SOCKET, L.SO_MARK, 2^32 - 2), line(SOCKET, L.SO_PRIORITY, 5),
+    T.is(brought(mh), lines(line(SOCKET, L.SO_MARK, 2^32 - 2), line(SOCKET, L.SO_PRIORITY, 2^32 - 3),
       line(level, L[prefix .. "_RECVFRAGSIZE"], size), line(level, L[prefix .. "_ORIGDSTADDR"], tostring(name))),
       title .. ": mark, priority, size of the fragments and destination arrive")
     if has_python then

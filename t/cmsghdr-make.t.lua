@@ -203,7 +203,7 @@ for _, row in ipairs { { "ttl", IP, L.IP_TTL }, { "tos", IP, L.IP_TOS }, { "hopl
     T.is(made(make(n)), failed(L.EINVAL), ("%s(%s) is EINVAL"):format(row[1], n))
   end
 end
-for _, row in ipairs { { "mark", "SO_MARK", 2^32 - 1 }, { "priority", "SO_PRIORITY", 2^31 - 1 },
+for _, row in ipairs { { "mark", "SO_MARK", 2^32 - 1 }, { "priority", "SO_PRIORITY", 2^32 - 1 },
   { "timestamping", "SO_TIMESTAMPING", 2^31 - 1 }, { "timestampid", "SCM_TS_OPT_ID", 2^32 - 1 } } do
   local title, kind, most = row[1], L[row[2]], row[3]
   local make = cmsghdr[title]

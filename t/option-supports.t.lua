@@ -17,8 +17,10 @@ local FAMILIES = {
   { "unix stream", L.AF_UNIX, L.SOCK_STREAM }, { "unix dgram", L.AF_UNIX, L.SOCK_DGRAM },
   { "tcp4", L.AF_INET, L.SOCK_STREAM }, { "tcp6", L.AF_INET6, L.SOCK_STREAM },
   { "udp4", L.AF_INET, L.SOCK_DGRAM }, { "udp6", L.AF_INET6, L.SOCK_DGRAM },
+  { "unix seqpacket", L.AF_UNIX, L.SOCK_SEQPACKET }, { "raw", L.AF_INET, L.SOCK_RAW, L.IPPROTO_ICMP },
+  { "mptcp", L.AF_INET, L.SOCK_STREAM, L.IPPROTO_MPTCP or 262 },
 }
-local T = require("tap").plan(#FAMILIES * 3 + 27)
+local T = require("tap").plan(#FAMILIES * 4 + 28)
 
 -- What a method answers when the kernel has no such option.
 local LACKS = { [L.ENOPROTOOPT] = true, [L.EOPNOTSUPP] = true }
@@ -50,10 +52,36 @@ local function different(sock)
   return table.concat(out, ", ")
 end
 
--- The methods that are no options: true everywhere.
+-- Methods that are not of every kind of socket, each as a call and what that answers where it is not.  The call may fail for
+-- other reasons: nothing is connected.
+local KEPT = {}
+local OF_SOME = {
+  filter = { function(sock) return select(3, sock:filter "ret #-1") end },
+  recvfd = { function(sock) return select(4, sock:recvfd(L.MSG_DONTWAIT)) end },
+  sendfd = { function(sock) return select(4, sock:sendfd(0)) end },
+  sendzerocopy = { function(sock) return select(4, sock:sendzerocopy "x") end },
+  splice = { function(sock) return select(4, sock:splice(sock, KEPT.pipe)) end, L.EINVAL },
+  steer = { function(sock) return (select(2, sock:steer("cpu", 1))) end, L.EINVAL },
+}
+
+local function wrong(sock)
+  local out = {}
+  KEPT.pipe = assert(L.pipe.new())
+  sock:reuseport(true) -- steer wants it, before a send binds the socket
+  for name, row in pairs(OF_SOME) do
+    local told, e = sock:supports(name), row[1](sock)
+    local want = not (LACKS[e] or e == L.ENOSYS or e ~= nil and e == row[2])
+    if told ~= want then out[#out + 1] = ("%s %s: %s"):format(name, tostring(told), e and text(e) or "done") end
+  end
+  KEPT.pipe:close()
+  return table.concat(out, ", ")
+end
+
+-- The methods that are no options, and of every kind of socket: true everywhere.
 local function not_everywhere(sock)
   local options, out = { tcpmd5sig = true, mcastif = true, mcastfilter = true, peerpidfd = true,
     originaldst = true }, {}
+  for name in pairs(OF_SOME) do options[name] = true end
   for _, rows in ipairs { methods.options, multicast.OPTIONS, multicast.MEMBERSHIPS } do
     for _, row in ipairs(rows) do options[row[1]] = true end
   end
@@ -64,14 +92,18 @@ local function not_everywhere(sock)
 end
 
 for _, family in ipairs(FAMILIES) do
-  local title, domain, socktype = unpack(family)
+  local title, domain, socktype, protocol = unpack(family)
   local ai = domain == L.AF_UNIX and assert(L.unix.getaddrinfo("", socktype))[1] or net.addr(domain, socktype)
-  local sock, err = L.socket.new(ai)
-  if not sock then T.skip(3, title .. ": " .. err) else
+  if protocol then ai = assert(L.addrinfo.new(ai:bytes(), socktype, protocol)) end
+  local sock, err = L.socket.new(ai, true)
+  if not sock then T.skip(4, title .. ": " .. err) else
     local was = state(sock)
     T.is(different(sock), "", title .. ": supports tells true where reading an option finds one, and false elsewhere")
     T.is(not_everywhere(sock), "", title .. ": methods that are no options are there everywhere")
     T.is(state(sock), was, title .. ": nothing was changed by asking")
+    local pair = domain == L.AF_UNIX and assert(L.socket.pair(socktype, true)) -- unconnected, splice would be EINVAL
+    T.is(wrong(pair and pair[1] or sock), "", title .. ": a method of some sockets is told where it works, and nowhere else")
+    if pair then pair[1]:close(); pair[2]:close() end
     sock:close()
   end
 end
@@ -121,6 +153,16 @@ local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]
 print(sock:supports "tcpnodelay", sock:supports "recvttl", sock:supports "tcpmd5sig", sock:supports "tcpcork")
 ]]
 T.is(proc.lua(ABSENT), "false\tfalse\tfalse\ttrue\n", "an option that the platform lacks is false")
+
+-- As on a kernel that has no such option: Linux answers EINVAL to a value of less than 4 bytes, whatever the option is.
+local UNKNOWN = [[
+local const = require "llsocket.core.const"
+const.TCP_MD5SIG, const.SO_ATTACH_FILTER, const.SO_ATTACH_REUSEPORT_CBPF, const.SO_ZEROCOPY = 9999, 9999, 9999, 9999
+local L = require "llsocket"
+local sock = assert(L.socket.new(assert(L.inet.getaddrinfo("127.0.0.1", "0"))[1]))
+print(sock:supports "tcpmd5sig", sock:supports "filter", sock:supports "steer", sock:supports "sendzerocopy")
+]]
+T.is(proc.lua(UNKNOWN), "false\tfalse\tfalse\tfalse\n", "an option that only the kernel lacks is false, too")
 
 -- Kinds of sockets.
 local supports = L.socket.supports

@@ -129,7 +129,7 @@ local NUMBERS = {
   { "hoplimit",     "IPPROTO_IPV6", "IPV6_HOPLIMIT",   255,      "Sets the hop limit of one datagram; see ipv6(7)." },
   { "tclass",       "IPPROTO_IPV6", "IPV6_TCLASS",     255,      "Sets the traffic class of one datagram; see ipv6(7)." },
   { "mark",         "SOL_SOCKET",   "SO_MARK",         2^32 - 1, "Marks one message for routing; see socket(7)." },
-  { "priority",     "SOL_SOCKET",   "SO_PRIORITY",     2^31 - 1, "Sets the priority of one message; see socket(7)." },
+  { "priority",     "SOL_SOCKET",   "SO_PRIORITY",     2^32 - 1, "Sets the priority of one message; see socket(7)." },
   { "timestamping", "SOL_SOCKET",   "SO_TIMESTAMPING", 2^31 - 1, "Asks when one message goes out; see socket(7)." },
   { "timestampid",  "SOL_SOCKET",   "SCM_TS_OPT_ID",   2^32 - 1, "Sets the id of one message's times; see socket(7)." },
 }

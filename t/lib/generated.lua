@@ -17,6 +17,7 @@ local KIND = {
   byteflag = { "boolean", "boolean", "enable" },
   int = { "integer, 32 bits", "integer", "n" },
   word = { "integer, 32 bits, read unsigned", "integer", "n" },
+  unsigned = { "integer, 0 to 2^32-1", "integer", "n" },
   count = { "integer, 0 to 2^31-1", "integer", "n" },
   hops = { "integer, 0 to 255", "integer", "n" },
   byte = { "integer, 0 to 255", "integer", "n" },

@@ -297,9 +297,9 @@ end
 
 -- What is set, by a row's kind or method, and on what an option is tried, by its level or method.
 local VALUES = {
-  boolean = true, byteflag = true, count = 2, hops = 2, byte = 2, int = 2, word = 2, seconds = 1.5, linger = 1, ifname = "lo",
-  string = "reno", incomingcpu = 0, mtudiscover = L.IP_PMTUDISC_DO, udpsegment = 1000, tcpmaxseg = 1000,
-  rcvbuf = 8192, sndbuf = 8192, force = 8192, nocheck = true, netif = "lo",
+  boolean = true, byteflag = true, count = 2, hops = 2, byte = 2, int = 2, word = 2, unsigned = 2, seconds = 1.5,
+  linger = 1, ifname = "lo", string = "reno", incomingcpu = 0, mtudiscover = L.IP_PMTUDISC_DO, udpsegment = 1000,
+  tcpmaxseg = 1000, rcvbuf = 8192, sndbuf = 8192, force = 8192, nocheck = true, netif = "lo",
   alert4 = true, alert6 = 7, tcprtomax = 2000, tcprtomin = 20000, portrange = { 40000, 40001 },
 }
 local REFUSED = { sndlowat = L.ENOPROTOOPT, reservemem = L.EOPNOTSUPP } -- when set, on Linux; the second without a memory cgroup

@@ -52,9 +52,9 @@ local socket = {
 
 -- What an option takes, by its row's kind.
 local TAKES = {
-  boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", seconds = "seconds?",
-  linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?", netif = "ifname?",
-  alert4 = "alert?", portrange = "range?",
+  boolean = "boolean?", count = "count?", hops = "byte?", int = "word?", word = "word?", unsigned = "uid?",
+  seconds = "seconds?", linger = "linger?", ifname = "ifname?", string = "string?", force = "count?", nocheck = "boolean?",
+  netif = "ifname?", alert4 = "alert?", portrange = "range?",
 }
 local READS = { tcpinfo = "into?" } -- what reading takes
 for _, row in ipairs(options) do -- of two kinds the first is IPv4's

@@ -67,7 +67,7 @@ peergroups         SOL_SOCKET   SO_PEERGROUPS        groups  ro  Tells the suppl
 peersec            SOL_SOCKET   SO_PEERSEC           string  ro  Tells the security label of who connected.
 pktinfo            IPPROTO_IP   IP_PKTINFO           boolean rw  Tells with each datagram where it was sent to.
 pktinfo            IPPROTO_IPV6 IPV6_RECVPKTINFO     boolean rw  Tells with each datagram where it was sent to.
-priority           SOL_SOCKET   SO_PRIORITY          count   rw  Queueing priority; above 6 needs CAP_NET_ADMIN.
+priority           SOL_SOCKET   SO_PRIORITY          unsigned rw Queueing priority; above 6 needs CAP_NET_ADMIN.
 rcvbuf             SOL_SOCKET   SO_RCVBUF            count   rw  Receive buffer, bytes; Linux doubles it.
 rcvbufforce        SOL_SOCKET   SO_RCVBUFFORCE       force   rw  As rcvbuf, without limit; needs CAP_NET_ADMIN.
 rcvlowat           SOL_SOCKET   SO_RCVLOWAT          count   rw  Bytes that must wait before a receive returns.

@@ -221,6 +221,15 @@ KIND.word = {
   write = KIND.int.write,
 }
 
+KIND.unsigned = {
+  read = KIND.word.read,
+  write = function(sd, level, opt, n, position, method)
+    local word = check.word(n, position, method)
+    if not word or n < 0 then return failed(EINVAL) end
+    return write_int(sd, level, opt, n, word)
+  end,
+}
+
 -- An interface's name.  Refuse a longer one here: the kernel would cut it.
 KIND.ifname = {
   read = KIND.string.read,

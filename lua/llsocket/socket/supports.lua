@@ -96,16 +96,36 @@ local function has_groups(sock, method)
   return has_option(sock, six and "IPPROTO_IPV6" or "IPPROTO_IP", opts[six and 2 or 1], "int")
 end
 
--- A key that is too short is refused by a kernel that has the option, and changes nothing.
-local function has_md5(sock)
-  local opt = const.TCP_MD5SIG
-  return opt ~= nil and not LACKS[optionkind.set(sock.sd, const.IPPROTO_TCP, opt, "", 0)]
+local INTERNET = { [const.AF_INET] = true, [AF_INET6] = true }
+local SHARED = { [const.SOCK_STREAM] = true, [const.SOCK_DGRAM] = true } -- types whose sockets share a port's packets
+
+-- FITS[method]: whether a socket is of a kind that the method takes.
+local FITS = {
+  recvfd = function(sock) return sock.home == const.AF_UNIX end,
+  sendzerocopy = function(sock) return INTERNET[sock.home] and const.MSG_ZEROCOPY end,
+  splice = function(sock) return sock.about.kind == const.SOCK_STREAM and const.SPLICE_F_MOVE end,
+  steer = function(sock) return INTERNET[sock.home] and SHARED[sock.about.kind] end,
+}
+FITS.sendfd = FITS.recvfd
+
+-- The options that these methods set, and that the kernel does not tell.
+local SETS = {
+  filter = { "SOL_SOCKET", "SO_ATTACH_FILTER" }, sendzerocopy = { "SOL_SOCKET", "SO_ZEROCOPY" },
+  steer = { "SOL_SOCKET", "SO_ATTACH_REUSEPORT_CBPF" }, tcpmd5sig = { "IPPROTO_TCP", "TCP_MD5SIG" },
+}
+local wrong = ffi.new("int[1]", 2)
+
+-- Sets an option to a 2 of 4 bytes, which none of SETS takes: a kernel that has the option refuses that and changes nothing.
+-- Do not make it shorter: to less than an int Linux answers EINVAL whether it has the option or not.
+local function is_refused(sd, level, opt)
+  local number = const[opt]
+  return number ~= nil and not LACKS[optionkind.set(sd, const[level], number, wrong, 4)]
 end
 
 --- Tells whether the running kernel has what a method asks for, on a socket such as this; see getsockopt(2).  Options are
 --- asked for without changing anything.  Setting one may still be refused: for want of a privilege, or by a value.
----@param method string  a name of a method: "tcprtomax".  A method that is no option is there everywhere,
----also where the call then answers EINVAL, EOPNOTSUPP or ENOSYS: sendzerocopy, splice, steer, ...
+---@param method string  a name of a method: "tcprtomax".  A method that asks the kernel for nothing of its own is there
+---everywhere: close, send, ...
 ---@return boolean? yes  false also for an unknown name
 ---@return string? err
 ---@return integer? errno  EBADF once closed
@@ -116,7 +136,9 @@ function Socket:supports(method)
   local row = row_of(self, method)
   if row then return has_option(self, row[1], row[2], row[3]) end
   if multicast.methods[method] then return has_groups(self, method) end
-  if method == "tcpmd5sig" then return has_md5(self) end
+  local fits, option_set = FITS[method], SETS[method]
+  if fits and not fits(self) then return false end
+  if option_set then return is_refused(self.sd, option_set[1], option_set[2]) end
   return sockets.methods[method] ~= nil
 end
 
