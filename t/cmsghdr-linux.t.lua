@@ -176,17 +176,22 @@ end
 
 local function answer(stage, id) return show(L.ENOMSG, L.SO_EE_ORIGIN_TIMESTAMPING, L["SCM_TSTAMP_" .. stage], id) end
 
+-- The kernel begins to stamp arrivals a moment after it is asked to.  The socket is its own peer.
+local function await_stamps(sock, mh)
+  assert(net.await(function()
+    sock:send "warm"
+    sock:recvmsg(mh)
+    return mh:timestamp() ~= nil
+  end))
+end
+
 do
   local sock, name = net.bound(L.AF_INET, L.SOCK_DGRAM)
   assert(not sock:connect(name))
   local mh = assert(L.msghdr.new { size = 100 })
   T.is(show(sock:timestamping(BOTH), sock:timestamping()), show(BOTH, BOTH), "timestamping is set and read")
   T.is(show(sock:timestamping(2^30)), show(nil, require("llsocket.errno").text(L.EINVAL), L.EINVAL), "an unknown flag is EINVAL")
-  assert(net.await(function() -- the kernel begins to stamp a moment after it is asked to
-    sock:send "warm"
-    sock:recvmsg(mh)
-    return mh:timestamp() ~= nil
-  end))
+  await_stamps(sock, mh)
   T.ok(is_now(mh:timestamp()), "mh:timestamp tells the time of arrival")
   T.ok(is_now(mh:control()[1]:timestamp()), "and so does its cmsghdr")
   repeat local more = sock:recvmsg(mh, L.MSG_ERRQUEUE, L.MSG_DONTWAIT) until not more
@@ -236,6 +241,7 @@ do
   assert(not sock:connect(name))
   sock:timestamping(bor(SOFTWARE, L.SOF_TIMESTAMPING_OPT_ID))
   local mh, msgs = assert(L.msghdr.new()), assert(L.batch.new { count = 3, size = 3000, controlsize = 128 })
+  await_stamps(sock, mh)
   for i = 1, 3 do msgs:data(i, ("%d"):format(i):rep(2000)) end
   T.is(show(msgs:timestamping(2, TX), msgs:timestamping(2), msgs:timestamping(1)), show(TX, TX, 0),
     "a batch keeps the flags of each message")
