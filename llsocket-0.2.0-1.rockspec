@@ -33,6 +33,7 @@ build = {
     ["llsocket.core.check"] = "lua/llsocket/core/check.lua",
     ["llsocket.core.const"] = "lua/llsocket/core/const.lua",
     ["llsocket.core.failure"] = "lua/llsocket/core/failure.lua",
+    ["llsocket.core.forks"] = "lua/llsocket/core/forks.lua",
     ["llsocket.core.layout"] = "lua/llsocket/core/layout.lua",
     ["llsocket.core.lazy"] = "lua/llsocket/core/lazy.lua",
     ["llsocket.core.libc"] = "lua/llsocket/core/libc.lua",

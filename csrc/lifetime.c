@@ -31,14 +31,18 @@ EXPORT void llsocket2_finalize(void *owner) {
     errno = saved;
 }
 
-static int forks;
+static int forks, is_registered;
 
 static void forked(void) {
     forks++;
 }
 
 /* A counter that grows in each child of fork(2), so that Lua sees a fork without a system call; NULL without memory.
- * Each caller adds a handler: only that the counter changes matters. */
+ * One handler serves all VMs.  With one for each VM, glibc's list of handlers would move as it grows, and glibc of 2022
+ * reads the old list while another thread forks. */
 EXPORT const int *llsocket2_forks(void) {
-    return pthread_atfork(NULL, NULL, forked) == 0 ? &forks : NULL;
+    if (__atomic_exchange_n(&is_registered, 1, __ATOMIC_RELAXED)) return &forks;
+    if (pthread_atfork(NULL, NULL, forked) == 0) return &forks;
+    is_registered = 0; /* the next call tries again */
+    return NULL;
 }

@@ -24,7 +24,7 @@ end
 local INSIDE = set [[
   address.families address.ifaddrs address.interface address.links address.netlink address.numeric address.resolver
   address.sockaddr address.values
-  core.check core.const core.failure core.layout core.lazy core.libc core.named core.renamed core.shortage
+  core.check core.const core.failure core.forks core.layout core.lazy core.libc core.named core.renamed core.shortage
   message.ancillary message.block message.carrier message.control message.decode message.iovec message.region message.rights meta
   poll.bits poll.epoll poll.kqueue poll.poll poll.waker
   shim socket.activated socket.answer socket.anyoption socket.batch socket.buffer socket.connect socket.ended

@@ -3,7 +3,7 @@ local shell = require "shell"
 
 local FLOOR = {
   ["core.lazy"] = -3, ["core.renamed"] = -1, ["core.const"] = 0, ["core.libc"] = 0, ["core.check"] = 1, ["core.failure"] = 1,
-  ["core.named"] = 1, ["core.layout"] = 1, ["core.shortage"] = 1,
+  ["core.forks"] = 1, ["core.named"] = 1, ["core.layout"] = 1, ["core.shortage"] = 1,
   ["address.interface"] = 3, ["address.families"] = 3.2, ["address.sockaddr"] = 3.4, ["address.values"] = 3.6,
   ["address.netlink"] = 4, ["address.ifaddrs"] = 5,
   ["address.links"] = 5, ["address.numeric"] = 5, ["address.resolver"] = 6,

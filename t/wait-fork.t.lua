@@ -8,7 +8,7 @@ local net = require "net"
 local proc = require "proc"
 local show = require("values").show
 local sys = require "sys"
-local T = require("tap").plan(20)
+local T = require("tap").plan(22)
 
 local before = leak.count()
 local calls = engines.count()
@@ -160,6 +160,15 @@ pid, reader = fork(function()
 end)
 T.is(told(pid, reader), 'true, "1"; true, "2"; true, "3"', "a loop in a child, and the child's child")
 reader:close(); a:close(); b:close()
+
+-- Each VM of a process asks for the counter.  A handler of fork(2) for each would also make glibc's list of handlers move,
+-- which it must not while another thread forks.
+local shim = require "llsocket.shim"
+local forks = require("llsocket.core.forks").counter
+for _ = 1, 100 do shim.llsocket2_forks() end
+local was = forks[0]
+T.is(proc.wait(proc.fork(function() return forks[0] - was end)), 1, "a child counts one fork, however many VMs ask")
+T.is(forks[0], was, "and its parent none")
 T.is(leak.count(), before, "no descriptor is left")
 engines.others(T)
 T.done()

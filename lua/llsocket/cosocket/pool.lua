@@ -10,6 +10,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local shim = require "llsocket.shim"
 local const = require "llsocket.core.const"
+local forks = require("llsocket.core.forks").counter
 local settings = require "llsocket.cosocket.settings"
 local socket = require "llsocket.socket"
 local waiting = require "llsocket.wait"
@@ -19,7 +20,7 @@ local max, min, huge = math.max, math.min, math.huge
 
 jit.off(true, true) -- LuaJIT of 2022 compiles next() so that a walk may end early, and a count is too small
 
-local now, forks, values = shim.llsocket2_now, shim.llsocket2_forks(), settings.values
+local now, values = shim.llsocket2_now, settings.values
 local MSG_PEEK = const.MSG_PEEK
 local LOOK = 1 -- seconds until one that waits looks itself: a connection was dropped, and the collector has found it
 local WEAK_KEYS = { __mode = "k" }

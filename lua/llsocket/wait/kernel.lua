@@ -11,9 +11,9 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local ffi = require "ffi"
-local shim = require "llsocket.shim"
 local C = require "llsocket.core.libc"
 local const = require "llsocket.core.const"
+local forks = require("llsocket.core.forks").counter
 local lazy = require "llsocket.core.lazy"
 local readiness = require "llsocket.poll.bits"
 local ipairs = ipairs
@@ -37,7 +37,6 @@ local batch, at, count = 0, 0, 0 -- the events of the last wait: the next one, h
 
 -- How often this process came from a fork.  A child has a copy of the descriptor of its parent's set: it must leave the set
 -- alone and make its own.  A call of getpid would be a system call each time.
-local forks = shim.llsocket2_forks()
 local seen = forks[0]
 
 ---@class llsocket.wait.kernel
