@@ -2,10 +2,25 @@
 local leak = require "leak"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(12)
+local T = require("tap").plan(16)
 
 -- What a program prints; LuaSocket and LuaSec need not be installed for most.
 local function said(source) return (proc.lua(source):gsub("%s+$", "")) end
+
+-- A LuaSec of the program's own, which fails as often as FAILURES says.
+local OWN = [[
+local failures = FAILURES
+package.preload.ssl = function(name)
+  failures = failures - 1
+  if failures >= 0 then error("no LuaSec yet", 0) end
+  return { wrap = function() return nil, name end }
+end
+require("llsocket.luasocket").install()
+require("llsocket.luasocket").install()
+for _ = 1, 3 do
+  local done, ssl = pcall(require, "ssl")
+  print(done, done and select(2, ssl.wrap(1)) or ssl, done and debug.getinfo(ssl.wrap, "S").source:match "luasec")
+end]]
 
 local has_socket, has_ssl = pcall(require, "socket.core"), pcall(require, "ssl")
 
@@ -33,6 +48,25 @@ package.loaded.socket = {}
 local ok, err = pcall(function() require("llsocket.luasocket").install() end)
 print(ok, err:match ":2: (.*)$", package.loaded["socket.core"])]],
   "false\tllsocket.luasocket.install: the program has loaded 'socket' already\tnil", "and then replaces nothing")
+
+T.is(said [[
+local names = { "socket", "socket.core", "socket.http", "socketry", "ssl" }
+for _, name in ipairs(names) do
+  package.preload[name] = function() error "not yet" end
+  pcall(require, name)
+  package.preload[name] = function() return {} end
+end
+require("llsocket.luasocket").install()
+for _, name in ipairs(names) do io.write(tostring(pcall(require, name)), " ") end]],
+  "true true true false true", "what could not be loaded before can be loaded then")
+T.is(said(OWN:gsub("FAILURES", 0)), ("true\tssl\tluasec\n"):rep(3):sub(1, -2), "a loader of LuaSec that the program has is used")
+T.is(said(OWN:gsub("FAILURES", 2)), "false\tno LuaSec yet\tfalse\nfalse\tno LuaSec yet\tfalse\ntrue\tssl\tluasec",
+  "where it fails the next require tells its words again, or has it")
+T.is(said [[
+package.path, package.cpath = package.path, "/nowhere/?.so;" .. package.cpath:match "[^;]*"
+require("llsocket.luasocket").install()
+local a, b = select(2, pcall(require, "ssl")), select(2, pcall(require, "ssl"))
+print(type(a) == "table" or a == b, tostring(b):find "loop" )]], "true\tnil", "a LuaSec that is not there is told alike twice")
 
 if has_socket then
   T.is(said [[

@@ -10,7 +10,8 @@ local sleeping = require "llsocket.luasocket.sleeping"
 local tcp = require "llsocket.luasocket.tcp"
 local udp = require "llsocket.luasocket.udp"
 local unix = require "llsocket.luasocket.unix"
-local error, ipairs, package, pairs, require, select = error, ipairs, package, pairs, require, select
+local error, getmetatable, ipairs, package, pairs = error, getmetatable, ipairs, package, pairs
+local require, select, type = require, select, type
 
 local min = math.min
 local MOST = 2^30 -- of what select takes
@@ -47,11 +48,25 @@ function core.__unload() end
 local M = { unix = unix }
 for name, value in pairs(core) do M[name] = value end
 
+-- A failed require of LuaJIT leaves a mark in package.loaded: a number, or userdata without a metatable.
+local function is_mark(value)
+  return type(value) == "number" or type(value) == "userdata" and not getmetatable(value)
+end
+
+-- Forgets what could not be loaded before: the next require would say "loop or previous error".
+local function forget_failures()
+  for name, value in pairs(package.loaded) do
+    local root = type(name) == "string" and name:match "^[^.]+"
+    if is_mark(value) and (root == "socket" or root == "ssl") then package.loaded[name] = nil end
+  end
+end
+
 local INSTALLED = { ["socket.core"] = core, ["socket.unix"] = unix }
 
 --- Puts the face in the place of LuaSocket's C core: `require "socket"` and whatever stands on it then run over llsocket.
 --- LuaSec's wrap, where the program uses it, waits as the program does.  Call it before anything requires LuaSocket.
 function M.install()
+  forget_failures()
   for _, name in ipairs { "socket", "socket.core", "socket.unix" } do
     local loaded = package.loaded[name]
     if loaded ~= nil and loaded ~= core and loaded ~= unix then

@@ -8,7 +8,8 @@ local objects = require "llsocket.luasocket.object"
 local words = require "llsocket.luasocket.words"
 local waiting = require "llsocket.wait"
 local const = require "llsocket.core.const"
-local getmetatable, pairs, require, setmetatable, tostring, type = getmetatable, pairs, require, setmetatable, tostring, type
+local error, getmetatable, pairs, pcall, require = error, getmetatable, pairs, pcall, require
+local setmetatable, tostring, type = setmetatable, tostring, type
 local package, concat = package, table.concat
 
 local DIRECTION = { wantread = "r", wantwrite = "w", timeout = "r" }
@@ -162,21 +163,30 @@ function M.patch(ssl)
   patched[ssl] = true
 end
 
--- Loads LuaSec itself in place of require.
-local function load_ssl()
-  package.preload.ssl, package.loaded.ssl = nil, nil
-  local ssl = require "ssl"
-  M.patch(ssl)
-  return ssl
+local loader -- ours in package.preload
+
+-- Makes a loader that loads LuaSec as require would, through the loader that the program had put there.
+local function loading(previous)
+  return function()
+    package.preload.ssl, package.loaded.ssl = previous, nil
+    local done, ssl = pcall(require, "ssl")
+    if done then
+      M.patch(ssl)
+      return ssl
+    end
+    package.preload.ssl, package.loaded.ssl = loader, nil -- so that the next require may try again
+    error(ssl, 0)
+  end
 end
 
 --- Does so now, or when the program loads LuaSec.
 function M.install()
   if type(package.loaded.ssl) == "table" then
     M.patch(package.loaded.ssl)
-    return
+  elseif not loader or package.preload.ssl ~= loader then
+    loader = loading(package.preload.ssl)
+    package.preload.ssl = loader
   end
-  package.preload.ssl = load_ssl
 end
 
 return M
