@@ -5,6 +5,7 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local const = require "llsocket.core.const"
+local gai = require "llsocket.gai"
 local inet = require "llsocket.inet"
 local resolve = require "llsocket.resolve"
 local socket = require "llsocket.socket"
@@ -16,9 +17,9 @@ local ipairs = ipairs
 
 local bor = bit.bor
 local AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX = const.AF_UNSPEC, const.AF_INET, const.AF_INET6, const.AF_UNIX
-local AI_NUMERICHOST, EAI_NONAME = const.AI_NUMERICHOST, const.EAI_NONAME
-local EAI_OTHER_FAMILY = const.EAI_ADDRFAMILY or EAI_NONAME
-local EBADF, EAGAIN, EINPROGRESS = const.EBADF, const.EAGAIN, const.EINPROGRESS
+local AI_NUMERICHOST = const.AI_NUMERICHOST
+local EAI_NONAME, EAI_SERVICE, EAI_SYSTEM = const.EAI_NONAME, const.EAI_SERVICE, const.EAI_SYSTEM
+local EBADF, EAGAIN, EINPROGRESS, EINVAL = const.EBADF, const.EAGAIN, const.EINPROGRESS, const.EINVAL
 local FAMILY = { [AF_UNSPEC] = "unspec", [AF_INET] = "inet", [AF_INET6] = "inet6" }
 local WILDCARD = { [AF_INET] = "0.0.0.0", [AF_INET6] = "::" }
 local LISTS = { [AF_UNSPEC] = inet.getaddrinfo, [AF_INET] = inet.getaddrinfo4, [AF_INET6] = inet.getaddrinfo6 }
@@ -33,7 +34,7 @@ local function of_family(list, family)
     if ai:family() == family then out[#out + 1] = ai end
   end
   if out[1] then return out end
-  return nil, nil, EAI_OTHER_FAMILY
+  return nil, nil, EAI_NONAME
 end
 
 local function plain(host, port)
@@ -42,7 +43,8 @@ local function plain(host, port)
   return host, port
 end
 
---- Answers the addresses that are written in numbers.
+--- Answers the addresses that are written in numbers.  A port that llsocket refuses, such as "-1", is a service that is unknown:
+--- hosts have no NUL here, which would be EINVAL too.
 ---@param host? string
 ---@param port? string
 ---@param socktype integer
@@ -54,7 +56,9 @@ end
 ---@return integer? errno
 function M.numeric(host, port, socktype, family, flags)
   host, port = plain(host, port)
-  return LISTS[family](host, port, socktype, nil, bor(flags, AI_NUMERICHOST))
+  local list, err, code, e = LISTS[family](host, port, socktype, nil, bor(flags, AI_NUMERICHOST))
+  if code == EAI_SYSTEM and e == EINVAL then return nil, gai.text(EAI_SERVICE), EAI_SERVICE end
+  return list, err, code, e
 end
 
 --- Answers the addresses of a host.

@@ -8,7 +8,7 @@ local inet = require "llsocket.inet"
 local argument = require "llsocket.luasocket.argument"
 local words = require "llsocket.luasocket.words"
 local tonumber, type = tonumber, type
-local tobit = require("bit").tobit
+local abs = math.abs
 
 local SOL_SOCKET, TCP, IP, IPV6 = const.SOL_SOCKET, const.IPPROTO_TCP, const.IPPROTO_IP, const.IPPROTO_IPV6
 local EBADF = const.EBADF
@@ -41,10 +41,10 @@ boolean.get = function(object, level, name)
   return on
 end
 
--- What is no number is 0, and what no int holds is cut, as in C.
+-- What is no number is 0, and what no int holds is the smallest one, as in C on x86-64.
 integer.set = function(object, value, level, name)
   local n = argument.whole(tonumber(value) or 0)
-  return set(object, level, name, "int", tobit(n))
+  return set(object, level, name, "int", abs(n) < 2^31 and n or -2^31)
 end
 
 integer.get = function(object, level, name)

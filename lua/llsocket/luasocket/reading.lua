@@ -137,6 +137,11 @@ local function is_number(pattern)
   return type(pattern) == "number" or type(pattern) == "string" and tonumber(pattern) ~= nil
 end
 
+-- Answers a number of bytes; a size_t has none below 0.
+local function counted(value, position, default)
+  return argument.whole(argument.optional_number(value, position, default)) % 2^64
+end
+
 --- Makes the methods that read of a kind of stream.
 ---@param client string  the full name of its connected class
 ---@param any string  of the group of all
@@ -171,8 +176,8 @@ function M.methods(client, any)
   --- Sets what getstats tells.
   function methods.setstats(object, received, sent, age)
     is_client(object)
-    object.received = argument.whole(argument.optional_number(received, 2, object.received))
-    object.sent = argument.whole(argument.optional_number(sent, 3, object.sent))
+    object.received = counted(received, 2, object.received)
+    object.sent = counted(sent, 3, object.sent)
     if is_number(age) then object.birthday = now() - tonumber(age) end
     return 1
   end
