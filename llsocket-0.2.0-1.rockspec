@@ -50,6 +50,7 @@ build = {
     ["llsocket.cosocket.nested"] = "lua/llsocket/cosocket/nested.lua",
     ["llsocket.cosocket.ngx"] = "lua/llsocket/cosocket/ngx.lua",
     ["llsocket.cosocket.options"] = "lua/llsocket/cosocket/options.lua",
+    ["llsocket.cosocket.output"] = "lua/llsocket/cosocket/output.lua",
     ["llsocket.cosocket.pcre2"] = "lua/llsocket/cosocket/pcre2.lua",
     ["llsocket.cosocket.pool"] = "lua/llsocket/cosocket/pool.lua",
     ["llsocket.cosocket.re"] = "lua/llsocket/cosocket/re.lua",

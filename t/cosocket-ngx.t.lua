@@ -5,7 +5,7 @@ local loop = require "llsocket.wait.coroutine"
 local leak = require "leak"
 local proc = require "proc"
 local before = leak.count()
-local T = require("tap").plan(45)
+local T = require("tap").plan(48)
 local ngx = cosocket.ngx()
 
 local function hex(bytes) return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
@@ -64,10 +64,10 @@ ngx.log(ngx.ERR, "a ", 1, nil, " ", true)
 ngx.log(ngx.INFO, "not shown")
 cosocket.configure { log_level = ngx.INFO }
 ngx.log(ngx.INFO, "shown")
-ngx.print("x", 2)
+ngx.log(ngx.NOTICE, "x", 2)
 T.ok(lines[1]:find "^4 .*cosocket%-ngx%.t%.lua:%d+: a 1nil true$", "a line of the log has its level and its place")
 T.is(#lines, 3, "levels above log_level are left out")
-T.ok(lines[2]:find "^7 " and lines[3]:find "^6 .*x2$", "print writes a notice")
+T.ok(lines[2]:find "^7 " and lines[3]:find "^6 .*x2$", "a level has its number")
 T.ok(not pcall(ngx.log, ngx.ERR, {}), "tables without a text are refused")
 local sock = cosocket.tcp()
 sock:send "x"
@@ -78,6 +78,20 @@ T.ok(lines[4]:find "attempt to send data on a closed socket", "unless log_errors
 local LINE = "^%d+/%d+/%d+ %d+:%d+:%d+ %[error%] %d+#0: %[lua%] [^\n]*hello\n$"
 T.ok(proc.lua [[require("llsocket.cosocket").ngx().log(4, "hello")]]:find(LINE),
   "without a function it is a line on standard error, as nginx has it")
+
+-- Output ----------------------------------------------------------------------------------------------------
+
+local PRINTS = [[
+local ngx = require("llsocket.cosocket").ngx()
+local function said(...) io.stdout:write("|", tostring(ngx.say(...)), tostring(ngx.print(...)), "\n") end
+said()
+said("a", 1, 0.5, nil, true, ngx.null)
+said { "b", { 2, { false, ngx.null } } }]]
+T.is(proc.lua(PRINTS), "\n|11\na10.5niltruenull\na10.5niltruenull|11\nb2falsenull\nb2falsenull|11\n",
+  "say and print write to standard output")
+T.ok(select(2, pcall(ngx.say, print)):find("bad argument #1 to 'say' (string, number, boolean, nil, ", 1, true),
+  "what has no text is refused")
+T.ok(select(2, pcall(ngx.print, { print })):find("to 'print' (bad data type function found)", 1, true), "also in a list")
 
 -- Timers ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ local loop = require "llsocket.wait.coroutine"
 local stream = require "llsocket.stream"
 local leak = require "leak"
 local proc = require "proc"
-local T = require("tap").plan(32)
+local T = require("tap").plan(38)
 local before = leak.count()
 
 local function in_loop(fn)
@@ -109,6 +109,24 @@ in_loop(function()
   T.is(cosocket.sweep(), 2, "of five two are kept, as the size says")
   for _ = 1, 2 do connect(port, { pool = "full" }):close() end
   T.is(cosocket.sweep(), 0, "taken and closed")
+end)
+
+in_loop(function()
+  local socks = {}
+  for i = 1, 5 do socks[i] = assert(connect(port, { pool = "drained " .. i % 2, pool_size = 3 })) end
+  for i = 1, 4 do socks[i]:setkeepalive(0) end
+  local held = leak.count()
+  T.is(cosocket.drain(), 4, "drain closes all idle connections, of every pool, whatever their time")
+  T.is(held - leak.count(), 4, "with their descriptors")
+  T.is(cosocket.drain() + cosocket.sweep(), 0, "and then there are none")
+  T.is(socks[5]:send "line\n", 5, "one in use goes on")
+  T.is(socks[5]:receive(), "line", "as it was")
+  socks[5]:close()
+  local options = { pool = "drained", pool_size = 1, backlog = 0 }
+  connect(port, options):setkeepalive(0)
+  cosocket.drain()
+  T.is(connect(port, options):getreusedtimes(), 0, "a place is free again")
+  collectgarbage(); collectgarbage()
 end)
 
 -- A pool that nobody uses must not hold the place of connections whose sockets were dropped.

@@ -41,7 +41,7 @@ local INSIDE = set [[
 -- A face of another library: it answers as that one does, and its page lists what is its own.
 local FACES = set [[
   cosocket cosocket.address cosocket.data cosocket.dialing cosocket.digest cosocket.link cosocket.log cosocket.nested cosocket.ngx
-  cosocket.options cosocket.pcre2 cosocket.pool cosocket.re cosocket.receiving cosocket.sending cosocket.settings
+  cosocket.options cosocket.output cosocket.pcre2 cosocket.pool cosocket.re cosocket.receiving cosocket.sending cosocket.settings
   cosocket.tcp cosocket.text cosocket.timer cosocket.tls cosocket.udp cosocket.until
 ]]
 

@@ -12,8 +12,8 @@ local timer = require "llsocket.cosocket.timer"
 
 ---@class llsocket.cosocket.module
 local M = {
-  tcp = tcp.new, stream = tcp.new, udp = udp.new, configure = settings.configure, sweep = pool.sweep, watch = pool.watch,
-  exit = timer.exit, coroutine = nested.coroutine,
+  tcp = tcp.new, stream = tcp.new, udp = udp.new, configure = settings.configure, sweep = pool.sweep, drain = pool.drain,
+  watch = pool.watch, exit = timer.exit, coroutine = nested.coroutine,
 }
 
 --- Makes a cosocket and connects it.

@@ -1,4 +1,4 @@
--- data.lua -- what a cosocket sends, as a string: strings, numbers, nested lists of them.
+-- data.lua -- what a cosocket sends, or ngx.say writes, as a string: strings, numbers, nested lists of them.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local settings = require "llsocket.cosocket.settings"
@@ -22,30 +22,38 @@ end
 
 jit.off(length) -- LuaJIT of 2022 compiles next() so that a walk may end early
 
-local function flatten(list, parts, method)
+-- What has a text for ngx.say also inside a list; the only userdata is ngx.null.
+local SAID = { boolean = tostring, userdata = function() return "null" end }
+
+local function flatten(list, parts, method, others)
   for i = 1, length(list, method) do
     local value = rawget(list, i)
     local kind = type(value)
-    if kind == "table" then flatten(value, parts, method)
+    if kind == "table" then flatten(value, parts, method, others)
     elseif kind == "string" then parts[#parts + 1] = value
     elseif kind == "number" then parts[#parts + 1] = number_text(value)
+    elseif others[kind] then parts[#parts + 1] = others[kind](value)
     else settings.refuse(1, method, ("bad data type %s found"):format(kind)) end
   end
   return parts
 end
 
-local M = {}
+local M = { SAID = SAID }
+
+local NONE = {}
 
 --- Answers the bytes of what is to be sent.
 ---@param value any
 ---@param method string  for messages
+---@param others? table<string, function>  SAID for ngx.say
 ---@return string
-function M.bytes(value, method)
+function M.bytes(value, method, others)
   local kind = type(value)
   if kind == "string" then return value end
   if kind == "number" then return number_text(value) end
-  if kind == "table" then return concat(flatten(value, {}, method)) end
+  if kind == "table" then return concat(flatten(value, {}, method, others or NONE)) end
   if kind == "nil" or kind == "boolean" then return tostring(value) end
+  if others and others[kind] then return others[kind](value) end
   return settings.refuse(1, method, ("string, number, boolean, nil, or array table expected, got %s"):format(kind))
 end
 

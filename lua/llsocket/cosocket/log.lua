@@ -48,15 +48,7 @@ function M.log(level, ...)
   write(number, where .. joined(2, ...))
 end
 
---- Writes its arguments as a notice.
----@param ... any
-function M.print(...)
-  if LEVELS.NOTICE > settings.values.log_level then return end
-  local where = place()
-  write(LEVELS.NOTICE, where .. joined(1, ...))
-end
-
-for _, fn in ipairs { joined, M.log, M.print } do jit.off(fn) end -- see no_more in settings.lua
+for _, fn in ipairs { joined, M.log } do jit.off(fn) end -- see no_more in settings.lua
 
 --- Writes an error of the library itself.
 ---@param text string

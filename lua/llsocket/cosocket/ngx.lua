@@ -5,6 +5,7 @@ local C = require "llsocket.core.libc"
 local check = require "llsocket.core.check"
 local digest = require "llsocket.cosocket.digest"
 local log = require "llsocket.cosocket.log"
+local output = require "llsocket.cosocket.output"
 local re = require "llsocket.cosocket.re"
 local text = require "llsocket.cosocket.text"
 local timer = require "llsocket.cosocket.timer"
@@ -64,7 +65,8 @@ end
 local function outside(socket)
   local ngx = {
     socket = socket, null = make_null(), config = config, worker = worker, re = re, timer = timer.methods,
-    now = timer.now, time = timer.time, update_time = timer.update_time, sleep = timer.sleep, log = log.log, print = log.print,
+    now = timer.now, time = timer.time, update_time = timer.update_time, sleep = timer.sleep, log = log.log,
+    say = output.say, print = output.print,
     get_phase = function() return "timer" end,
     req = {}, var = {}, header = {}, ctx = {}, -- there is no request: libraries that load look for their fields
     OK = 0, ERROR = -1, AGAIN = -2, DONE = -4, DECLINED = -5, HTTP_OK = 200,

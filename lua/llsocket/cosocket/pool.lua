@@ -113,6 +113,21 @@ function M.sweep()
   return n
 end
 
+--- Closes all idle connections, at once.
+---@return integer closed  how many there were
+function M.drain()
+  local n = 0
+  if born ~= forks[0] then close_all() end
+  for _, pool in pairs(pools) do
+    for _ = 1, #pool.idle do
+      remove(pool.idle).stream:close()
+      n = n + 1
+      settle(pool)
+    end
+  end
+  return n
+end
+
 local function sweep_if_due()
   if now() >= due then M.sweep() end
 end
