@@ -8,7 +8,7 @@ local shell = require "shell"
 local show = require("show").show
 local before = leak.count()
 local A = L.addrinfo
-local T = require("tap").plan(27)
+local T = require("tap").plan(28)
 
 local EXPERIMENT = 0x88b5 -- ETH_P_802_EX1, an Ethernet type for local use
 local LOOPBACK_KIND = L.ARPHRD_LOOPBACK
@@ -137,6 +137,10 @@ local function test_list()
   for _, entry in ipairs(L.device.list()) do got[#got + 1] = ("%d %s %s"):format(entry.index, entry.name, entry.mac) end
   table.sort(want); table.sort(got)
   T.is(table.concat(got, "; "), table.concat(want, "; "), "device.list has the interfaces that ip(8) lists, each once")
+  local fields = {}
+  for key in pairs(L.device.list()[1]) do fields[#fields + 1] = key end
+  table.sort(fields)
+  T.is(table.concat(fields, " "), "flags index mac name", "with these fields and no others")
   T.ok(bit.band(L.device.list()[1].flags, L.IFF_LOOPBACK) ~= 0, "with their flags")
 end
 
@@ -152,7 +156,7 @@ if sock then err = sock:bind() end
 if err then T.skip(2, "no vsock: " .. err) else test_vsock(sock) end
 
 local _, wherefore = netns.enter()
-if wherefore then T.skip(24, wherefore) else
+if wherefore then T.skip(25, wherefore) else
   test_others()
   test_packet()
   test_mac()

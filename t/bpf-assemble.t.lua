@@ -53,6 +53,13 @@ local FORMS = {
   ["; a comment\n\n  \n  tax ; and: another, with #x"] = "7 0 0 0", ["one: two: tax"] = false,
   ["one:\ntwo:\n\ttax\r"] = "7 0 0 0",
 }
+
+-- What the kernel knows beside the bytes, by the kernel's own bpf_asm, with the distance from SKF_AD_OFF.
+for name, at in pairs { proto = 0, type = 4, ifidx = 8, nla = 12, nlan = 16, mark = 20, queue = 24, hatype = 28, rxhash = 32,
+  cpu = 36, vlan_tci = 44, vlan_avail = 48, poff = 52, rand = 56, vlan_tpid = 60 } do
+  FORMS["ld " .. name], FORMS["ld #" .. name] = ("32 0 0 %.0f"):format(2^32 - 4096 + at), ("32 0 0 %.0f"):format(2^32 - 4096 + at)
+end
+
 local wrong = {}
 for text, want in pairs(FORMS) do
   local got = line(text .. "\nend: ret #0")

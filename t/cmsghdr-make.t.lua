@@ -104,10 +104,11 @@ end
 linux(L.IPPROTO_TCP, L.TCP_INQ, ffi.new("int32_t[1]", 9), "integer: 9")
 linux(IP, L.IP_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
 linux(IPV6, L.IPV6_RECVFRAGSIZE, ffi.new("int32_t[1]", 1500), "integer: 1500")
+linux(IP, L.IP_CHECKSUM, ffi.new("uint32_t[1]", 2^32 - 2), "integer: 4294967294")
 linux(IPV6, L.IPV6_FLOWINFO, ffi.new("uint8_t[4]", 0, 1, 2, 255), "integer: 66303")
--- Attributes of netlink(7): a byte, 32 bits, 64 bits, an unknown one, one of no known size.
-local function attribute(kind, data)
-  local head = layout.nlattr { nla_len = 4 + #data, nla_type = kind }
+-- Attributes of netlink(7): a byte, 32 bits, 64 bits, an unknown one, one of no known size, one that claims more than there is.
+local function attribute(kind, data, claims)
+  local head = layout.nlattr { nla_len = 4 + (claims or #data), nla_type = kind }
   return raw(head) .. data .. ("\0"):rep(-#data % 4)
 end
 
@@ -115,6 +116,8 @@ if L.TCP_NLA_BUSY then
   KINDS[#KINDS + 1] = { SOCKET, L.SCM_TIMESTAMPING_OPT_STATS, attribute(L.TCP_NLA_CA_STATE, "\3") .. attribute(4000, int(1))
     .. attribute(L.TCP_NLA_BUSY, raw(ffi.new("uint64_t[1]", 2^40))) .. attribute(L.TCP_NLA_SND_CWND, "xyz")
     .. attribute(L.TCP_NLA_SRTT, int(-1)), "optstats: busy=1099511627776 ca_state=3 srtt=4294967295" }
+  KINDS[#KINDS + 1] = { SOCKET, L.SCM_TIMESTAMPING_OPT_STATS, attribute(L.TCP_NLA_CA_STATE, "\3")
+    .. attribute(L.TCP_NLA_BUSY, int(1), 8), "optstats: ca_state=3" }
 end
 linux(SOCKET, L.SCM_TIMESTAMPING_PKTINFO, made_of(layout.scm_ts_pktinfo, { if_index = 3, pkt_length = 1500 }),
   "optpktinfo: index=3 length=1500")
