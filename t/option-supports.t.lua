@@ -20,7 +20,7 @@ local FAMILIES = {
   { "unix seqpacket", L.AF_UNIX, L.SOCK_SEQPACKET }, { "raw", L.AF_INET, L.SOCK_RAW, L.IPPROTO_ICMP },
   { "mptcp", L.AF_INET, L.SOCK_STREAM, L.IPPROTO_MPTCP or 262 },
 }
-local T = require("tap").plan(#FAMILIES * 4 + 28)
+local T = require("tap").plan(#FAMILIES * 4 + 29)
 
 -- What a method answers when the kernel has no such option.
 local LACKS = { [L.ENOPROTOOPT] = true, [L.EOPNOTSUPP] = true }
@@ -182,6 +182,13 @@ if not (sys.linux and L.AF_PACKET) then T.skip(2, "Linux's own") else
   T.is(show(supports(L.AF_INET, L.SOCK_RAW, L.IPPROTO_ICMP)), "true", "raw sockets are there, with a privilege or without: "
     .. (e and text(e) or "made"))
   T.is(type(supports(L.AF_VSOCK)) .. type(supports(L.AF_PACKET)), "booleanboolean", "others are told without an error")
+end
+
+if sys.getuid() ~= 0 then T.skip(1, "no root here, who gives up a privilege") else
+  T.is(proc.wait(proc.fork(function()
+    sys.setuid(65534)
+    return supports(L.AF_INET, L.SOCK_RAW, 254) == true and not supports(L.AF_INET, 12)
+  end)), 0, "a kind that only a privilege may make is there for a user without it")
 end
 
 -- Descriptors run out.
