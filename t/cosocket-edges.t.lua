@@ -1,12 +1,12 @@
 -- cosocket-edges: numbers that are none, a place in a pool that two want, a handshake that nobody may disturb, patterns that are
--- no UTF-8.
+-- no UTF-8, errors of debug hooks.
 local cosocket = require "llsocket.cosocket"
 local loop = require "llsocket.wait.coroutine"
 local stream = require "llsocket.stream"
 local face = require "llsocket.luasocket"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(23)
+local T = require("tap").plan(28)
 local before = leak.count()
 
 local function answer(fn, ...)
@@ -134,6 +134,60 @@ else
   for m in re.gmatch("\195\164b", "", "u") do ends[#ends + 1] = m[0] end
   T.is(#ends, 3, "by the iterator, too")
 end
+
+-- Errors of debug hooks -------------------------------------------------------------------------------------------
+
+-- Calls fn with a hook that raises at an instruction; answers whether it was reached.
+local interrupt
+function interrupt(at, fn)
+  local is_reached = false
+  jit.off()
+  debug.sethook(function()
+    debug.sethook()
+    if debug.getinfo(2, "f").func == interrupt then return end
+    is_reached = true
+    error("a hook", 0)
+  end, "", at)
+  pcall(fn)
+  debug.sethook()
+  jit.on()
+  return is_reached
+end
+
+-- Interrupts reads at each instruction; answers what a later read raises, or "".
+local function interrupt_all(read)
+  local wrong, at = "", 10 -- the first ones are of interrupt
+  repeat
+    called[1]:send "abc--"
+    local is_reached = interrupt(at, function() read(sock) end)
+    called[1]:send "d--"
+    local done, why = pcall(read, sock)
+    if not done then wrong = ("%s at %d"):format(why, at) end
+    at = at + 1
+  until not is_reached or wrong ~= ""
+  return wrong
+end
+
+listener, port, count = listen()
+sock = connect(port)
+_, called = count()
+for name, read in pairs {
+  receiveany = function(one) return one:receiveany(100) end, receive = function(one) return one:receive(1) end,
+  receiveuntil = function(one) return one:receiveuntil "--"() end,
+} do
+  T.is(interrupt_all(read), "", ("an error of a hook in the midst of %s leaves the cosocket usable"):format(name))
+end
+close_all(listener, called)
+
+-- An object that is none ------------------------------------------------------------------------------------------
+
+local wrong = {}
+for name, most in pairs { settimeout = 2, settimeouts = 4 } do
+  local said = answer(cosocket.tcp()[name], unpack({ 1, 1, 1, 1 }, 1, most))
+  if not said:find("bad argument #1 to '" .. name .. "' (table expected, got number)", 1, true) then wrong[#wrong + 1] = said end
+end
+T.is(table.concat(wrong), "", "time limits are not set of what is no table")
+T.ok(answer(cosocket.udp().settimeout, 1, 1):find("(table expected, got number)", 1, true), "nor of datagrams")
 
 cosocket.sweep()
 sock, object = nil, nil -- luacheck: ignore

@@ -7,11 +7,9 @@ local inbox = require "llsocket.stream.inbox"
 local type, min = type, math.min
 
 local fill, failed, cut = links.fill, links.failed, inbox.cut
-local line_feed = inbox.line_feed
+local line_feed, held = inbox.line_feed, inbox.count
 
 local M = {}
-
-local function held(s) return s.last - s.first end
 
 --- Takes all that is held, also after a close.
 ---@param s llsocket.stream?

@@ -200,6 +200,7 @@ end
 ---@param extra? any  raises
 function Tcp:settimeout(ms, extra)
   settings.no_more(extra, "ngx.socket settimeout: expecting 2 arguments (including the object) but seen %d", 3)
+  settings.self(self, "settimeout")
   ms = settings.milliseconds(ms)
   self.connect_timeout, self.send_timeout, self.read_timeout = ms, ms, ms
 end
@@ -211,6 +212,7 @@ end
 ---@param extra? any  raises
 function Tcp:settimeouts(connects, sends, reads, extra)
   settings.no_more(extra, "ngx.socket settimeouts: expecting 4 arguments (including the object) but seen %d", 5)
+  settings.self(self, "settimeouts")
   connects, sends, reads = settings.milliseconds(connects), settings.milliseconds(sends), settings.milliseconds(reads)
   self.connect_timeout, self.send_timeout, self.read_timeout = connects, sends, reads
 end

@@ -162,7 +162,10 @@ end
 
 --- Sets the time limit of receive.
 ---@param ms number  milliseconds; 0 is the setting's
-function Udp:settimeout(ms) self.read_timeout = min(settings.integer(ms) or 0, 2^31 - 1) end
+function Udp:settimeout(ms)
+  settings.self(self, "settimeout")
+  self.read_timeout = min(settings.integer(ms) or 0, 2^31 - 1)
+end
 
 -- What may wait.
 Udp.setpeername, Udp.receive = nested.outer(Udp.setpeername), nested.outer(Udp.receive)

@@ -10,6 +10,7 @@ local links = require "llsocket.cosocket.link"
 local nested = require "llsocket.cosocket.nested"
 local receiving = require "llsocket.cosocket.receiving"
 local settings = require "llsocket.cosocket.settings"
+local count = require("llsocket.stream.inbox").count
 local type, max, min, getinfo = type, math.max, math.min, debug.getinfo
 
 local byte_ptr = ffi.typeof "const uint8_t *"
@@ -67,7 +68,7 @@ end
 
 -- Looks at what is held; answers true where the pattern was found, false where the piece is full, nil where more is needed.
 local function look(search, s)
-  local held = s.last - s.first
+  local held = count(s)
   if held == 0 then return nil end
   local start = ffi.cast(byte_ptr, s.block) + s.first
   while true do

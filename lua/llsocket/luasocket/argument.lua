@@ -97,6 +97,14 @@ function M.whole(n)
   return n < 0 and ceil(n) or floor(n)
 end
 
+--- Answers a number as C makes a long of it on x86-64, where what none holds is the least.
+---@param n number
+---@return number
+function M.long(n)
+  n = M.whole(n)
+  return n >= -2^63 and n < 2^63 and n or -2^63
+end
+
 --- Answers a boolean.
 ---@param value any
 ---@param position integer
@@ -122,7 +130,7 @@ end
 ---@param choices table<string, any>
 ---@return any
 function M.choice(value, position, default, choices)
-  local word = (type(value) == "string" or type(value) == "number") and tostring(value) or default
+  local word = (type(value) == "string" or type(value) == "number") and M.text(value, position) or default
   local chosen = choices[word]
   if type(chosen) == "nil" then M.raise(position, ("invalid option '%s'"):format(word)) end
   return chosen

@@ -14,7 +14,7 @@ local const = require "llsocket.core.const"
 local socket = require "llsocket.socket"
 local argument = require "llsocket.luasocket.argument"
 local words = require "llsocket.luasocket.words"
-local getmetatable, ipairs, pairs, setmetatable = getmetatable, ipairs, pairs, setmetatable
+local getmetatable, ipairs, pairs, setmetatable, type = getmetatable, ipairs, pairs, setmetatable, type
 local max, min = math.max, math.min
 
 local now = shim.llsocket2_now
@@ -159,7 +159,7 @@ local MODES = { b = "patience", r = "total", t = "total" }
 ---@return integer one
 local function settimeout(object, value, mode)
   local seconds = argument.optional_number(value, 2, -1)
-  local field = MODES[mode == nil and "b" or argument.string(mode, 3):sub(1, 1)]
+  local field = MODES[type(mode) == "nil" and "b" or argument.string(mode, 3):sub(1, 1)]
   if not field then argument.raise(3, "invalid timeout mode") end
   object[field] = seconds
   return 1

@@ -124,7 +124,7 @@ membership6.set = function(object, value, level, name)
   local t = argument.table(value, 3)
   local group = six(text_field(t, "multiaddr")) or invalid "multiaddr"
   local index = t.interface
-  if index ~= nil and not tonumber(index) then argument.raise(5, "number 'interface' field expected") end
+  if type(index) ~= "nil" and not tonumber(index) then argument.raise(5, "number 'interface' field expected") end
   local cell = uint_t(argument.whole(tonumber(index) or 0) % 2^32)
   return set(object, level, name, "bytes", group .. ffi.string(cell, 4))
 end

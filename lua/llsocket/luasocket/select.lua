@@ -15,7 +15,7 @@ local poll = require "llsocket.poll"
 local waiting = require "llsocket.wait"
 local argument = require "llsocket.luasocket.argument"
 local sleeping = require "llsocket.luasocket.sleeping"
-local ipairs, sort, tonumber, type = ipairs, table.sort, tonumber, type
+local error, getmetatable, ipairs, pcall, sort, tonumber, type = error, getmetatable, ipairs, pcall, table.sort, tonumber, type
 local ceil, max, min, running = math.ceil, math.max, math.min, coroutine.running
 
 local errno, now, band, bor = ffi.errno, shim.llsocket2_now, bit.band, bit.bor
@@ -110,10 +110,36 @@ local function look_until(asked, at)
   end
 end
 
+local function get(object, name) return object[name] end
+
+-- Raises what a C function raises, at the line that called into the face.
+local function complain(err)
+  if type(err) ~= "string" then error(err, 0) end
+  argument.complain((err:gsub("^.-:%d+: ", "")))
+end
+
+-- Answers a field of what may have none.
+local function field(object, name)
+  local kind = type(object)
+  if kind == "table" or kind == "string" then return object[name] end
+  if kind ~= "userdata" and kind ~= "cdata" then complain(("attempt to index a %s value"):format(kind)) end
+  local done, value = pcall(get, object, name)
+  if done then return value end
+  return complain(kind == "cdata" and value or "attempt to index a userdata value")
+end
+
+-- Calls a method of an object.
+local function call(method, object)
+  local kind = type(method)
+  local meta = kind ~= "function" and getmetatable(method)
+  if kind == "function" or type(meta) == "table" and meta.__call then return method(object) end
+  return complain(("attempt to call a %s value"):format(kind))
+end
+
 -- The descriptor that an object tells, or nil.
 local function fd_of(object)
-  local getfd = object.getfd
-  local fd = getfd ~= nil and tonumber((getfd(object)))
+  local getfd = field(object, "getfd")
+  local fd = type(getfd) ~= "nil" and tonumber((call(getfd, object)))
   return fd and fd >= 0 and fd or nil
 end
 
@@ -123,7 +149,7 @@ local function collect(list, position, asked, wanted)
   if type(list) == "nil" then return objects, fds end
   argument.table(list, position)
   local i, n, order = 1, 0, asked.order
-  while list[i] ~= nil do
+  while type(list[i]) ~= "nil" do
     local object = list[i]
     local fd = fd_of(object)
     if fd then
@@ -138,8 +164,8 @@ local function collect(list, position, asked, wanted)
 end
 
 local function is_dirty(object)
-  local dirty = object.dirty
-  return dirty ~= nil and dirty(object)
+  local dirty = field(object, "dirty")
+  return type(dirty) ~= "nil" and call(dirty, object)
 end
 
 -- Answers those that hold bytes; the kernel is not asked for them.

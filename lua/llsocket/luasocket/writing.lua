@@ -34,8 +34,8 @@ end
 
 -- Answers the bounds of what is to be sent: the bytes before it, and the last one.
 local function bounds(size, i, j)
-  local first = argument.whole(argument.optional_number(i, 3, 1))
-  local last = argument.whole(argument.optional_number(j, 4, -1))
+  local first = argument.long(argument.optional_number(i, 3, 1))
+  local last = argument.long(argument.optional_number(j, 4, -1))
   if first < 0 then first = size + first + 1 end
   if last < 0 then last = size + last + 1 end
   return first < 1 and 0 or first - 1, min(last, size)
