@@ -159,12 +159,25 @@ local EXPECT = {
     { { 0, 0, 0 }, { 1, 1, 1 }, { 255, 255, 255 } } },
 }
 
-local methods, seen, without, kinds = {}, {}, {}, {}
+-- Options whose number another one tells.
+local READ_BY = { SO_BINDTODEVICE = "SO_BINDTOIFINDEX", SO_RCVBUFFORCE = "SO_RCVBUF", SO_SNDBUFFORCE = "SO_SNDBUF" }
+
+-- Whether EXPECT names the constant of a row.
+local function is_expected(expect, level, opt)
+  local one, other = expect[2], expect[3]
+  if type(one) ~= "table" then return not other or (READ_BY[opt] or opt) == other end
+  return opt == (level == one[1] and one or other)[2]
+end
+
+local methods, seen, without, kinds, missing = {}, {}, {}, {}, {}
 for _, rows in ipairs { options, multicast.OPTIONS } do
   for _, row in ipairs(rows) do
-    if not seen[row[1]] then methods[#methods + 1] = row[1] end
-    seen[row[1]], kinds[row[1]] = true, rows == options and row[4] or row[5]
-    if not EXPECT[row[1]] then without[#without + 1] = row end
+    local name, expect = row[1], EXPECT[row[1]]
+    if not seen[name] then methods[#methods + 1] = name end
+    seen[name], kinds[name] = true, rows == options and row[4] or row[5]
+    if not expect then without[#without + 1] = row end
+    local is_other = expect and rows == options and L[row[3]] and not is_expected(expect, row[2], row[3])
+    if is_other then missing[#missing + 1] = name .. " of " .. row[3] end
   end
 end
 
@@ -182,7 +195,7 @@ local function is_named_by(opt, method)
   return name == method or name:gsub("^so", "") == method or name:gsub("^ipv?6?", "") == method
 end
 
-local flags, missing = {}, {}
+local flags = {}
 for _, row in ipairs(without) do
   local method, level, opt, kind, access = unpack(row, 1, 5)
   local cases = (access == "ro" and READ or CASES)[kind]
