@@ -36,16 +36,15 @@ local names, stop = scripted.start(net.tmpdir())
 names.ngx, names.coroutine = cosocket.ngx(), cosocket.coroutine
 local previous = resolve.set(look_up)
 
--- All scripts, each in a coroutine: eight run at the same time.
-local function in_loop(name)
+-- Scripts, each in a coroutine: eight run at the same time.
+local function in_loop(name, list)
   local loop, why = loops.open(name)
   if not loop then return nil, why end
   local was = name ~= "coroutine" and L.wait.set(loop.wait)
-  names.COUNT = { name .. " " }
   local outputs, wakes = {}, 0
   for first = 1, 8 do
     loop.spawn(function()
-      for i = first, #scripts, 8 do outputs[scripts[i].name] = twins.run_one(scripts[i], names) end
+      for i = first, #list, 8 do outputs[list[i].name] = twins.run_one(list[i], names) end
     end)
   end
   loop.spawn(function()
@@ -63,19 +62,23 @@ end
 local function numbered(list, from)
   for _, script in ipairs(list) do script.head = script.head:gsub("COUNT%[1%] %+ 1", "COUNT[1] .. " .. from) end
 end
-numbered(scripts, '"x"')
+numbered(scripts, '"."') -- no x: a script has a second pool, POOL .. "x"
 
 names.COUNT = { "alone " }
 local alone = twins.run(scripts, names)
 for _, name in ipairs(loops.names) do
-  local outputs, wakes = in_loop(name)
+  names.COUNT = { name .. " " }
+  local outputs, wakes = in_loop(name, scripts)
   if not outputs then
     T.skip(#scripts + 1, wakes)
   else
     for _, script in ipairs(name == "copas" and scripts or {}) do
       if is_timed(script) then outputs[script.name] = alone[script.name] end
     end
-    twins.compare(T, scripts, alone, outputs, nil, ", in " .. name .. " and without a loop")
+    local function again(script)
+      return twins.run_one(script, names), in_loop(name, { script })[script.name]
+    end
+    twins.compare(T, scripts, alone, outputs, nil, ", in " .. name .. " and without a loop", again)
     T.is(wakes, 20, "others run meanwhile")
   end
 end

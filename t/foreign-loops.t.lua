@@ -116,6 +116,7 @@ end
 
 -- A socket that is watched is closed, and its number used again at once; `tell` is what its loop wants to know.
 local function close_watched(name, spawn, run, pause, tell)
+  collectgarbage(); collectgarbage() -- what the last loop left open has lower numbers
   local out = {}
   spawn(function()
     local x, y = net.pair(L.SOCK_STREAM, true)

@@ -88,9 +88,11 @@ local function full()
   return kept, ai:port()
 end
 
-local function dead(socktype)
+-- A port where nobody listens.  It stays bound: a port that is free goes to another program at any time.
+local function dead(kept, socktype)
   local sock, ai = net.bound(L.AF_INET, socktype)
-  sock:close()
+  if socktype == L.SOCK_DGRAM then sock:connect(net.addr(L.AF_INET, L.SOCK_DGRAM, 9)) end -- takes datagrams from there alone
+  kept[#kept + 1] = sock
   return ai:port()
 end
 
@@ -112,7 +114,7 @@ function M.start(dir)
   end)
   local names = {
     PORT = tcp:getsockname():port(), PATH = "unix:" .. dir .. "/scripted", UDP = udp:getsockname():port(),
-    DGRAM = "unix:" .. dir .. "/dgram", FULL = port, DEAD = dead(L.SOCK_STREAM), DEAD_UDP = dead(L.SOCK_DGRAM),
+    DGRAM = "unix:" .. dir .. "/dgram", FULL = port, DEAD = dead(kept, L.SOCK_STREAM), DEAD_UDP = dead(kept, L.SOCK_DGRAM),
     SIX = six and six:getsockname():port(), DIR = dir, DNS = dns:getsockname():port(),
   }
   for _, sock in ipairs { tcp, unix, udp, dgram, dns, six } do sock:close() end

@@ -75,6 +75,7 @@ end
 function M.changed(state)
   if signals.mask() ~= state.mask then return "the signal mask was changed to: " .. signals.mask() end
   if not differs(state) then return nil end
+  pcall(jit.flush) -- a trace may hold a closure, and that a socket: see leak.lua
   for _ = 1, 2 do pcall(collectgarbage) end
   return differs(state)
 end

@@ -85,9 +85,10 @@ local function attempt(op, case, kind, n)
   return ok, told(op, ok, answer)
 end
 
-local function perform(op, case, was, kind, n)
+local function perform(op, case, was, kind, n, interpreted)
   torture.alarm(10)
   if compiled then warm_up(op) end
+  if interpreted then jit.off(); jit.flush() end
   case = case or operations.ready(op)
   was.mask = signals.mask()
   local ok, verdict = attempt(op, case, kind, n)
@@ -115,13 +116,13 @@ local function end_of(status, signal)
 end
 
 -- Performs an operation in a child; answers the child's verdict, and whether there was an n-th allocation.
-local function perform_in_child(op, kind, n)
+local function perform_in_child(op, kind, n, interpreted)
   local was = torture.snapshot()
   local case = not (op.process or compiled) and operations.ready(op) or nil
   shared.count, shared.has_failed, shared.length = 0, 0, 0
-  local status, signal = proc.wait(proc.fork(perform, op, case, was, kind, n))
+  local status, signal = proc.wait(proc.fork(perform, op, case, was, kind, n, interpreted))
   if case then operations.dispose(case) end
-  if compiled and signal == SIGSEGV then
+  if compiled and not interpreted and signal == SIGSEGV then
     crashed[op.title], crashes = true, crashes + 1
     return "", true
   end
@@ -138,13 +139,26 @@ local function comes_again(op, kind, n)
   return false
 end
 
+-- Whether a fault that comes again is a trace's all the same: it finds a nil where the code cannot have one, and interpreted no
+-- allocation does that.  So `s.size >= LARGEST` compares a nil, one line behind a pcall of a ctype that runs out of memory in the
+-- same trace, in 1 of 6 processes; s.size is a number in every table of the library.
+local function is_of_a_trace(op, kind, verdict)
+  if not verdict:find "^it raises .*: attempt to .*nil" then return false end
+  local n, said, has_failed = 0, "", true
+  while has_failed and said == "" and n < 3000 do
+    n = n + 1
+    said, has_failed = perform_in_child(op, kind, n, true)
+  end
+  return said == ""
+end
+
 local once_only = 0
 
 -- Answers whether there was an n-th allocation.
 local function try(op, kind, n)
   local verdict, has_failed = perform_in_child(op, kind, n)
-  if compiled and verdict ~= "" and not comes_again(op, kind, n) then
-    print(("# once only: %s, %s %d: %s"):format(op.title, kind[2], n, verdict))
+  if compiled and verdict ~= "" and (not comes_again(op, kind, n) or is_of_a_trace(op, kind, verdict)) then
+    print(("# of a trace: %s, %s %d: %s"):format(op.title, kind[2], n, verdict))
     once_only, verdict = once_only + 1, ""
   end
   if has_failed then failures[kind[1]] = failures[kind[1]] + 1 end
