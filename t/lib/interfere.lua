@@ -131,8 +131,8 @@ M.takes_over = { ["socket.wrap"] = true, ["socket.activated"] = true }
 --- Whether the way cannot be gone: an object that is lost owns descriptor 3, which socket.activated borrows; signals are the
 --- process's.
 function M.is_vain(op, way)
-  -- Open: an error in the midst of loop.sleep may leave the loop waiting for good.  A loop inside the loop is refused.
-  if (op.name:find "^loop%." or op.name == "stream.serve") and (way.raises or way.name == "calls the same") then return true end
+  -- A loop inside the loop is refused, and these operations run one.
+  if (op.name:find "^loop%." or op.name == "stream.serve") and way.name == "calls the same" then return true end
   if op.title == "sock:close, zero-copy" and way.raises then return true end -- close answers the hook's error, as it should
   -- The finaliser's closure holds the message, and that the descriptor that it received.
   if op.title == "sock:recvmsg, descriptors" and way.name == "calls the same" then return true end

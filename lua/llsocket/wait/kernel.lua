@@ -37,7 +37,8 @@ local batch, at, count = 0, 0, 0 -- the events of the last wait: the next one, h
 
 -- How often this process came from a fork.  A child has a copy of the descriptor of its parent's set: it must leave the set
 -- alone and make its own.  A call of getpid would be a system call each time.
-local seen = forks[0]
+local seen = forks[0] -- when all was registered, or nil
+local made = seen -- when the set was made
 
 ---@class llsocket.wait.kernel
 ---@field waited fun(fd: integer): integer  set by the loop: the bits that somebody waits for
@@ -66,6 +67,14 @@ local function note(fd, number, bits, lasts)
   set(onces, fd, not lasts and number)
 end
 
+-- Takes back what the kernel is no longer to tell, before it is told so: after an error in between, a wait would take for
+-- registered what is not.
+local function narrow(fd, bits)
+  if bits == 0 then return unnote(fd) end
+  if band(bits, READ) == 0 then set(reads, fd, false) end
+  if band(bits, WRITE) == 0 then set(writes, fd, false) end
+end
+
 local function next_number()
   last_number = last_number % 0x7fffffff + 1
   return last_number
@@ -74,7 +83,7 @@ end
 -- Lets go of the old set.  The number of a kqueue of the parent may be another file's in the child: do not close that.
 local function abandon()
   local owner = state and state.owner
-  if owner and (forks[0] == seen or IS_INHERITED) then owner:close() end
+  if owner and (forks[0] == made or IS_INHERITED) then owner:close() end
   if owner then owner.sd = -1 end
   state, count = nil, at
 end
@@ -84,18 +93,19 @@ end
 local function restore(fd)
   local bits, number, lasting = M.waited(fd), number_of(fd), not onces[fd]
   if not number then return end
-  unnote(fd)
-  if bits == 0 then return end
+  if bits == 0 then return unnote(fd) end
   local e = backend.add(state, fd, lasting and bits or bits + ONCE, number)
-  if e then return M.lost(fd, e == EINVAL and EBADF or e) end
-  note(fd, number, bits, lasting)
+  if not e then return note(fd, number, bits, lasting) end
+  unnote(fd)
+  M.lost(fd, e == EINVAL and EBADF or e)
 end
 
 -- Makes a new set with all that is waited for; answers the errno.
 local function renew()
-  abandon()
   seen = nil
+  abandon()
   local e
+  made = forks[0]
   state, e = backend.new()
   if not state then return e end
   for fd = 0, highest do restore(fd) end
@@ -159,18 +169,19 @@ function M.change(fd, bits)
   if not is_current() then return renew() end
   local number = number_of(fd)
   if not number then return EBADF end -- a debug hook has closed it
+  narrow(fd, bits)
   local e
   if bits == 0 then e = backend.remove(state, fd) else e = backend.modify(state, fd, bits, number) end
+  if bits ~= 0 then note(fd, number, bits, true) end
   if e then return renew() end
-  if bits == 0 then unnote(fd) else note(fd, number, bits, true) end
 end
 
 --- Forgets a descriptor that is about to be closed or given up: a copy of it may stay open.
 ---@param fd integer
 function M.forget(fd)
   if not number_of(fd) then return end
-  if is_current() then backend.remove(state, fd) end
   unnote(fd)
+  if is_current() then backend.remove(state, fd) end
 end
 
 --- Forgets a socket that a finaliser or a debug hook closed while its wait began: nobody was told, for nobody was noted.
@@ -227,6 +238,14 @@ function M.take()
   if reads[fd] == number or number_of(fd) == number then return fd, ready end
   stale(fd)
 end
+
+--- Tells whether a descriptor is registered.
+---@param fd integer
+---@return boolean
+function M.has(fd) return (number_of(fd) or false) ~= false end
+
+--- Makes the next wait register everything again: an error may have lost events that would not be told again.
+function M.distrust() seen = nil end
 
 --- Tells how many events are left.
 ---@return integer n

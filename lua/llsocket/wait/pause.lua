@@ -8,12 +8,13 @@ local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local failed = require("llsocket.core.failure").failed
 local waiting = require "llsocket.wait"
+local queue = require "llsocket.wait.queue"
 local results = require "llsocket.wait.results"
 local timers = require "llsocket.wait.timers"
-local ipairs, type, insert, remove = ipairs, type, table.insert, table.remove
+local ipairs, next, pairs, type, insert, remove = ipairs, next, pairs, type, table.insert, table.remove
 
-local now, errno, LONGEST = shim.llsocket2_now, ffi.errno, waiting.LONGEST
-local running, yield = coroutine.running, coroutine.yield
+local now, errno, enqueue, LONGEST = shim.llsocket2_now, ffi.errno, queue.enqueue, waiting.LONGEST
+local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
 local EDEADLK, EINVAL, ETIMEDOUT = const.EDEADLK, const.EINVAL, const.ETIMEDOUT
 
 -- by coroutine: its pause.  pause.co; pause.target: the coroutine that it joins; pause.late: the answer when the time runs
@@ -22,9 +23,8 @@ local pauses = {}
 local joining = {} -- by the coroutine that is joined: a list of pauses
 
 ---@class llsocket.wait.pause
----@field enqueue fun(co: thread, answer: any)  set by the loop: lets a coroutine go on in the next round
 ---@field is_ours fun(co: thread): boolean  set by the loop: whether spawn made it
----@field n integer  how many pauses the loop must see the end of
+---@field n integer  how many pauses the loop must see the end of; fewer after an error in the midst of a pause's steps
 ---@field runs fun(): boolean  set by the loop: whether it runs
 local M = { n = 0 }
 
@@ -50,21 +50,38 @@ end
 
 -- Ends a pause: its coroutine goes on in the next round, with that answer.  Memory may run out in the first step only.
 local function leave(pause, answer)
-  M.enqueue(pause.co, answer)
+  if pauses[pause.co] ~= pause then return end -- it is over, and an error kept it from being forgotten
+  enqueue(pause.co, answer)
   drop(pause)
 end
 
--- A join without a limit does not keep the loop running: if nothing else does, it would wait for ever.
+-- A coroutine that runs and pauses has caught an error that came in the midst of a pause.
+local function forget(co)
+  local pause = pauses[co]
+  if pause then drop(pause) end
+end
+
+-- A join without a limit does not keep the loop running: if nothing else does, it would wait for ever.  The count comes after
+-- what it counts: where an error comes in between, it is too low, which the loop finds before it ends.
 local function enter(co, sec, late, target)
+  forget(co)
   local pause = { co = co, late = late, target = target, ends = false }
   pauses[co] = pause
   if sec then
     timers.set(pause, now() + sec)
-    pause.ends, M.n = true, M.n + 1
+    pause.ends = true
+    M.n = M.n + 1
   end
   if not target then return end
   joining[target] = joining[target] or {}
   insert(joining[target], pause)
+end
+
+-- Waits for the end of the pause, if there is one.  Who is resumed before that, by what an error has left, waits on.
+local function pass(co)
+  local told = yield()
+  while pauses[co] do told = yield() end
+  return told
 end
 
 -- Sleeps outside of coroutines: the whole process.
@@ -90,8 +107,9 @@ function M.sleep(sec)
   local milliseconds, co, is_main = waiting.milliseconds(sec, 1, "sleep"), running()
   if not milliseconds then return failed(EINVAL) end
   if not co or is_main then return nap(sec, milliseconds) end
-  if sec == 0 then M.enqueue(co, true) else enter(co, sec, true) end
-  return answer(yield())
+  forget(co)
+  if sec == 0 then enqueue(co, true) else enter(co, sec, true) end
+  return answer(pass(co))
 end
 
 -- Answers the errno for which co cannot be waited for.
@@ -115,17 +133,14 @@ function M.join(co, sec)
   local e = refusal(co, milliseconds, not is_main and me or nil)
   if e then return failed(e) end
   enter(me, sec, ETIMEDOUT, co)
-  local told = yield()
+  local told = pass(me)
   if told ~= true then return failed(told) end
   return results.of(co)
 end
 
 --- Forgets the pause of a coroutine that an error has ended.
 ---@param co thread
-function M.forget(co)
-  local pause = pauses[co]
-  if pause then drop(pause) end
-end
+function M.forget(co) forget(co) end
 
 --- Ends the pause of a coroutine early.
 ---@param co thread
@@ -139,20 +154,45 @@ end
 
 --- Ends a pause whose time has run out.
 ---@param pause table
-function M.expire(pause) leave(pause, pause.late) end
+function M.expire(pause)
+  leave(pause, pause.late)
+  timers.drop(pause) -- also where it was over before
+end
 
---- Tells those who join a coroutine that it has ended.
+--- Tells those who join a coroutine that it has ended.  Called again, it tells those who were not told.
 ---@param co thread
 ---@return boolean any  whether there was one
 function M.ended(co)
+  if pauses[co] then drop(pauses[co]) end
   local list = joining[co]
   if not list then return false end
-  joining[co] = nil
   for _, pause in ipairs(list) do
-    pause.target = nil -- it is in no list any more
+    pause.target = nil -- it goes with the list
     leave(pause, true)
   end
+  joining[co] = nil
   return true
+end
+
+--- Tells whether a coroutine pauses.
+---@param co thread
+---@return boolean
+function M.has(co) return pauses[co] ~= nil end
+
+--- Forgets the pauses of those who are gone, tells who joins them, and counts.
+function M.prune()
+  local n = 0
+  for co, pause in pairs(pauses) do
+    if status(co) == "dead" then
+      drop(pause)
+    elseif pause.ends then
+      n = n + 1
+    end
+  end
+  M.n = n
+  for co in next, joining do
+    if status(co) == "dead" then M.ended(co) end
+  end
 end
 
 return M

@@ -3,13 +3,17 @@
 -- An id is a number or a table.  An id whose time is no longer wanted stays in the heap: most waits end early, and the next
 -- wait under the same id has a later time and then needs no change of the heap.  All stands in arrays and not in a table for
 -- each id, which would take 250 bytes.
+--
+-- An error of a debug hook in the midst of a change may lose another id from the heap.  So at[id] says what is due, from set()
+-- until the wait is over, and the heap can be made again from it.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
-local floor = math.floor
+local pairs, floor = pairs, math.floor
 
 -- at[id]: when it is due; false: it is not wanted.  index[id]: its place in the heap.  By place: heap has the id, keys the
--- time by which the heap sorts it.
+-- time by which the heap sorts it.  is_torn: the heap is being changed, or an error came in the midst of that.
 local at, index, heap, keys, size = {}, {}, {}, {}, 0
+local is_torn = false
 
 local function place(id, key, i)
   heap[i], keys[i], index[id] = id, key, i
@@ -36,7 +40,31 @@ local function sift_down(id, key, i)
   place(id, key, i)
 end
 
+local function settle(id, key, i)
+  if i > 1 and key < keys[floor(i / 2)] then sift_up(id, key, i) else sift_down(id, key, i) end
+end
+
 local M = { at = at }
+
+-- Makes the heap again.
+local function rebuild()
+  is_torn = true
+  heap, keys, index, size = {}, {}, {}, 0
+  for id, t in pairs(at) do
+    if t then
+      heap[size + 1], keys[size + 1] = id, t
+      size = size + 1
+      sift_up(id, t, size)
+    end
+  end
+  is_torn = false
+end
+
+--- Makes the heap again, after an error that may have come in the midst of a change.
+function M.rebuild() rebuild() end
+
+--- Makes the heap again where an error came in the midst of a change.
+function M.mend() if is_torn then rebuild() end end
 
 --- Makes an id due at a time.  Where memory runs out nothing has changed.
 ---@param id integer|table
@@ -46,7 +74,12 @@ function M.set(id, t)
   if i then
     at[id] = t
     if keys[i] <= t then return end -- due() looks at the id again when its key has come
+    if is_torn then
+      rebuild()
+      return
+    end
   else
+    if is_torn then rebuild() end
     -- These four may allocate, and nothing behind them: what stands beyond `size` does not count.
     at[id], index[id] = at[id] or false, false
     heap[size + 1] = id
@@ -54,52 +87,60 @@ function M.set(id, t)
     at[id], size = t, size + 1
     i = size
   end
+  is_torn = true
   sift_up(id, t, i)
+  is_torn = false
 end
 
 -- Takes an id out of the heap; the last one comes into its place.
 local function remove(id, i)
   local last, key = heap[size], keys[size]
+  is_torn = true
   heap[size], keys[size], index[id] = nil, nil, false
   size = size - 1
-  if i > size then return end
-  if i > 1 and key < keys[floor(i / 2)] then sift_up(last, key, i) else sift_down(last, key, i) end
+  if i <= size then settle(last, key, i) end
+  is_torn = false
 end
 
 --- Forgets a table that is not used again.
 ---@param id table
 function M.drop(id)
+  at[id] = nil
+  if is_torn then rebuild() end
   if index[id] then remove(id, index[id]) end
-  at[id], index[id] = nil, nil
+  index[id] = nil
 end
 
 --- Tells until when a wait may last because of the first id.
 ---@return number? t  nil: there is none
-function M.first() return size > 0 and keys[1] or nil end
+function M.first()
+  if is_torn then rebuild() end
+  return size > 0 and keys[1] or nil
+end
 
---- Takes an id that is due.
+--- Takes an id that is due.  It stays in `at` until its wait is over.
 ---@param t number  the time
 ---@return integer|table? id
 function M.due(t)
+  if is_torn then rebuild() end
   while size > 0 and keys[1] <= t do
     local id = heap[1]
     local wanted = at[id]
     remove(id, 1)
-    if wanted and wanted <= t then
-      at[id] = false
-      return id
-    end
+    if wanted and wanted <= t then return id end
     if wanted then M.set(id, wanted) end
   end
 end
 
 --- Forgets all ids.
 function M.clear()
+  if is_torn then rebuild() end
+  is_torn = true
   for i = 1, size do
     local id = heap[i]
     heap[i], keys[i], index[id], at[id] = nil, nil, nil, nil
   end
-  size = 0
+  size, is_torn = 0, false
 end
 
 return M
