@@ -8,7 +8,7 @@ local leak = require "leak"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
-local T = require("tap").plan(34)
+local T = require("tap").plan(37)
 
 local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
 local why = not has_luasec and "LuaSec is missing" or not example.has "openssl" and "openssl is missing" or nil
@@ -154,6 +154,17 @@ in_loop(function()
   sock:connect("127.0.0.1", silent:getsockname():port())
   T.is(select(2, sock:sslhandshake()), "timeout", "a server that is silent")
   silent:close()
+
+  local logged
+  cosocket.configure { log_errors = true, log = function(_, text) logged = text end }
+  local nonsense = assert(stream.listen("127.0.0.1", 0))
+  loop.spawn(stream.serve, nonsense, function(s) s:write "this is no TLS\n" s:some() end)
+  sock = connect(nonsense:getsockname():port())
+  T.is(select(2, sock:sslhandshake()), "handshake failed", "a server that speaks no TLS")
+  T.ok(logged and logged:find "^SSL handshake failed: ", "what OpenSSL says goes to the log")
+  nonsense:close()
+  cosocket.configure { log_errors = false, trusted_certificate = "/nowhere/x.pem" }
+  T.ok(try(plain, nil, "localhost", true):find "CA", "a file that is not there is told as LuaSec tells it")
 end)
 
 stop_plain()

@@ -34,7 +34,7 @@ local FLOOR = {
   cosocket = 20, ["cosocket.address"] = 9, ["cosocket.data"] = 4, ["cosocket.dialing"] = 16, ["cosocket.digest"] = 0,
   ["cosocket.link"] = 16, ["cosocket.log"] = 4, ["cosocket.nested"] = 0, ["cosocket.ngx"] = 10, ["cosocket.options"] = 14,
   ["cosocket.output"] = 5, ["cosocket.pcre2"] = 2, ["cosocket.pool"] = 14, ["cosocket.re"] = 4, ["cosocket.receiving"] = 17,
-  ["cosocket.sending"] = 17, ["cosocket.settings"] = 3, ["cosocket.tcp"] = 19, ["cosocket.text"] = 2,
+  ["cosocket.sending"] = 17, ["cosocket.settings"] = 3, ["cosocket.tcp"] = 19, ["cosocket.text"] = 4,
   ["cosocket.timer"] = 9, ["cosocket.tls"] = 17, ["cosocket.udp"] = 17, ["cosocket.until"] = 18,
   cmsghdr = 10, inet = 7, batch = 11, msghdr = 11, socket = 13,
 }

@@ -32,7 +32,7 @@ local function split(text, port)
       return nil, bracketed and rest:sub(1, 1) ~= ":" and "invalid host" or "invalid port"
     end
   end
-  if host == "" then return nil, bracketed and "invalid IPv6 address" or "no host" end
+  if host == "" then return nil, "no host" end
   if host:find "%z" then return nil, "invalid host" end
   return host, port, bracketed ~= nil
 end

@@ -7,6 +7,7 @@ local digest = require "llsocket.cosocket.digest"
 local log = require "llsocket.cosocket.log"
 local output = require "llsocket.cosocket.output"
 local re = require "llsocket.cosocket.re"
+local settings = require "llsocket.cosocket.settings"
 local text = require "llsocket.cosocket.text"
 local timer = require "llsocket.cosocket.timer"
 local newproxy, getmetatable, pairs, pcall, require = newproxy, getmetatable, pairs, pcall, require
@@ -54,7 +55,11 @@ local function texts(ngx)
   function ngx.md5(value) return digest.md5(plain(value)) end
   function ngx.md5_bin(value) return digest.md5_bin(plain(value)) end
   function ngx.sha1_bin(value) return digest.sha1_bin(plain(value)) end
-  function ngx.hmac_sha1(key, value) return digest.hmac_sha1(key, value) end
+  function ngx.hmac_sha1(key, value)
+    if type(value) == "nil" then check.raise "expecting 2 arguments, but got 1" end
+    key, value = settings.check_string(key, 1, "hmac_sha1"), settings.check_string(value, 2, "hmac_sha1")
+    return digest.hmac_sha1(key, value)
+  end
   function ngx.crc32_short(value) return digest.crc32(plain(value)) end
   function ngx.escape_uri(value, kind) return text.escape_uri(plain(value), kind) end
   function ngx.unescape_uri(value) return text.unescape_uri(plain(value)) end

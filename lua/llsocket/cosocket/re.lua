@@ -7,7 +7,7 @@ local pcre2 = require "llsocket.cosocket.pcre2"
 local check = require "llsocket.core.check"
 local settings = require "llsocket.cosocket.settings"
 local ipairs, setmetatable, tonumber, tostring, type = ipairs, setmetatable, tonumber, tostring, type
-local concat, floor = table.concat, math.floor
+local concat, floor, min = table.concat, math.floor, math.min
 
 local band, bor, byte = bit.band, bit.bor, string.byte
 local MOST_KEPT = 1024 -- patterns with the option "o", as in nginx
@@ -72,7 +72,7 @@ local function run(re, subject, at)
     n = pcre2.match(re.code, subject, #subject, at, 0, re.data, nil)
   end
   if n == pcre2.NOMATCH then return false end
-  if n < 0 then return nil, "pcre2_match() failed: " .. n end
+  if n < 0 then return nil, "pcre_exec() failed: " .. n end
   return re.is_dfa and 1 or n
 end
 
@@ -96,10 +96,10 @@ local function name_groups(re, out)
   return out
 end
 
--- Answers the table of what the groups hold: false for one that is not set.
+-- Answers the table of what the groups hold: false for one that is not set.  With "d" PCRE2 knows of no groups.
 local function captures(re, n, subject, into)
   local out = into or {}
-  for i = 0, re.groups do
+  for i = 0, re.is_dfa and 0 or re.groups do
     local from, to
     if i < n then from, to = bounds(re, i) end
     out[i] = from and subject:sub(from + 1, to) or false
@@ -107,20 +107,18 @@ local function captures(re, n, subject, into)
   return name_groups(re, out)
 end
 
--- Where to begin: ctx.pos counts from 1.
-local function offset(ctx, subject)
+-- Where to begin: ctx.pos counts from 1.  PCRE2 refuses what is behind the end.
+local function offset(ctx)
   local pos = ctx and ctx.pos
   if type(pos) ~= "number" or pos ~= pos or pos <= 0 then return 0 end
-  return floor(pos) - 1, floor(pos) - 1 > #subject
+  return floor(min(pos, 2^31)) - 1
 end
 
 -- Answers the pattern and how many groups matched; false where nothing did; nil, a word.
 local function search(subject, pattern, options, ctx)
   local re, err = pattern_of(pattern, options)
   if not re then return nil, err end
-  local at, is_beyond = offset(ctx, subject)
-  local n, why = false, nil
-  if not is_beyond then n, why = run(re, subject, at) end
+  local n, why = run(re, subject, offset(ctx))
   if not n then return nil, why end
   local _, to = bounds(re, 0)
   if ctx then ctx.pos = to + 1 end

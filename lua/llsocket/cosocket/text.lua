@@ -3,7 +3,8 @@ package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
 local check = require "llsocket.core.check"
-local ipairs, pairs, tonumber, tostring, type = ipairs, pairs, tonumber, tostring, type
+local settings = require "llsocket.cosocket.settings"
+local pairs, tonumber, tostring, type = pairs, tonumber, tostring, type
 local char, concat, floor = string.char, table.concat, math.floor
 
 local band, lshift, rshift = bit.band, bit.lshift, bit.rshift
@@ -66,8 +67,9 @@ local function escaped(c) return ("%%%02X"):format(c:byte()) end
 function M.escape_uri(text, kind)
   if type(kind) == "nil" then kind = 2 end
   if type(kind) ~= "number" then check.raise '"type" is not a number' end
-  if not ESCAPED[kind] then check.raise(('"type" %s out of range'):format(kind)) end
-  return (text:gsub(ESCAPED[kind], escaped))
+  local class = ESCAPED[settings.integer(kind)]
+  if not class then check.raise(('"type" %s out of range'):format(kind)) end
+  return (text:gsub(class, escaped))
 end
 
 --- Takes the escapes of a URI's component back; "+" is a blank.
@@ -78,38 +80,52 @@ function M.unescape_uri(text)
   return (text:gsub("%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end))
 end
 
-local function pair_text(key, value) return value == true and key or key .. "=" .. M.escape_uri(tostring(value)) end
+local function pair_text(key, value)
+  if value == true then return key end
+  if type(value) ~= "string" and type(value) ~= "number" then
+    check.raise(("attempt to use %s as query arg value"):format(type(value)))
+  end
+  return key .. "=" .. M.escape_uri(tostring(value))
+end
 
 --- Encodes a query: true is a name alone, false is left out, a list is several of that name.
 ---@param args table
 ---@return string
 function M.encode_args(args)
+  if type(args) ~= "table" then check.bad(1, "encode_args", "table", args) end
   local parts = {}
   for key, value in pairs(args) do
-    key = M.escape_uri(tostring(key))
-    for _, each in ipairs(type(value) == "table" and value or { value }) do
+    if type(key) ~= "string" then check.raise 'attempt to use a non-string key in the "args" option table' end
+    key = M.escape_uri(key)
+    for _, each in pairs(type(value) == "table" and value or { value }) do
       if each ~= false then parts[#parts + 1] = pair_text(key, each) end
     end
   end
   return concat(parts, "&")
 end
 
+local function add(out, key, value)
+  local old = out[key]
+  if old == nil then out[key] = value
+  elseif type(old) == "table" then old[#old + 1] = value
+  else out[key] = { old, value } end
+end
+
 --- Decodes a query; a name that comes several times has a list.
 ---@param text string
----@param most? integer  pairs; the default is 100, 0 is no limit
+---@param most? integer  parts before an "&"; the default is 100, 0 is no limit
 ---@return table args
+---@return string? err  "truncated": there were more
 function M.decode_args(text, most)
+  text = settings.check_string(text, 1, "decode_args")
+  most = type(most) == "nil" and 100 or settings.check_integer(most, 2, "decode_args")
   local out, n = {}, 0
-  for part in text:gmatch "[^&]+" do
-    n = n + 1
-    if n > (most or 100) and most ~= 0 then break end
+  for part, is_more in text:gmatch "([^&]*)(&?)" do
     local key, value = part:match "^([^=]*)=(.*)$"
     key, value = M.unescape_uri(key or part), key and M.unescape_uri(value) or true
-    local old = out[key]
-    if key == "" then n = n - 1
-    elseif old == nil then out[key] = value
-    elseif type(old) == "table" then old[#old + 1] = value
-    else out[key] = { old, value } end
+    if key ~= "" then add(out, key, value) end
+    if is_more == "&" then n = n + 1 end
+    if is_more == "&" and n == most then return out, "truncated" end
   end
   return out
 end

@@ -5,6 +5,7 @@ local shim = require "llsocket.shim"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
 local links = require "llsocket.cosocket.link"
+local log = require "llsocket.cosocket.log"
 local settings = require "llsocket.cosocket.settings"
 local ipairs, next, pcall, require, tostring, type = ipairs, next, pcall, require, tostring, type
 
@@ -74,13 +75,30 @@ local function failed(link, err)
   return nil, err
 end
 
+-- Answers LuaSec's context; nil, its word where a file or a setting is wrong.
+local function context_of(sock, verifies)
+  local called, context, err = pcall(require("ssl").newcontext, parameters(sock, verifies))
+  if not called then return nil, tostring(context) end
+  return context, err
+end
+
+-- nginx's word for a handshake that failed; what OpenSSL says of it goes to the log, as there.
+local function unsecured(err, e)
+  if e == const.ETIMEDOUT then return "timeout" end
+  if e ~= const.EPROTO then return err end
+  if values.log_errors then log.error("SSL handshake failed: " .. err) end
+  return "handshake failed"
+end
+
 -- Answers the stream over TLS; nil, a word.
 local function secure(sock, link, luasec, name, verifies)
   local s = link.stream
   s.at = now() + links.limit(sock, "connect_timeout") / 1000
-  local secured, err, e = luasec.secure(s, parameters(sock, verifies), name)
-  if not secured then return nil, e == const.ETIMEDOUT and "timeout" or err end
-  local why = verifies and flaw(secured.sock.conn, name)
+  local context, why = context_of(sock, verifies)
+  if not context then return nil, why end
+  local secured, err, e = luasec.secure(s, context, name)
+  if not secured then return nil, unsecured(err, e) end
+  why = verifies and flaw(secured.sock.conn, name)
   if why then
     secured:close()
     return nil, why
@@ -101,17 +119,18 @@ end
 ---@class llsocket.cosocket.tcp
 local Tcp = {}
 
---- Does the TLS handshake.
+--- Does the TLS handshake; where it fails the cosocket is closed.
 ---@param reused any  not used: LuaSec resumes no sessions; once there is TLS already, a session is answered as it is
 ---@param name? string  the server's, for SNI, and for its certificate
 ---@param verifies? boolean  whether the certificate must be trusted, and be of that name
 ---@param _? boolean  send_status_req, not used: LuaSec asks for no OCSP status
 ---@param extra? any  raises
 ---@return any session  true
----@return string? err  "timeout", "certificate host mismatch", "18: self-signed certificate"; the cosocket is closed then
+---@return string? err  "timeout", "handshake failed", "certificate host mismatch", "18: self-signed certificate"
 function Tcp:sslhandshake(reused, name, verifies, _, extra)
   settings.no_more(extra, "ngx.socket sslhandshake: expecting 1 ~ 5 arguments (including the object), but seen %d", 6)
   settings.self(self, "sslhandshake")
+  name = name and settings.check_string(name, 2, "sslhandshake") or nil
   local link, err = ready(self)
   if not link then return nil, err end
   if not link.stream.direct then return type(reused) == "cdata" and reused or true end
