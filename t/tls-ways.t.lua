@@ -7,9 +7,10 @@ local loops = require "loops"
 local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
+local show = require("show").show
 local sys = require "sys"
 
-local T = require("tap").plan(#loops.names * 4 + 21)
+local T = require("tap").plan(#loops.names * 6 + 21)
 loops.settle()
 local has_ssl, ssl = pcall(require, "ssl")
 local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
@@ -19,7 +20,7 @@ local before = leak.count()
 -- What cannot be told of without LuaSec.
 if why then
   T.ok(has_luasec or tostring(luasec):find "ssl", "without LuaSec the module says so")
-  T.skip(#loops.names * 4 + 20, why)
+  T.skip(#loops.names * 6 + 20, why)
   T.done()
 end
 
@@ -93,6 +94,54 @@ local line, same = talk(client)
 T.ok(line == "HELLO" and same, "without a loop a stream over TLS blocks")
 proc.wait(pid)
 
+-- Another coroutine closes a stream that waits.
+local function close_while_it_waits(loop)
+  local x, y = net.tcp(L.AF_INET, true)
+  local e
+  loop.spawn(function()
+    local s = assert(luasec.secure(assert(stream.wrap(y)), SERVER))
+    s:line()
+    s:close()
+  end)
+  loop.spawn(function()
+    local s = assert(luasec.secure(assert(stream.wrap(x)), CLIENT))
+    local c, d = net.pair(L.SOCK_STREAM, true)
+    loop.spawn(function()
+      c:recvable(0.02)
+      s:close()
+      c:close(); d:close()
+    end)
+    s:deadline(20)
+    e = select(3, s:line())
+  end)
+  loop.run()
+  T.is(e, L.EBADF, loop.name .. ": a stream over TLS that is closed wakes its reader")
+end
+
+-- A handler that raises leaves its TLS stream to serve.
+local function forgetful(loop)
+  local lst, kept, ended = assert(stream.listen("127.0.0.1", 0)), nil, nil
+  local ai = lst:getsockname()
+  loop.spawn(function()
+    stream.serve(lst, function(s)
+      kept = assert(luasec.secure(s, SERVER))
+      kept:line()
+      lst:close()
+      error "on purpose"
+    end, { spawn = loop.spawn, onerror = function() end })
+  end)
+  loop.spawn(function()
+    local s = assert(stream.connect(ai, 5))
+    s:deadline(5)
+    s = assert(luasec.secure(s, CLIENT))
+    s:write "x\n"
+    ended = select("#", s:line())
+    s:close()
+  end)
+  loop.run()
+  T.is(show(ended, select(3, kept:line())), ("0, %d"):format(L.EBADF), loop.name .. ": serve closes the TLS stream of a handler")
+end
+
 for _, name in ipairs(loops.names) do
   local loop, reason = loops.open(name)
   if loop then
@@ -116,8 +165,10 @@ for _, name in ipairs(loops.names) do
     loop.run()
     T.is(e, L.ETIMEDOUT, name .. ": a handshake without a peer runs out of time")
     d:close()
+    close_while_it_waits(loop)
+    forgetful(loop)
     L.wait.set()
-  else T.skip(4, reason) end
+  else T.skip(6, reason) end
 end
 
 -- A peer that reads late and writes nothing.

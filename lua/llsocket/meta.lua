@@ -188,10 +188,12 @@
 ---@field package answer function
 ---@field package crowd function
 ---@field package give_back function
+---@field package is_foreign function
 ---@field package is_lent function
 ---@field package left function
 ---@field package lend function
 ---@field package milliseconds function
+---@field package note_foreign function
 ---@field package number_of function
 ---@field package sleeper function
 

@@ -218,6 +218,16 @@ end
 ---@return boolean set
 function M.is_set() return current ~= M.poll end
 
+local foreign = setmetatable({}, WEAK_KEYS) -- the functions that wait in the loop of another library
+
+--- Notes a function that waits in the loop of another library.
+---@param fn function
+function M.note_foreign(fn) foreign[fn] = true end
+
+--- Tells whether the program waits in the loop of another library.
+---@return boolean is_foreign
+function M.is_foreign() return foreign[current] == true end
+
 --- Waits with the function that was set.
 ---@param fd integer
 ---@param direction "r"|"w"

@@ -6,21 +6,23 @@ setfenv(1, require "llsocket.core.lazy")
 local ssl = require "ssl"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
+local socket = require "llsocket.socket"
 local streams = require "llsocket.stream.object"
-local waiting = require "llsocket.wait"
+local left = require("llsocket.wait").left
 local pcall, setmetatable, tostring, type = pcall, setmetatable, tostring, type
 
 local EAGAIN, EINTR, EPROTO = const.EAGAIN, const.EINTR, const.EPROTO
 
 -- A TLS connection with the methods of a socket, so that stream.wrap takes it.
 --   conn       LuaSec's object, which owns the descriptor
---   direction  what TLS waits for: a read may have to write first
+--   sock       a socket that borrows it: closing that one wakes who waits
+--   direction  the method that waits for what TLS needs: a read may have to write first
 --   failed     the error that ended it.  LuaSec must not be called again: its receive then loops for ever (LuaSec 1.2 with
 --              OpenSSL 3, after a peer that closed without close_notify)
 local Tls = {}
 local meta = { __index = Tls, __tostring = function(tls) return tls.name end }
 
-local DIRECTION = { wantread = "r", wantwrite = "w" }
+local DIRECTION = { wantread = "recvable", wantwrite = "sendable" }
 
 -- Remembers what LuaSec told beside the bytes that it moved, or instead of them.
 local function note(tls, err)
@@ -66,7 +68,7 @@ function Tls:send(msg)
   note(self, err or not n and UNKNOWN or nil)
   n = n or sent
   if n and n > 0 then
-    self.direction = DIRECTION[err] or "w" -- not what an earlier read waited for
+    self.direction = DIRECTION[err] or "sendable" -- not what an earlier read waited for
     return n, nil, n < #msg
   end
   return not_moved(self)
@@ -77,12 +79,16 @@ end
 ---@return boolean? ready
 ---@return string? err
 ---@return integer? errno
-function Tls:recvable(sec) return waiting.wait(self.conn:getfd(), self.direction, sec) end
+function Tls:recvable(sec)
+  local sock = self.sock
+  return sock[self.direction](sock, sec)
+end
 
 Tls.sendable = Tls.recvable
 
 --- Closes the connection; a second close does nothing.
 function Tls:close()
+  self.sock:close() -- first, while the number is this connection's
   if not self.is_closed then self.conn:close() end
   self.is_closed = true
 end
@@ -94,7 +100,7 @@ local function shake(tls, at)
     if done then return true end
     if not DIRECTION[err] then return nil, err or UNKNOWN, EPROTO end
     tls.direction = DIRECTION[err]
-    local ready, why, e = tls:recvable(waiting.left(at))
+    local ready, why, e = tls:recvable(left(at))
     if ready == false then return nil, "the TLS handshake has timed out", const.ETIMEDOUT end
     if not ready and e ~= EINTR then return nil, why, e end
   end
@@ -106,6 +112,18 @@ local function take_over(s, context)
   if not called and type(context) ~= "table" then check.bad(2, "secure", "context of LuaSec", context) end
   if not called then return nil, tostring(conn) end
   return conn, err
+end
+
+-- Answers an object with the methods of a socket, or nil, text, errno.
+local function new_tls(s, context)
+  local conn, why = take_over(s, context)
+  if not conn then return nil, why or UNKNOWN, EPROTO end
+  local sock, err, e = socket.wrap(conn:getfd(), { own = false })
+  if sock then
+    return setmetatable({ conn = conn, sock = sock, direction = "recvable", name = "TLS: " .. tostring(conn) }, meta)
+  end
+  conn:close()
+  return nil, err, e
 end
 
 local M = {}
@@ -123,14 +141,13 @@ function M.secure(s, context, name)
   check.optional_string(name, 3, "secure")
   if not s.direct then check.bad(1, "secure", "stream of a socket", s) end
   if s.sock:fd() < 0 then return nil, "Bad file descriptor", const.EBADF end
-  local conn, err = take_over(s, context)
-  if not conn then
+  local tls, err, no = new_tls(s, context)
+  if not tls then
     s:close()
-    return nil, err or UNKNOWN, EPROTO
+    return nil, err, no
   end
-  local tls = setmetatable({ conn = conn, direction = "r", name = "TLS: " .. tostring(conn) }, meta)
-  conn:settimeout(0)
-  if name then conn:sni(name) end
+  tls.conn:settimeout(0)
+  if name then tls.conn:sni(name) end
   local is_clean = s.first >= s.last -- bytes before the handshake would be taken for the peer's: STARTTLS injection
   local done, why, e = is_clean, "bytes came before the TLS handshake", EPROTO
   if is_clean then done, why, e = shake(tls, s.at) end
@@ -140,7 +157,7 @@ function M.secure(s, context, name)
     return nil, why, e
   end
   local secured = streams.wrap(tls)
-  secured.at = s.at
+  s.secured, secured.at = secured, s.at
   return secured
 end
 

@@ -12,7 +12,7 @@ local error, ipairs, pcall, setmetatable, tostring, type = error, ipairs, pcall,
 
 local now = shim.llsocket2_now
 local failed, refused = failure.failed, failure.refused
-local EINVAL, EINTR, ETIMEDOUT = const.EINVAL, const.EINTR, const.ETIMEDOUT
+local EBADF, EINVAL, EINTR, ETIMEDOUT = const.EBADF, const.EINVAL, const.EINTR, const.ETIMEDOUT
 local is_socket = check.is(sockets.type)
 
 ---@class llsocket.stream
@@ -23,7 +23,8 @@ local Stream = {}
 --   direct      whether sock is a socket of llsocket, which receives into memory and sends from it
 --   at          the time of the deadline, or nil
 --   block, size the memory of what arrived, or nil while nothing is held; see inbox.lua
---   is_closed   reads answer EBADF, whatever is held
+--   is_closed   every call answers EBADF, whatever is held
+--   secured     the stream over TLS that took the socket over
 --   first, last the bytes that are not read yet: those of block from first up to, not including, last
 local meta = {
   __index = Stream,
@@ -125,6 +126,7 @@ function Stream:shutdown(how)
   is_self(self, "shutdown")
   if type(how) == "nil" then how = const.SHUT_WR end
   check.number(how, 1, "shutdown")
+  if self.is_closed then return refused(EBADF) end
   local sock = self.sock
   if not self.direct and type(sock.shutdown) ~= "function" then return refused(const.EOPNOTSUPP) end
   return sock:shutdown(how)
@@ -135,6 +137,7 @@ end
 ---@return integer? errno  EIO, EINTR
 function Stream:close()
   is_self(self, "close")
+  if self.is_closed and not self.direct then return end -- a close of its own may not be called twice
   self.is_closed = true -- leave the bytes: a finaliser or another coroutine may close in the middle of a read
   return self.sock:close()
 end

@@ -11,12 +11,13 @@ local sockets = require "llsocket.socket.object"
 local streams = require "llsocket.stream.object"
 local unix = require "llsocket.unix"
 local waiting = require "llsocket.wait"
+local pause = require "llsocket.wait.pause"
 local waker = require "llsocket.poll.waker"
 local ipairs, pairs, pcall, require, setmetatable, tostring = ipairs, pairs, pcall, require, setmetatable, tostring
 local collectgarbage, type, xpcall, huge = collectgarbage, type, xpcall, math.huge
 local stderr, traceback = io.stderr, debug.traceback
 
-local EBADF, EINVAL = const.EBADF, const.EINVAL
+local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 local STEP = 1000 -- kilobytes of garbage to look at, less than 1 ms
 local PAUSE = 0.1 -- seconds until the next accept, where the system has no descriptor or memory
 
@@ -78,13 +79,20 @@ local function leave(server, client)
   if server.is_asleep then waker.wake(server.waker) end
 end
 
+-- Closes what a handler left open: the stream, and the one over TLS that took its socket over.
+local function close(client, s)
+  client.sock:close()
+  if not s then return end
+  s.is_closed = true
+  if s.secured then s.secured:close() end
+end
+
 -- Serves one client, and closes what the handler left open.
 local function attend(server, client)
   local s, err = streams.wrap(client.sock)
   local done = s ~= nil
   if s then done, err = xpcall(server.handler, with_traceback, s, client.ai) end
-  if s then s:close() end
-  client.sock:close()
+  close(client, s)
   if not done then pcall(server.onerror, err, client.ai) end
   leave(server, client)
 end
@@ -125,14 +133,21 @@ local function accept(server)
   return sock, sock and ai or err, again, e
 end
 
--- Waits for a connection, or after an accept that failed for a while; answers whether another accept makes sense.  A listening
--- socket is never writable, so waiting for that is a pause that needs no descriptor.  Where the loop itself has no descriptor to
--- wait with, poll(2) waits.
+-- Pauses where the loop has no descriptor to wait with.  llsocket's own loop lets the others run meanwhile, or they could not
+-- give theirs back.
+local function rest(listener)
+  if pause.runs and pause.runs() and not waiting.is_foreign() then return pause.sleep(PAUSE) end
+  waiting.poll(listener.sd, "w", PAUSE)
+end
+
+-- Waits for a connection, or after an accept that failed for a while; answers whether another accept makes sense, or false, text
+-- and number of a reason to end.  A listening socket is never writable, so waiting for that is a pause that needs no descriptor.
 local function wait(server, again)
   local listener = server.listener
-  local ready, _, e = listener[again and "recvable" or "sendable"](listener, not again and PAUSE or nil)
+  local ready, err, e = listener[again and "recvable" or "sendable"](listener, not again and PAUSE or nil)
   if e == EBADF or e == const.ECANCELED then return false end
-  if ready == nil and e ~= const.EINTR then waiting.poll(listener.sd, "w", PAUSE) end
+  if e == EBUSY then return false, err, e end -- another coroutine waits for it: asking again would keep that from running
+  if ready == nil and e ~= const.EINTR then rest(listener) end
   return true
 end
 
@@ -142,21 +157,23 @@ local HOPELESS = { [EBADF] = true, [EINVAL] = true, [const.ENOTSOCK] = true, [co
 -- Accepts until the listener is closed; answers the text and number of another reason to end.  It waits before the first accept:
 -- the loop then has its own descriptor before clients take all that are free.  What does not listen is never ready: accept tells.
 local function accept_all(server)
-  if server.listener:acceptconn() and not wait(server, true) then return end
-  while true do
+  local goes_on, err, e = true, nil, nil
+  if server.listener:acceptconn() then goes_on, err, e = wait(server, true) end
+  while goes_on do
     while server.count >= server.most do
       if not sleep(server) then return end
     end
-    local sock, ai, again, e = accept(server)
+    local sock, ai, again, no = accept(server)
     if sock then
       start(server, sock, ai)
-    elseif HOPELESS[e] then
-      if e == EBADF then return end
-      return ai, e
-    elseif not wait(server, again) then
-      return
+    elseif HOPELESS[no] then
+      if no == EBADF then return end
+      return ai, no
+    else
+      goes_on, err, e = wait(server, again)
     end
   end
+  return err, e
 end
 
 local function run(server)
@@ -165,6 +182,8 @@ local function run(server)
   waker.close(server.waker)
   if e then return err, e end
 end
+
+local SPAWN = "spawn = function of the loop that llsocket.wait was set to"
 
 local function check_function(value, name, default)
   if type(value) == "nil" then return default end
@@ -175,14 +194,19 @@ end
 -- Answers the most clients at once, or nil for an impossible number.
 local function most_of(max)
   if type(max) == "nil" then return huge end
+  if type(max) ~= "number" then check.bad(3, "serve", "max = number", max) end
   return check.int(max, 3, "serve") and max >= 1 and max or nil
 end
 
 -- Runs the server in llsocket's own loop.
 local function run_loop(loop, server)
-  local err, e
-  loop.spawn(function() err, e = run(server) end)
+  local has_ended, err, e = false, nil, nil
+  loop.spawn(function()
+    err, e = run(server)
+    has_ended = true
+  end)
   loop.run()
+  if not has_ended then check.bad(3, "serve", SPAWN, nil) end -- the program waits in a way of its own, which needs another loop
   if e then return err, e end
 end
 
@@ -192,16 +216,18 @@ end
 ---@param handler fun(s: llsocket.stream, ai: llsocket.addrinfo)  what it leaves open is closed when it returns or raises
 ---@param options? { max: integer?, onerror: (fun(err: string, ai: llsocket.addrinfo))?, spawn: fun(fn: function, ...: any)? }
 ---max: most clients at once, the default is no limit; onerror: is told of a handler's error with its traceback, the default
----writes a line to stderr; spawn: runs a function in a new coroutine of your loop
+---writes a line to stderr; spawn: runs a function in a new coroutine of your loop, and must be there where llsocket.wait was
+---set to the loop of another library
 ---@return string? err  no values when the listener was closed
 ---@return integer? errno  EMFILE before the first accept; EOPNOTSUPP, ENOTSOCK, EINVAL: no listening socket, or an impossible
----max; ECANCELED ends it like a close
+---max; EBUSY: another coroutine waits for the listener; ECANCELED ends it like a close
 function M.serve(listener, handler, options)
   sockets.arg(listener, 1, "serve")
   if type(handler) ~= "function" then check.bad(2, "serve", "function", handler) end
   if type(options) ~= "nil" and type(options) ~= "table" then check.bad(3, "serve", "table", options) end
   options = options or {}
   local spawn, onerror = options.spawn, check_function(options.onerror, "onerror", complain)
+  if type(spawn) == "nil" and waiting.is_foreign() then check.bad(3, "serve", SPAWN, spawn) end
   local loop = type(spawn) == "nil" and require "llsocket.wait.coroutine" or nil
   spawn = check_function(spawn, "spawn", loop and loop.spawn)
   local most = most_of(options.max)
@@ -214,7 +240,7 @@ function M.serve(listener, handler, options)
     listener = listener, handler = handler, onerror = onerror, spawn = spawn, most = most, waker = wake, count = 0,
     clients = setmetatable({}, { __mode = "k" }),
   }
-  if loop and not require("llsocket.wait.pause").runs() then return run_loop(loop, server) end
+  if loop and not pause.runs() then return run_loop(loop, server) end
   return run(server)
 end
 

@@ -10,7 +10,7 @@ local select = select
 local concat = table.concat
 
 local wait, is_late, is_self = streams.wait, streams.is_late, streams.self
-local EINTR, EIO, EPIPE, ETIMEDOUT = const.EINTR, const.EIO, const.EPIPE, const.ETIMEDOUT
+local EBADF, EINTR, EIO, EPIPE, ETIMEDOUT = const.EBADF, const.EINTR, const.EIO, const.EPIPE, const.ETIMEDOUT
 local MOST_PARTS = 1024 -- of one writev
 
 ---@class llsocket.stream
@@ -30,6 +30,7 @@ local function closed_by(s) return s.direct and answer.closed_by or EPIPE end
 
 -- Sends all of one string, of which `taken` bytes are sent already; answers what write answers.
 local function write_all(s, msg, taken)
+  if s.is_closed then return failed(EBADF, taken) end
   local more = false
   while taken < #msg do
     if more and is_late(s) then return failed(ETIMEDOUT, taken) end

@@ -198,4 +198,6 @@ end
 
 sockets.before_close(function(object) crowd:close(object.sd) end) -- sd is nil for a poller
 
+waiting.note_foreign(M.wait)
+
 return M

@@ -85,4 +85,6 @@ sockets.before_close(function(sock)
   if crowd:close(sock.sd) then cancel(sock.sd) end
 end)
 
+waiting.note_foreign(M.wait)
+
 return M

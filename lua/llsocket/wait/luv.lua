@@ -247,4 +247,6 @@ sockets.before_close(function(sock)
   if w then wake_later(w) end
 end)
 
+waiting.note_foreign(M.wait)
+
 return M

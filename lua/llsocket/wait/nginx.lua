@@ -55,4 +55,6 @@ end
 
 sockets.before_close(function(sock) crowd:close(sock.sd) end)
 
+waiting.note_foreign(M.wait)
+
 return M
