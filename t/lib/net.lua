@@ -65,11 +65,11 @@ function M.free_port()
   error "no port is free"
 end
 
--- Asks every 5 ms, for at most 5 s, until fn answers something true, and answers that.
+-- Asks every 5 ms, for at most 30 s, until fn answers something true, and answers that.
 function M.await(fn)
   local pause, quiet = M.pair()
   pause:rcvtimeo(0.005)
-  for _ = 1, 1000 do
+  for _ = 1, 6000 do
     local answer = fn()
     if answer then
       pause:close(); quiet:close()

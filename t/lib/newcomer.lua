@@ -1,5 +1,4 @@
 -- newcomer.lua -- who follows doc/openresty.md from nothing, by copying what stands there.
-local L = require "llsocket"
 local install = require "install"
 local net = require "net"
 
@@ -20,12 +19,8 @@ local function blocks()
   return out
 end
 
--- Two ports that nobody has.
-local function port(socktype)
-  local sock, ai = net.bound(L.AF_INET, socktype)
-  sock:close()
-  return ai:port()
-end
+-- Waits, in the shell, until the receiver has its port.
+local LISTENS = [[for i in $(seq 200); do grep -qi ":$(printf %04X 8125) " /proc/net/udp && break; sleep 0.1; done]]
 
 -- The whole page as one script, for a folder with a clone in it: what is to be saved is saved, the receiver has a terminal
 -- of its own.
@@ -34,11 +29,11 @@ function M.script(dir)
   for _, block in ipairs(blocks()) do
     if block.name == "receiver" then
       out[#out + 1] = ("( %s ) >%s/received 2>&1 &"):format(block.text, dir)
-      out[#out + 1] = "sleep 1" -- the reader takes longer to turn to the other terminal
+      out[#out + 1] = LISTENS
     elseif block.language == "sh" then out[#out + 1] = block.text
     else out[#out + 1] = ("cat >%s <<'END-OF-BLOCK'\n%sEND-OF-BLOCK"):format(block.name, block.text) end
   end
-  local ports = { ["8125"] = port(L.SOCK_DGRAM), ["8080"] = port(L.SOCK_STREAM) }
+  local ports = { ["8125"] = net.free_port(), ["8080"] = net.free_port() }
   return (table.concat(out, "\n"):gsub("%f[%d]%d%d%d%d%f[%D]", ports))
 end
 
