@@ -1,5 +1,5 @@
--- luasocket-libraries: LuaSocket's own http, smtp and ftp, LuaSec's https, lua-redis, lua-xmlrpc and Copas run over the face
--- unchanged: they answer what they answer over LuaSocket, and a hundred of each at once wait in one loop.
+-- luasocket-libraries: LuaSocket's own http, smtp and ftp, LuaSec's https, lua-redis, lua-xmlrpc, lua-soap and Copas run over
+-- the face unchanged: they answer what they answer over LuaSocket, and a hundred of each at once wait in one loop.
 local T = require "tap"
 if not pcall(require, "socket.core") then
   T.plan(1).skip(1, "lua-socket is not installed")
@@ -16,8 +16,8 @@ local folder = os.getenv "LLSOCKET_SOURCE" .. "/t/luasocket/"
 package.path = folder .. "?.lua;" .. package.path
 local servers = require "servers"
 
-local ONE = { "http", "post", "nginx", "https", "https_body", "smtp", "ftp", "ftp_put", "xmlrpc", "redis", "redis_unix" }
-local MANY = { "http", "post", "nginx", "https", "smtp", "ftp", "xmlrpc", "redis_wait" }
+local ONE = { "http", "post", "nginx", "https", "https_body", "smtp", "ftp", "ftp_put", "xmlrpc", "soap", "redis", "redis_unix" }
+local MANY = { "http", "post", "nginx", "https", "smtp", "ftp", "xmlrpc", "soap", "redis_wait" }
 T.plan(#ONE * 2 + #MANY + 4)
 local before = leak.count()
 local dir, given, missing = net.tmpdir(), {}, {}
@@ -94,13 +94,13 @@ end
 -- What a library needs that this machine lacks.
 local LACKS = {
   https = "https", https_body = "https", nginx = "nginx", redis = "redis", redis_unix = "redis", redis_wait = "redis",
-  xmlrpc = "packages",
+  xmlrpc = "packages", soap = "packages",
 }
 
 local EXPECTED = {
   http = "100 times 200 test /hundred  0123456789 30010", post = "100 times 1 200 30020", nginx = "100 times 200 12 all are here",
   https = "100 times 1 200", smtp = "100 times 1", ftp = "100 times 9500 content of hundred content of ",
-  xmlrpc = "100 times true ask hundred", redis_wait = "100 times queue",
+  xmlrpc = "100 times true ask hundred", soap = "100 times urn:test askResponse hundred", redis_wait = "100 times queue",
 }
 
 local function compare(real, face, many)
@@ -127,7 +127,7 @@ local function copas()
 end
 
 -- Debian's packages that are not installed here are unpacked.
-missing.packages = nginx.missing "lua-redis lua-xmlrpc lua-expat"
+missing.packages = nginx.missing "lua-redis lua-xmlrpc lua-expat lua-soap"
 missing.redis = missing.packages
 if not missing.packages then given.xmlrpc = "yes" end
 

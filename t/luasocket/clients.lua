@@ -68,6 +68,14 @@ function TASKS.xmlrpc(name)
   return ("%s %s"):format(tostring(done), tostring(answer))
 end
 
+function TASKS.soap(name)
+  local space, method, list = require("soap.client").call {
+    url = url("http", "/soap" .. name), soapaction = "urn:test#ask", namespace = "urn:test", method = "ask",
+    entries = { { tag = "word", name } },
+  }
+  return ("%s %s %s"):format(space, method, list[1][1])
+end
+
 function TASKS.redis()
   local client = require("redis").connect("127.0.0.1", given.redis)
   client:set("key", "value")
@@ -107,7 +115,7 @@ end
 
 local NEEDS = {
   nginx = "nginx", https = "cert", https_body = "cert", redis = "redis", redis_unix = "redis", redis_wait = "redis",
-  xmlrpc = "xmlrpc",
+  xmlrpc = "xmlrpc", soap = "xmlrpc",
 }
 
 local function names(list)
@@ -124,7 +132,7 @@ local function answered(name, what)
 end
 
 local function one_of_each()
-  for _, name in ipairs(names "http post nginx https https_body smtp ftp ftp_put xmlrpc redis redis_unix") do
+  for _, name in ipairs(names "http post nginx https https_body smtp ftp ftp_put xmlrpc soap redis redis_unix") do
     print(name .. ": " .. answered(name, "one"):gsub("%c", " "))
   end
 end
@@ -183,6 +191,6 @@ else
   local loop = require "llsocket.wait.coroutine"
   one_of_each() -- so that what they keep is there
   local before = leak.count()
-  for _, name in ipairs(names "http post nginx https smtp ftp xmlrpc redis_wait") do many(name, loop) end
+  for _, name in ipairs(names "http post nginx https smtp ftp xmlrpc soap redis_wait") do many(name, loop) end
   print("descriptors: " .. leak.count() - before)
 end

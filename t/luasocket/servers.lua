@@ -1,4 +1,4 @@
--- servers.lua -- small servers of HTTP, HTTPS, XML-RPC, SMTP and FTP for LuaSocket's clients, in one process and one loop.
+-- servers.lua -- small servers of HTTP, HTTPS, XML-RPC, SOAP, SMTP and FTP for LuaSocket's clients, in one process and one loop.
 --
 -- What a client asks with "hundred" in its name is answered only when a hundred have asked: who waits for one answer before
 -- it asks the next never gets one.
@@ -31,7 +31,12 @@ local function read_request(s)
   return path, length > 0 and s:exactly(length) or ""
 end
 
+local SOAP = [[<?xml version="1.0"?><e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>]]
+  .. [[<askResponse xmlns="urn:test"><said>%s</said></askResponse></e:Body></e:Envelope>]]
+
 local function answer_of(path, body)
+  local asked = body:match "Envelope.-<word>(.-)</word>"
+  if asked then return SOAP:format(asked) end
   local method, argument = body:match "<methodName>(.-)</methodName>.-<string>(.-)</string>"
   if method then return XML:format(method .. " " .. argument) end
   return ("%s %s %s"):format(path, body, ("0123456789"):rep(3000))
