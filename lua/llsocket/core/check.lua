@@ -194,9 +194,10 @@ function M.methods() return setmetatable({}, { __index = function() end }) end
 --- NULL.
 ---@param ctype ffi.ctype*
 ---@return fun(value: any): boolean is_object
+---@return ffi.ctype* pointer  to the struct
 function M.is(ctype)
   local pointer = ffi.typeof("$ *", ctype)
-  return function(value) return istype(ctype, value) and not istype(pointer, value) end
+  return function(value) return istype(ctype, value) and not istype(pointer, value) end, pointer
 end
 
 --- Makes the two checks of a class of cdata: the first checks a method's self, the second an argument.
@@ -205,9 +206,10 @@ end
 ---@return fun(value: any, method: string) self  raises unless `value` is of the class
 ---@return fun(value: any, position: integer, method: string) arg  raises unless `value` is of the class
 function M.class(ctype, class)
-  local is_object = M.is(ctype)
+  local is_object, pointer = M.is(ctype)
+  -- Not by is_object: each method comes here, and compiled code looks at every function it calls that there are many of.
   local function self(value, method)
-    if not is_object(value) then bad_self(method, class, value) end
+    if not istype(ctype, value) or istype(pointer, value) then bad_self(method, class, value) end
   end
   local function arg(value, position, method)
     if not is_object(value) then bad(position, method, class, value) end

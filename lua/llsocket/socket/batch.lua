@@ -144,7 +144,7 @@ local function recvbatch(sock, batch, flags)
     if zero.is_end(sock, e, flags) then return end
     return answer.receive_failed(sock, e)
   end
-  if asked.any and sock.about.asks then n = before_end(sock, batch, n, flags) end
+  if asked[0] and sock.about.asks then n = before_end(sock, batch, n, flags) end
   if n == 0 then return end
   batches.after_receive(batch, sock, n)
   return n, nil, false

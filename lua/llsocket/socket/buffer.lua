@@ -22,7 +22,8 @@ local c_send, c_sendto, receive = answer.send, answer.sendto, transfer.receive
 local received = addrinfo.received
 local somebody, asked = transfer.somebody, zero.asked
 local EINVAL, MSG_NOSIGNAL = const.EINVAL, answer.MSG_NOSIGNAL
-local MAX_LENGTH = answer.MAX_LENGTH
+local MAX_LENGTH, sent, flags_of = answer.MAX_LENGTH, answer.sent, check.flags
+local target, source = region.target, region.source
 
 ---@class llsocket.socket
 local Socket = {}
@@ -46,10 +47,10 @@ end
 ---closed
 function Socket:recvinto(buf, size, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvinto")
-  local flags = check.flags(4, "recvinto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  local start, len = region.target(buf, size, offset, 3, "recvinto")
+  local flags = flags_of(4, "recvinto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local start, len = target(buf, size, offset, 3, "recvinto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return not_received(not start and len or EINVAL) end
-  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked.any and self.about.asks and somebody or nil)
+  local n, e, namelen = receive(self.sd, start, min(len, MAX_LENGTH), flags, asked[0] and self.about.asks and somebody or nil)
   if n < 0 then
     if is_end(self, e, flags) then return end
     return answer.receive_failed(self, e)
@@ -72,11 +73,11 @@ end
 function Socket:sendfrom(buf, size, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendfrom")
   local flags = send_flags(4, "sendfrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  local start, len = region.source(buf, size, offset, 3, "sendfrom")
+  local start, len = source(buf, size, offset, 3, "sendfrom")
   if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return answer.send_failed(self, e) end
-  return answer.sent(self, n, n < len)
+  return sent(self, n, n < len)
 end
 
 local namelen_cell = ffi.new "uint32_t[1]"
@@ -106,8 +107,8 @@ end
 ---closed
 function Socket:recvfrominto(buf, size, ai, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfrominto")
-  local flags = check.flags(5, "recvfrominto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  local start, len = region.target(buf, size, offset, 4, "recvfrominto")
+  local flags = flags_of(5, "recvfrominto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local start, len = target(buf, size, offset, 4, "recvfrominto")
   check.optional(addrinfo.arg, ai, 3, "recvfrominto")
   if not (start and flags and len > 0) or is_blind(self, flags) then return nil, not_received(not start and len or EINVAL) end
   local mine = type(ai) == "nil" and take()
@@ -142,12 +143,12 @@ end
 function Socket:sendtofrom(buf, size, ai, offset, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendtofrom")
   local flags = send_flags(5, "sendtofrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  local start, len = region.source(buf, size, offset, 4, "sendtofrom")
+  local start, len = source(buf, size, offset, 4, "sendtofrom")
   addrinfo.arg(ai, 3, "sendtofrom")
   if not (start and flags) or len == 0 and not has_empty(self.about.kind) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, start, min(len, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return answer.send_failed(self, e) end
-  return answer.sent(self, n, n < len)
+  return sent(self, n, n < len)
 end
 
 return { methods = Socket }

@@ -195,7 +195,7 @@ local function settle_accepted(listener, sock, nonblock)
   local its, about = listener.about, sock.about
   describe(sock, its.domain, its.type, its.proto, nonblock)
   about.kind, sock.home = its.kind, listener.home
-  if asked.any then about.asks = its.asks end
+  if asked[0] then about.asks = its.asks end
   local e = settle(sock.sd, not has_accept4)
   -- Without accept4, set O_NONBLOCK in any case: on BSD the new socket inherits it, on Linux it does not.
   if not (e or has_accept4) then e = fcntl.set_nonblock(sock.sd, nonblock) end

@@ -17,7 +17,8 @@ local type = type
 local errno, min, max, floor, bor = ffi.errno, math.min, math.max, math.floor, bit.bor
 local is_self, has_empty, is_blind, send_flags = sockets.self, answer.has_empty, answer.is_blind, answer.send_flags
 local not_received, not_sent = answer.not_received, answer.not_sent
-local c_send, c_sendto = answer.send, answer.sendto
+local c_send, c_sendto, c_recv = answer.send, answer.sendto, C.llsocket2_recv
+local flags_of, check_string, sent, to_string = check.flags, check.string, answer.sent, ffi.string
 local MSG_NOSIGNAL, MAX_LENGTH = answer.MSG_NOSIGNAL, answer.MAX_LENGTH
 local EINVAL, EBADF, ENOMEM = const.EINVAL, const.EBADF, const.ENOMEM
 local is_message, is_end, asked = zero.is_message, zero.is_end, zero.asked
@@ -27,7 +28,8 @@ local Socket = {}
 
 -- All receives share one buffer.  Nothing can run between the call that fills it and the copy into a string.
 local SHARED_SIZE = 65536
-local shared = ffi.new "uint8_t[65536]"
+local memory = ffi.new "uint8_t[65536]"
+local shared = ffi.cast("uint8_t *", memory) -- in a trace a small cdata is a constant; a large one is loaded and checked
 local namelen_cell = ffi.new "uint32_t[1]"
 local received = addrinfo.received
 local somebody = addrinfo.blank(0, 0, 0) -- for receives that only want to know whether there is a sender
@@ -42,7 +44,7 @@ local somebody = addrinfo.blank(0, 0, 0) -- for receives that only want to know 
 ---@return integer errno
 ---@return integer namelen  0 when the sender has no name or was not asked for
 local function receive(sd, buf, size, flags, name)
-  if not name then return C.llsocket2_recv(sd, buf, size, flags), errno(), 0 end
+  if not name then return c_recv(sd, buf, size, flags), errno(), 0 end
   namelen_cell[0] = sockaddr.SIZE
   return C.llsocket2_recvfrom(sd, buf, size, flags, name, namelen_cell), errno(), namelen_cell[0]
 end
@@ -50,11 +52,11 @@ end
 -- A larger buffer belongs to the call alone.  It comes from malloc, which does not clear it and does not count against
 -- LuaJIT's heap.
 local function read_large(sd, size, flags, name)
-  local memory = C.llsocket2_malloc(size)
-  if memory == nil then return nil, -1, ENOMEM, 0 end
-  local buf = ffi.gc(memory, C.llsocket2_free) -- frees it if ffi.string runs out of memory
+  local block = C.llsocket2_malloc(size)
+  if block == nil then return nil, -1, ENOMEM, 0 end
+  local buf = ffi.gc(block, C.llsocket2_free) -- frees it if ffi.string runs out of memory
   local n, e, namelen = receive(sd, buf, min(size, MAX_LENGTH), flags, name)
-  local msg = n > 0 and ffi.string(buf, min(n, size)) or nil
+  local msg = n > 0 and to_string(buf, min(n, size)) or nil
   C.llsocket2_free(ffi.gc(buf, nil))
   return msg, n, e, namelen
 end
@@ -67,7 +69,7 @@ local function read(sd, size, flags, name)
   local n, e, namelen = receive(sd, shared, size, flags, name)
   -- Copy before testing n: a branch here would start a side trace, which may run the collector, and a finaliser could
   -- overwrite `shared`.
-  local msg = ffi.string(shared, max(min(n, size), 0))
+  local msg = to_string(shared, max(min(n, size), 0))
   return msg, n, e, namelen
 end
 
@@ -89,9 +91,9 @@ end
 function Socket:recv(bufsize, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recv")
   local size = size_of(bufsize, "recv")
-  local flags = check.flags(2, "recv", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local flags = flags_of(2, "recv", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (size and flags) or is_blind(self, flags) then return not_received(EINVAL) end
-  local msg, n, e, namelen = read(self.sd, size, flags, asked.any and self.about.asks and somebody or nil)
+  local msg, n, e, namelen = read(self.sd, size, flags, asked[0] and self.about.asks and somebody or nil)
   if n > 0 then return msg, nil, false end
   if n < 0 then
     if is_end(self, e, flags) then return end
@@ -116,7 +118,7 @@ local spare
 function Socket:recvfrom(bufsize, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "recvfrom")
   local size = size_of(bufsize, "recvfrom")
-  local flags = check.flags(2, "recvfrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local flags = flags_of(2, "recvfrom", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (size and flags) or is_blind(self, flags) then return nil, not_received(EINVAL) end
   local ai = spare or addrinfo.blank(0, 0, 0)
   spare = nil
@@ -149,12 +151,12 @@ local function sendable(sock, msg) return #msg > 0 or has_empty(sock.about.kind)
 ---for a flag, and for "" on a stream; EBADF once closed
 function Socket:send(msg, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "send")
-  check.string(msg, 1, "send")
+  check_string(msg, 1, "send")
   local flags = send_flags(2, "send", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_send(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL)), errno()
   if n < 0 then return answer.send_failed(self, e) end
-  return answer.sent(self, n, n < #msg)
+  return sent(self, n, n < #msg)
 end
 
 --- Sends a message to an address; see sendto(2).  Blocks on a blocking socket, for as long as sndtimeo allows.
@@ -169,13 +171,13 @@ end
 ---@return integer? errno  EISCONN, ENOENT, EHOSTUNREACH, ENETUNREACH, EACCES, EAFNOSUPPORT; else as for send
 function Socket:sendto(msg, ai, flag, f2, f3, f4, f5, f6, f7, f8, f9)
   is_self(self, "sendto")
-  check.string(msg, 1, "sendto")
+  check_string(msg, 1, "sendto")
   addrinfo.arg(ai, 2, "sendto")
   local flags = send_flags(3, "sendto", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (flags and sendable(self, msg)) then return not_sent(EINVAL) end
   local n, e = c_sendto(self.sd, msg, min(#msg, MAX_LENGTH), bor(flags, MSG_NOSIGNAL), ai, ai.namelen), errno()
   if n < 0 then return answer.send_failed(self, e) end
-  return answer.sent(self, n, n < #msg)
+  return sent(self, n, n < #msg)
 end
 
 -- Doubles are exact up to 2^53.
@@ -201,9 +203,10 @@ function Socket:sendfile(fd, bytes, offset)
   if not file then return not_sent(why) end
   local n = shim.llsocket2_sendfile(self.sd, file, offset, bytes)
   if n < 0 then return answer.send_failed(self, -n) end
-  return answer.sent(self, n, n > 0 and n < bytes)
+  return sent(self, n, n > 0 and n < bytes)
 end
 
 return {
   methods = Socket, receive = receive, somebody = somebody,
+  memory = memory, -- keeps it alive: `shared` does not
 }

@@ -4,6 +4,7 @@
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
+local ffi = require "ffi"
 local const = require "llsocket.core.const"
 local fcntl = require "llsocket.socket.flags"
 
@@ -12,8 +13,10 @@ local SOCK_STREAM, SOCK_SEQPACKET = const.SOCK_STREAM, const.SOCK_SEQPACKET
 local EAGAIN, EWOULDBLOCK, ENOTCONN = const.EAGAIN, const.EWOULDBLOCK, const.ENOTCONN
 local SHUT_WR, MSG_ERRQUEUE, MSG_DONTWAIT = const.SHUT_WR, const.MSG_ERRQUEUE or 0, const.MSG_DONTWAIT
 
-local asked = { any = false }
-local M = { asked = asked } -- asked.any: whether any socket asks; testing each socket would cost 400 interpreted instructions
+-- asked[0]: whether any socket asks; testing each socket would cost 400 interpreted instructions.  Not a field of a table,
+-- which a trace would have to look up.
+local asked = ffi.new "bool[1]"
+local M = { asked = asked }
 
 local ended
 
@@ -44,7 +47,7 @@ end
 ---@param flags integer  MSG_* of the receive
 ---@return boolean
 function M.is_end(sock, e, flags)
-  if not (asked.any and sock.about.asks) or e ~= EAGAIN and e ~= EWOULDBLOCK then return false end
+  if not (asked[0] and sock.about.asks) or e ~= EAGAIN and e ~= EWOULDBLOCK then return false end
   if sock.about.kind == SOCK_SEQPACKET then return false end
   if band(flags, MSG_ERRQUEUE) ~= 0 then return false end
   return band(flags, MSG_DONTWAIT) ~= 0 or fcntl.is_nonblock(sock.sd) == true
@@ -52,7 +55,7 @@ end
 
 --- Makes receives from a socket ask for the sender, which tells an empty message from the end.
 ---@param sock llsocket.socket
-function M.ask(sock) sock.about.asks, asked.any = true, true end
+function M.ask(sock) sock.about.asks, asked[0] = true, true end
 
 --- Remembers that a datagram or raw socket was shut down for reading.  An ENOTCONN counts, too: shutdown(2) shuts such a
 --- socket down although it answers that.
