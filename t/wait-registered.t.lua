@@ -7,7 +7,7 @@ local leak = require "leak"
 local net = require "net"
 local show = require("values").show
 local sys = require "sys"
-local T = require("tap").plan(28)
+local T = require("tap").plan(30)
 local is_epoll = L.EPOLLIN ~= nil
 
 local before = leak.count()
@@ -264,7 +264,26 @@ local function orphaned(sec, is_lowest)
   return said, number
 end
 
-local EBADF = show(nil, require("llsocket.errno").text(L.EBADF), L.EBADF)
+local describe = require("llsocket.errno").text
+
+-- Who waits for a registered socket is whoever runs, which is not always the coroutine that the loop resumed.
+W.spawn(function()
+  a, b = net.pair(L.SOCK_STREAM, true)
+  rounds(1)
+  local outer = coroutine.running()
+  local inner = coroutine.create(function() log = show(coroutine.running() ~= outer, a:recvable(5), a:recv()) end)
+  coroutine.resume(inner)
+  told = show(coroutine.status(inner), a:recvable(5))
+  b:send "x"
+  W.sleep(0.01)
+  told = told .. " " .. coroutine.status(inner)
+  a:close(); b:close()
+end)
+W.run()
+T.is(log, show(true, true, "x", nil, false), "a coroutine inside of a coroutine waits for itself")
+T.is(told, show("suspended", nil, describe(L.EBUSY), L.EBUSY) .. " dead", "and the outer one goes on meanwhile")
+
+local EBADF = show(nil, describe(L.EBADF), L.EBADF)
 W.spawn(function() log = { (orphaned(5, true)) } end)
 W.run()
 T.is(log[1], EBADF, "a socket whose number was closed is EBADF, even where a new set has the number")

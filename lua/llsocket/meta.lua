@@ -190,11 +190,15 @@
 ---@field package give_back function
 ---@field package is_foreign function
 ---@field package is_lent function
+---@field package is_plain function
 ---@field package left function
 ---@field package lend function
 ---@field package milliseconds function
 ---@field package note_foreign function
 ---@field package number_of function
+---@field package quick_r function
+---@field package quick_w function
+---@field package shorten function
 ---@field package sleeper function
 
 ---@class llsocket.errno.module

@@ -92,6 +92,16 @@ function M.wait(state, milliseconds, max)
   return n, e
 end
 
+--- Reads an event of the last wait if it tells of bytes to read and of nothing else, as most do.
+---@param events ffi.cdata*  of the state
+---@param i integer  from 0
+---@return integer? fd
+---@return integer? generation
+function M.readable(events, i)
+  local event = events[i]
+  if event.events == IN then return event.fd, event.generation end
+end
+
 --- Reads an event of the last wait.
 ---@param state table
 ---@param i integer  from 0

@@ -17,6 +17,7 @@ local errno = ffi.errno
 local is_self, failed, refused = sockets.self, failure.failed, failure.refused
 local EINVAL, EBADF, EAGAIN, EINTR = const.EINVAL, const.EBADF, const.EAGAIN, const.EINTR
 local WRITE = require("llsocket.socket.answer").WRITE
+local quick_r, quick_w, is_plain = waiting.quick_r, waiting.quick_w, waiting.is_plain
 local EINPROGRESS, EALREADY = const.EINPROGRESS, const.EALREADY
 
 ---@class llsocket.socket
@@ -154,6 +155,8 @@ end
 ---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
 function Socket:recvable(sec)
   is_self(self, "recvable")
+  local quick = quick_r()
+  if quick and is_plain(sec) then return quick(self, sec) end
   return wait(self, "r", sec, "recvable")
 end
 
@@ -164,6 +167,8 @@ end
 ---@return integer? errno  EINTR; EINVAL for a number out of range; EBADF once closed
 function Socket:sendable(sec)
   is_self(self, "sendable")
+  local quick = quick_w()
+  if quick and is_plain(sec) then return quick(self, sec) end
   return wait(self, "w", sec, "sendable")
 end
 

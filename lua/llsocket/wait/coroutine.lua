@@ -22,7 +22,8 @@ local waiters = require "llsocket.wait.waiters"
 local error, ipairs, select, type, unpack, xpcall = error, ipairs, select, type, unpack, xpcall
 local create, getinfo, traceback = coroutine.create, debug.getinfo, debug.traceback
 
-local now, take, told_r, told_w = shim.llsocket2_now, kernel.take, kernel.reads, kernel.writes
+local now, told_r, told_w = shim.llsocket2_now, kernel.reads, kernel.writes
+local take, readable = kernel.take, kernel.readable
 local enqueue, make_room, need_room, is_empty = queue.enqueue, queue.make_room, queue.need_room, queue.is_empty
 local run_queue = queue.run
 local finish, waited, lost, count = waiters.finish, waiters.waited, waiters.lost, waiters.count
@@ -183,7 +184,8 @@ local function run_events()
   local n, e, t = wait_for_events()
   if n < 0 and e ~= EINTR then error("llsocket.wait.coroutine: " .. failure.texts[e], 0) end
   for _ = 1, n do
-    local co = next_waiter()
+    local fd = readable(readers)
+    local co = fd and finish(readers, 0, fd) or next_waiter()
     if co then
       local ok, err = resume(co, true)
       if not ok then report(co, err) end

@@ -145,6 +145,29 @@ local function vanished(waits, base, fd, co)
   return answer(yield())
 end
 
+-- Makes the wait for sockets that are registered; others go to `wait`.  Between running() and yield(), which are not compiled,
+-- is one trace, and little of it stands on the stack, which with many coroutines is in no cache.
+local function shortcut(direction)
+  local told, waits, base = TOLD[direction], WAITS[direction], BASE[direction]
+  return function(sock, sec)
+    local co, is_main = running()
+    local fd = sock.sd
+    local number = told[fd]
+    if not number or number ~= sock.about.registration or waits[fd] or not co or is_main then
+      return wait(sock, direction, sec)
+    end
+    waits[fd] = co
+    waiters = waiters + 1
+    if sec then timers.set(base + fd, now() + sec) end
+    if told[fd] ~= number then return vanished(waits, base, fd, co) end
+    local value = yield()
+    if waits[fd] == co then value = remain(value, waits, fd, co) end
+    return answer(value, sock)
+  end
+end
+
+local QUICK = { r = shortcut "r", w = shortcut "w" }
+
 --- Waits in the calling coroutine, while run lets others run; outside a coroutine with poll(2).
 ---@param x integer|llsocket.socket|any  a descriptor, or whatever has a method `fd` or `getfd`; it is kept during the wait
 ---@param direction "r"|"w"
@@ -155,20 +178,13 @@ end
 ---@return integer? errno  EBADF, also when the socket is closed during the wait; EBUSY: another coroutine waits for the
 ---same descriptor and direction; ECANCELED; EMFILE, EPERM: a regular file; EINVAL
 function M.wait(x, direction, sec, sock)
-  local told = TOLD[direction]
-  local number, co, is_main = told and told[x], running()
-  if not (number and co and is_socket(sock)) or is_main then return wait(x, direction, sec, sock) end
-  local waits = WAITS[direction]
-  local is_odd = type(sec) ~= "nil" and (type(sec) ~= "number" or not (sec > 0 and sec < 2^31))
-  if number ~= sock.about.registration or waits[x] or is_odd then return wait(x, direction, sec, sock) end
-  waits[x] = co
-  waiters = waiters + 1
-  if sec then timers.set(BASE[direction] + x, now() + sec) end
-  if told[x] ~= number then return vanished(waits, BASE[direction], x, co) end
-  local value = yield()
-  if waits[x] == co then value = remain(value, waits, x, co) end
-  return answer(value, sock)
+  local quick = QUICK[direction]
+  local is_quick = quick and type(x) == "number" and is_socket(sock) and sock.sd == x and waiting.is_plain(sec)
+  if is_quick then return quick(sock, sec) end
+  return wait(x, direction, sec, sock)
 end
+
+waiting.shorten(M.wait, QUICK.r, QUICK.w)
 
 local function number_before(object)
   if type(object) == "table" then return object:fd() end -- a poller
