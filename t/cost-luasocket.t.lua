@@ -1,5 +1,5 @@
 -- cost-luasocket: the face of LuaSocket makes no more system calls than LuaSocket, and spends no more instructions on lines,
--- records and sends.
+-- records, sends and whole answers; in coroutines no more than Copas over LuaSocket.
 local T = require "tap"
 if not pcall(require, "socket.core") then
   T.plan(1).skip(1, "lua-socket is not installed")
@@ -49,8 +49,26 @@ function KIND.all()
   a:receive "*a"
   a:close()
 end
-local work = KIND[kind]
-for _ = 1, times do work() end
+-- Two coroutines that send each other a line, each in turn.
+local function exchange(spawn, send, receive)
+  spawn(function() for _ = 1, 10 * times do receive(peer) send(peer, "answer\n") end end)
+  spawn(function()
+    for _ = 1, 10 * times do send(client, "question\n") receive(client) end
+    kind = "done"
+  end)
+end
+if kind == "turns" and library == "socket.core" then
+  local copas = require "copas"
+  client:settimeout(0) peer:settimeout(0)
+  exchange(copas.addthread, copas.send, copas.receive)
+  while kind ~= "done" do copas.step() end
+elseif kind == "turns" then
+  local loop = require "llsocket.wait.coroutine"
+  exchange(loop.spawn, client.send, client.receive)
+  loop.run()
+else
+  for _ = 1, times do KIND[kind]() end
+end
 ]]
 
 local dir = net.tmpdir()
@@ -85,17 +103,20 @@ end
 
 -- What is counted, how, for which kinds, the slack, and why not.  The collector takes and gives back memory now and then.
 local COUNTS = {
-  { "instructions", instructions, { "lines", "records", "sends" }, 0, counting.lacks("valgrind", counting.VALGRIND) },
+  { "instructions", instructions, { "lines", "records", "sends", "all", "turns" }, 0, counting.lacks("valgrind", counting.VALGRIND) },
   { "system calls", calls, { "lines", "records", "sends", "all" }, 0.1, counting.lacks("strace", "strace -o /dev/null true") },
 }
+
+local has_copas = pcall(require, "copas")
 
 T.plan(#COUNTS[1][3] + #COUNTS[2][3] + 1)
 for _, row in ipairs(COUNTS) do
   local what, count, kinds, slack, why = unpack(row, 1, 5)
   why = counting.refusal() or why
   for _, kind in ipairs(kinds) do
-    if why then
-      T.skip(1, why)
+    local missing = why or kind == "turns" and not has_copas and "Copas is missing"
+    if missing then
+      T.skip(1, missing)
     else
       local real, face = each(count, "real", kind), each(count, "face", kind)
       T.ok(face <= real + slack, ("%s: %.4g %s, of LuaSocket %.4g"):format(kind, face, what, real))
