@@ -8,6 +8,7 @@ local addrinfo = require "llsocket.addrinfo"
 local sockaddr = require "llsocket.address.sockaddr"
 local type = type
 
+local check_string, flags_of, blank, from_path = check.string, check.flags, addrinfo.blank, sockaddr.from_path
 local AF_UNIX, SOCK_STREAM, EINVAL = const.AF_UNIX, const.SOCK_STREAM, const.EINVAL
 
 ---@class llsocket.unix.module
@@ -23,13 +24,13 @@ local M = {}
 ---@return string? err
 ---@return integer? errno  ENAMETOOLONG; EINVAL for a NUL inside a path, or a number out of range
 function M.getaddrinfo(path, socktype, protocol, flag, f2, f3, f4, f5, f6, f7, f8, f9)
-  check.string(path, 1, "getaddrinfo")
+  check_string(path, 1, "getaddrinfo")
   local type_ok = type(socktype) == "nil" or check.int(socktype, 2, "getaddrinfo")
   local protocol_ok = type(protocol) == "nil" or check.int(protocol, 3, "getaddrinfo")
-  local flags = check.flags(4, "getaddrinfo", flag, f2, f3, f4, f5, f6, f7, f8, f9)
+  local flags = flags_of(4, "getaddrinfo", flag, f2, f3, f4, f5, f6, f7, f8, f9)
   if not (flags and type_ok and protocol_ok) then return failed(EINVAL) end
-  local ai = addrinfo.blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
-  local namelen, e = sockaddr.from_text(ai.name, AF_UNIX, path)
+  local ai = blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
+  local namelen, e = from_path(ai.name, path)
   if not namelen then return failed(e) end
   ai.namelen = namelen
   return { ai }

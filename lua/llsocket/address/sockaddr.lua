@@ -12,7 +12,7 @@ local min, concat, insert = math.min, table.concat, table.insert
 local AF_INET, AF_INET6, AF_UNIX = const.AF_INET, const.AF_INET6, const.AF_UNIX
 local EINVAL, ENAMETOOLONG = const.EINVAL, const.ENAMETOOLONG
 
-local sizeof, offsetof = ffi.sizeof, ffi.offsetof
+local sizeof, offsetof, copy, find = ffi.sizeof, ffi.offsetof, ffi.copy, string.find
 local SIZE = sizeof(layout.sockaddr_storage) -- longer than any address that a kernel writes
 -- The BSDs keep the length in the first byte.  Their kernels fill it in for an address that is an argument of a call, but
 -- not for one inside another struct.
@@ -38,7 +38,7 @@ end
 
 -- Reads text into an in_addr or in6_addr; answers whether it is an address.
 local function read_numeric(family, text, addr)
-  if text:find("\0", 1, true) then return false end -- plain, because a pattern would keep this from being compiled
+  if find(text, "\0", 1, true) then return false end -- plain, because a pattern would keep this from being compiled
   return C.llsocket2_inet_pton(family, text, addr) == 1
 end
 
@@ -50,14 +50,6 @@ local function path_of(name, namelen)
   return (bytes:sub(1, ending - 1))
 end
 
--- The length is exact: no byte is padded.
-local function read_path(name, path)
-  if #path > PATH_MAX then return nil, ENAMETOOLONG end
-  if (path:find("\0", 1, true) or 1) > 1 then return nil, EINVAL end
-  ffi.copy(name.un.sun_path, path, #path)
-  return PATH_AT + #path
-end
-
 -- One row for each family that most programs use; families.lua has more.  What a family has no use for is absent.  A
 -- platform without the constant or the C struct has no such row.  Fields of C are named, not reached by functions: parsing
 -- 14 functions at load took 0.14 of 15 million instructions.
@@ -67,7 +59,6 @@ end
 ---@field member string  the name of the struct inside an address, name.in4
 ---@field addr? string  the struct's field that has a numeric address, as inet_pton(3) writes it
 ---@field text? function  where there is no such field: the text of an address, see path_of
----@field read? function  and an address from text, see read_path
 ---@field port? string  the field that has the port
 ---@field host_order? boolean  the port lies there in host order
 ---@field scope? string  the field that has the index of an interface
@@ -80,8 +71,7 @@ local ROWS = {
   { family = AF_INET, struct = "sockaddr_in", member = "in4", addr = "sin_addr", port = "sin_port", show = "%s:%d" },
   { family = AF_INET6, struct = "sockaddr_in6", member = "in6", addr = "sin6_addr", port = "sin6_port",
     scope = "sin6_scope_id", show = "[%s]:%d" },
-  { family = AF_UNIX, struct = "sockaddr_un", member = "un", text = path_of, read = read_path, is_path = true,
-    show = "unix:%s" },
+  { family = AF_UNIX, struct = "sockaddr_un", member = "un", text = path_of, is_path = true, show = "unix:%s" },
 }
 
 local NONE = {} -- the row of all other families
@@ -116,26 +106,34 @@ end
 local name_t = make_type()
 local M = { type = name_t, SIZE = SIZE, families = families }
 
---- Writes an address from text: a numeric IPv4 or IPv6 address, without port; the path of a unix socket, where "" is autobind
---- and a leading NUL an abstract name; see inet_pton(3), unix(7).
+--- Writes a numeric IPv4 or IPv6 address from text, without port; see inet_pton(3).
 ---@param name ffi.cdata*  of the type of this module
----@param family integer  AF_INET, AF_INET6, AF_UNIX
+---@param family integer  AF_INET, AF_INET6
 ---@param text string
----@param port? integer  0 to 65535, for a family with ports; the default is to leave it as it is
+---@param port? integer  0 to 65535; the default is to leave it as it is
 ---@return integer? namelen  nil when `text` is no address of `family`
----@return integer? errno  AF_UNIX only: ENAMETOOLONG, EINVAL for a NUL inside
 function M.from_text(name, family, text, port)
   name.any.ss_family = family
   local row = families[family]
-  local namelen, e = row.size, nil
-  if not row.addr then
-    namelen, e = row.read(name, text)
-  elseif not read_numeric(family, text, name[row.member][row.addr]) then
-    return nil
-  end
+  if not read_numeric(family, text, name[row.member][row.addr]) then return nil end
   if port then name[row.member][row.port] = in_order(row, port) end
-  if HAS_LENGTH and namelen then name.any.ss_len = namelen end
-  return namelen, e
+  if HAS_LENGTH then name.any.ss_len = row.size end
+  return row.size
+end
+
+--- Writes the address of a unix socket; see unix(7).  The length is exact: no byte is padded.
+---@param name ffi.cdata*  of the type of this module
+---@param path string  "" is autobind, a leading NUL an abstract name
+---@return integer? namelen
+---@return integer? errno  ENAMETOOLONG, EINVAL for a NUL inside
+function M.from_path(name, path)
+  if #path > PATH_MAX then return nil, ENAMETOOLONG end
+  if (find(path, "\0", 1, true) or 1) > 1 then return nil, EINVAL end
+  copy(name.un.sun_path, path, #path)
+  local namelen = PATH_AT + #path
+  name.any.ss_family = AF_UNIX
+  if HAS_LENGTH then name.any.ss_len = namelen end
+  return namelen
 end
 
 --- Answers the length of an address that the kernel wrote, without the NUL that Linux puts after a path: so an address has

@@ -88,7 +88,7 @@ local function unix(path, socktype, protocol)
   check.string(path, 1, "unix")
   if not are_ints(2, "unix", socktype, protocol) then return failed(EINVAL) end
   local ai = blank(AF_UNIX, socktype or SOCK_STREAM, protocol or 0)
-  local namelen, e = sockaddr.from_text(ai.name, AF_UNIX, path)
+  local namelen, e = sockaddr.from_path(ai.name, path)
   if not namelen then return failed(e) end
   ai.namelen = namelen
   return ai
