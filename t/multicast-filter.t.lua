@@ -8,7 +8,7 @@ local netns = require "netns"
 local show = require("values").show
 local text = require("llsocket.errno").text
 local before = leak.count()
-local PLAN = 2 * 40 + 12
+local PLAN = 2 * 41 + 12
 local T = require("tap").plan(PLAN)
 
 local why, entered = emulator.groups, nil
@@ -124,6 +124,7 @@ for _, case in ipairs(CASES) do
   -- Without an interface.
   is(told(), told "lo", "without an interface it is the one by which the group was joined")
   is(told(nil, INCLUDE, { s[2] }), "include " .. s[2], "also to set a filter")
+  is(told(0), told "lo", "an index of 0 is none")
 
   -- What is wrong.
   is(told("lo", 2, {}), failed(L.EINVAL), "no mode: EINVAL")
