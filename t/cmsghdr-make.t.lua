@@ -79,10 +79,10 @@ end
 
 local function made_of(ctype, fields) return ctype and ctype(fields) end
 
-local function times(soft, hard)
+local function times(soft, hard, nsec)
   local cell = ffi.new(ffi.typeof("$[3]", layout.timespec))
   cell[0].tv_sec, cell[0].tv_nsec = soft, soft > 0 and 7 or 0
-  cell[2].tv_sec, cell[2].tv_nsec = hard, hard > 0 and 8 or 0
+  cell[2].tv_sec, cell[2].tv_nsec = hard, nsec or hard > 0 and 8 or 0
   return cell
 end
 
@@ -97,6 +97,8 @@ local tagged = bit.bor(1, L.TP_STATUS_VLAN_VALID or 0, L.TP_STATUS_VLAN_TPID_VAL
 
 linux(SOCKET, L.SCM_TIMESTAMPING, times(FAR, 0), ("timestamp: %.0f, 7"):format(FAR))
 linux(SOCKET, L.SCM_TIMESTAMPING, times(0, 1), "timestamp: nil, nil, 1, 8")
+linux(SOCKET, L.SCM_TIMESTAMPING, times(0, 5, 0), "timestamp: nil, nil, 5, 0")
+linux(SOCKET, L.SCM_TIMESTAMPING, times(0, 0, 9), "timestamp: nil, nil, 0, 9")
 linux(SOCKET, L.SCM_TIMESTAMPING, times(5, FAR), ("timestamp: 5, 7, %.0f, 8"):format(FAR))
 for _, kind in ipairs { "SO_MARK", "SO_PRIORITY", "SCM_INQ", "SCM_WIFI_STATUS", "SCM_TS_OPT_ID" } do
   linux(SOCKET, L[kind], ffi.new("uint32_t[1]", 2^32 - 2), "integer: 4294967294")
