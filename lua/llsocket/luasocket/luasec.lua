@@ -60,7 +60,8 @@ local function gather(tls, wanted, parts)
     msg = msg or part
     if msg and msg ~= "" then parts[#parts + 1] = msg end
     if wanted ~= "*a" then wanted = wanted - #(msg or "") end
-    if word == nil or word == "closed" and wanted == "*a" and #parts > start then return concat(parts) end
+    local is_end = word == "closed" and (msg or "") == "" -- with bytes it is a reset: LuaSec answers those of an end alone
+    if word == nil or is_end and wanted == "*a" and #parts > start then return concat(parts) end
     if not DIRECTION[word] then return nil, word, concat(parts) end
     local ready, why = wait(tls, word)
     if not ready then return nil, why, concat(parts) end

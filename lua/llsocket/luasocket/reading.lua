@@ -19,12 +19,16 @@ local BLOCK, PIECE = 65536, 131072 -- bytes: what inbox.lua holds without growin
 
 local M = {}
 
--- Receives what is there, waiting where nothing is; answers the word where nothing comes.
+-- Receives what is there, waiting where nothing is; answers the word where nothing comes, and whether that is the orderly end:
+-- a reset has the same word.
 local function fill(object)
-  if not object.sock then return "closed" end
+  if not object.sock then return "closed", true end
   local n, err, again, e = once(object)
   if n and n > 0 then return nil end
-  if not (n or again) then return (err or e) and words.of(e) or "closed" end
+  if not (n or again) then
+    if err or e then return words.of(e) end
+    return "closed", true
+  end
   if e ~= EINTR then
     shrink(object)
     local word = wait(object, "r")
@@ -70,10 +74,10 @@ local function line(object, prefix, searched)
 end
 
 -- Reads so many bytes, or up to the end, in pieces: a block that grew to hold 200 KB would cost three times the time.  Answers
--- what came, and the word where that is not all.
+-- what came, and what fill answers where that is not all.
 local function gather(object, wanted)
   local parts, total = {}, 0
-  local word
+  local word, is_end
   repeat
     local held = held_by(object)
     local missing = wanted - total
@@ -85,16 +89,16 @@ local function gather(object, wanted)
       parts[#parts + 1] = take(object, held, 0)
       total = total + held
     end
-    word = fill(object)
+    word, is_end = fill(object)
   until word
-  if total == 0 then return rest(object), word end
+  if total == 0 then return rest(object), word, is_end end
   parts[#parts + 1] = rest(object)
-  return concat(parts), word
+  return concat(parts), word, is_end
 end
 
 local function all(object, prefix)
-  local msg, word = gather(object, huge)
-  if word == "closed" and msg ~= "" then return joined(prefix, msg), nil, nil end
+  local msg, word, is_end = gather(object, huge)
+  if is_end and msg ~= "" then return joined(prefix, msg), nil, nil end
   return nil, word, joined(prefix, msg)
 end
 

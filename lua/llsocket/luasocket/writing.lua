@@ -57,7 +57,7 @@ function M.methods(client)
     if type(i) ~= "nil" or type(j) ~= "nil" then at, stop = bounds(stop, i, j) end
     begin(object)
     local reached, word = send_all(object, data, at, stop)
-    object.sent = object.sent + reached - at
+    object.sent = object.sent + (reached - at)
     if word then return nil, word, reached end
     return reached, nil, nil
   end
