@@ -190,7 +190,8 @@ end
 
 -- Which modules are held, and for how long.  meta is an editor's.  renamed is required by libc alone, at once or never.
 local FILES = "cd %q/lua/llsocket && find . -name '*.lua' ! -name meta.lua ! -path './wait/*' "
-  .. "! -path './stream*' ! -path './resolve*' ! -path './luasocket*' ! -path './cosocket*'" -- a program gets these by require
+  .. "! -path './stream*' ! -path './resolve*' ! -path './luasocket*' ! -path './cosocket*' "
+  .. "! -path ./core/forks.lua" -- a program gets these by require, or what it gets requires them
 local pipe = assert(io.popen(shell.format(FILES, source)))
 local wrong = {}
 local code = [[

@@ -8,13 +8,13 @@ local before = leak.count()
 
 local NULL = ffi.cast("void *", 0)
 
--- What a call answers or raises; an error must have the line of this function.
+-- What a call answers or raises; an error must have the line of this function.  The path may have blanks.
 local function answer(fn, ...)
   local text = show(pcall(function(...)
     local a, b, c = fn(...)
     return a, b, c
   end, ...))
-  return (text:gsub("[^ \"]*luasocket%-edges%.t%.lua:14: ", "HERE: "))
+  return (text:gsub("%f[^%s\"][^,\"]*luasocket%-edges%.t%.lua:14: ", "HERE: "))
 end
 
 local function pair()
