@@ -103,7 +103,8 @@ end
 
 -- What is counted, how, for which kinds, the slack, and why not.  The collector takes and gives back memory now and then.
 local COUNTS = {
-  { "instructions", instructions, { "lines", "records", "sends", "all", "turns" }, 0, counting.lacks("valgrind", counting.VALGRIND) },
+  { "instructions", instructions, { "lines", "records", "sends", "all", "turns" }, 0,
+    counting.lacks("valgrind", counting.VALGRIND) },
   { "system calls", calls, { "lines", "records", "sends", "all" }, 0.1, counting.lacks("strace", "strace -o /dev/null true") },
 }
 
