@@ -107,13 +107,23 @@ local function timed(fn, ...)
   return sys.clock() - from, result
 end
 
+-- The shortest time of a few: what the machine does besides may delay one, but not each.
+local function quickest(fn)
+  local least = math.huge
+  for _ = 1, 5 do
+    least = math.min(least, (timed(fn)))
+    if least < 0.3 then break end
+  end
+  return least
+end
+
 local function in_loop(loop)
   local lst = assert(stream.listen("127.0.0.1", 0))
   local there = lst:getsockname()
   local took, result, early, raced, tail, refused
   loop.spawn(function()
     took, result = timed(function() return (select(3, stream.connect(BLACK6, 0.1))) end)
-    early = timed(function() local c = assert(stream.connect({ BLACK6, there }, 5)); c:close() end)
+    early = quickest(function() local c = assert(stream.connect({ BLACK6, there }, 5)); c:close() end)
     raced = timed(function() local c = assert(stream.connect({ there, BLACK4, BLACK6 }, 5)); c:close() end)
     tail = select(3, stream.connect({ BLACK6, BLACK4 }, 0.6))
     refused = timed(function() local c = assert(stream.connect({ closed, there }, 5)); c:close() end)
@@ -122,8 +132,8 @@ local function in_loop(loop)
   T.is(result, tostring(L.ETIMEDOUT), loop.name .. ": a black hole is ETIMEDOUT")
   T.ok(took >= 0.1 and took < 2, ("%s: when the time has run out: %.3f s of 0.1"):format(loop.name, took))
   if L.EPOLLIN or L.EV_ADD then
-    T.ok(early >= 0.249 and early < 2, ("%s: a family that is black-holed costs 250 ms: %.3f s"):format(loop.name, early))
-    T.ok(raced < 2, ("%s: IPv6 is tried first, then the families in turn: %.3f s"):format(loop.name, raced))
+    T.ok(early >= 0.249 and early < 0.4, ("%s: a family that is black-holed costs 250 ms: %.3f s"):format(loop.name, early))
+    T.ok(raced >= 0.249 and raced < 2, ("%s: IPv6 is tried first, then the families in turn: %.3f s"):format(loop.name, raced))
   else
     T.skip(2, "a poller over poll(2) has no descriptor to wait for, so one address is tried after the other")
   end

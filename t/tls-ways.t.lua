@@ -74,7 +74,9 @@ end
 local function talk(sock)
   local s = assert(stream.wrap(sock))
   s:deadline(20)
+  local at = s.at
   s = assert(luasec.secure(s, CLIENT, "localhost"))
+  assert(at and s.at == at, "the deadline holds on")
   assert(s:write("hel", "lo", "\n"))
   local line = s:line()
   s:write(BIG)
