@@ -15,7 +15,7 @@ local before = leak.count()
 local source, dir = os.getenv "LLSOCKET_SOURCE", net.tmpdir()
 local judged = jit.status() and not os.getenv "LLSOCKET_STRESS"
 
-local INSTRUCTIONS, WORST, CALLS, GARBAGE, MEMORY = 3000, 1.5, 3.01, 2, 1000
+local INSTRUCTIONS, WORST, CALLS, GARBAGE, MEMORY = 2400, 1.5, 3.01, 2, 1000
 local TURNS = 3
 
 -- The echo server.  What is counted lies between a call of getppid(2) and one of getpgrp(2).
