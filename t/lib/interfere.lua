@@ -140,6 +140,17 @@ function M.is_vain(op, way)
   return op.title == "event:read, signals" and way.name == "calls the same"
 end
 
+-- Whether a value is the error that is raised here; a loop adds the coroutine's stack.
+local function is_hostile(err) return type(err) == "string" and err:sub(1, #nasty.HOSTILE) == nasty.HOSTILE end
+
+M.is_hostile = is_hostile
+
+--- Whether an answer tells of that error, as it should: close of a hook's, join of what ended the one that is joined.
+function M.is_told(op, way, answer)
+  if not way.raises then return false end
+  return op.title:find ":close" and answer[1] == nasty.HOSTILE or op.name == "loop.join" and is_hostile(answer[2])
+end
+
 local function raise() return function() error(nasty.HOSTILE, 0) end, nothing end
 
 M.ways = {

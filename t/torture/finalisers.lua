@@ -5,7 +5,6 @@
 if arg[3] == "kqueue" then require("kqueue").load(true) end
 local finalising = require "finalising"
 local interfere = require "interfere"
-local nasty = require "nasty"
 local operations = require "operations"
 local random = require "random"
 local shapes = require "shapes"
@@ -18,10 +17,10 @@ io.stdout:setvbuf "line"
 local before
 
 local function judge_answer(op, way, ok, answer)
-  if not ok then return not (way.raises and answer == nasty.HOSTILE) and "it raises " .. tostring(answer) end
+  if not ok then return not (way.raises and interfere.is_hostile(answer)) and "it raises " .. tostring(answer) end
   local outcome, _, as_wanted = operations.judge(op, answer)
   if way.harmless and not as_wanted then return "it answers " .. shapes.line(answer) end
-  if op.title:find ":close" and way.raises and answer[1] == nasty.HOSTILE then return end -- as a hook's error
+  if interfere.is_told(op, way, answer) then return end
   if not outcome then return "its answer has no shape: " .. shapes.line(answer) end
 end
 

@@ -3,7 +3,6 @@
 -- README.md tells more.  LLSOCKET_TORTURE_WAYS names the ways to go, by default all.
 local interfere = require "interfere"
 local midst = require "midst"
-local nasty = require "nasty"
 local operations = require "operations"
 local proc = require "proc"
 local shapes = require "shapes"
@@ -70,17 +69,13 @@ function interrupted(case, n, act)
   return where, ok, answer
 end
 
--- A loop adds the coroutine's stack.
-local function is_hostile(err) return type(err) == "string" and err:sub(1, #nasty.HOSTILE) == nasty.HOSTILE end
-
 local function judge_answer(op, way, ok, answer)
   if not ok then
-    return (way.spoils or way.raises and is_hostile(answer)) and "" or "it raises " .. tostring(answer)
+    return (way.spoils or way.raises and interfere.is_hostile(answer)) and "" or "it raises " .. tostring(answer)
   end
   local outcome, _, as_wanted = operations.judge(op, answer)
   if way.harmless and not as_wanted then return "it answers " .. shapes.line(answer) end
-  if op.name == "loop.join" and way.raises and is_hostile(answer[2]) then return "" end -- it ended the one that is joined
-  if op.title:find ":close" and way.raises and answer[1] == nasty.HOSTILE then return "" end -- as a hook's error
+  if interfere.is_told(op, way, answer) then return "" end
   if not outcome and not way.spoils then return "its answer has no shape: " .. shapes.line(answer) end
   return ""
 end

@@ -3,9 +3,13 @@
 -- One process of each server suffers all attacks, in an order of chance.  After each it must serve a good client, have its
 -- descriptors back, not spin, and not have grown much; during each it must serve one, too, if it has descriptors for it.
 local L = require "llsocket"
+local askers = require "askers"
 local attacks = require "attacks"
 local example = require "example"
+local inside = require "inside"
+local hostile = require "hostile"
 local leak = require "leak"
+local loops = require "loops"
 local missing = require "missing"
 local net = require "net"
 local netns = require "netns"
@@ -17,7 +21,7 @@ local torture = require "torture"
 local GROWTH = 64 * 2 ^ 20 -- bytes
 local PATIENCE = 8 -- seconds: until a good client is served, and until descriptors are back
 
-require("loops").settle() -- what libuv opens for good is counted
+loops.settle() -- what libuv opens for good is counted
 local before = leak.count() - 2 -- attacks.pause has two
 local dir = net.tmpdir()
 local entered, why_not = netns.enter()
@@ -59,6 +63,9 @@ end
 -- say: what a client sends; back: what comes back, a pattern; much: what makes the server send much.
 
 local ECHO = { say = "hello", back = "hello", much = ("x"):rep(2 ^ 16) }
+local HTTP = {
+  say = "GET / HTTP/1.0\r\n\r\n", back = "HTTP/1%.1 200 OK.*\r\n\r\nhello", much = "GET /big.bin HTTP/1.0\r\n\r\n",
+}
 local SERVERS = {}
 
 local ONLY = os.getenv "LLSOCKET_TORTURE_ONLY" or ""
@@ -75,9 +82,7 @@ local function example_of(name) return example.dir .. name .. ".lua" end
 
 server("echoserver", "tcp", example_of "echoserver", "0 60")
 if not missing.sendfile then
-  server("fileserver", "tcp", example_of "fileserver", shell.format("%q 0 60", dir), {
-    say = "GET / HTTP/1.0\r\n\r\n", back = "HTTP/1%.1 200 OK.*\r\n\r\nhello", much = "GET /big.bin HTTP/1.0\r\n\r\n",
-  })
+  server("fileserver", "tcp", example_of "fileserver", shell.format("%q 0 60", dir), HTTP)
 end
 server("handover", "tcp", example_of "handover", shell.format("%q 0 hello", dir .. "/handover"), {
   say = "you", back = "hello you", much = ECHO.much })
@@ -97,7 +102,7 @@ for _, way in ipairs { "recv", "recvfrom", "recvinto", "recvmsg", "plain", "read
   if way ~= "recvbatch" then victim("unix", way) end
 end
 if not missing.splice then victim("tcp", "splice") end
-victim("tcp", "stream"); victim("unix", "stream")
+victim("tcp", "stream"); victim("unix", "stream"); victim("tcp", "luasocket")
 if L.MSG_ERRQUEUE then victim("udp", "errors") end
 for _, way in ipairs { "recvfrom", "recvmsg", "plain", "recvbatch" } do
   victim("udp", way)
@@ -107,6 +112,21 @@ for _, name in ipairs { "udpecho", "pktinfo" } do
   server(name, "udp", example_of(name), "0 127.0.0.1").knows_itself = true
 end
 server("unixlog", "log", example_of "unixlog", shell.format("%q %q", dir .. "/unixlog", dir .. "/log")).socket = dir .. "/unixlog"
+
+-- nginx with a client of the library inside, which asks a server behind it.
+local no_nginx = inside.missing()
+for _, face in ipairs(no_nginx and {} or inside.FACES) do
+  for _, behind in ipairs { example_of "echoserver", VILLAIN } do
+    local name = ("nginx, %s%s"):format(face, behind == VILLAIN and ", before a villain" or "")
+    local one = server(name, "tcp", nil, face, HTTP)
+    one.behind, one.is_nginx = behind, true
+  end
+end
+
+if not (no_nginx or missing.sendfile) then
+  local one = server("nginx, examples/openresty", "tcp", nil, shell.format("%q 0 60", dir), HTTP)
+  one.behind, one.is_nginx, one.keeps = example_of "fileserver", "example", 20 -- connections to its upstream
+end
 
 local SOCKTYPE = { tcp = L.SOCK_STREAM, unix = L.SOCK_STREAM, udp = L.SOCK_DGRAM, dgram = L.SOCK_DGRAM, log = L.SOCK_DGRAM }
 
@@ -132,6 +152,12 @@ end
 local function stop(one)
   proc.kill(one.pid, proc.SIGKILL)
   one.pipe:close()
+end
+
+local function start_nginx(one, port)
+  local is_example = one.is_nginx == "example"
+  local running = is_example and inside.start_example(port, attacks.LIMIT) or inside.start(one.args, port, attacks.LIMIT)
+  one.pipe, one.pid, one.ai, one.out = running.pipe, running.pid, net.addr(L.AF_INET, L.SOCK_STREAM, running.port), running.out
 end
 
 -- Good clients --------------------------------------------------------------------------------------------------
@@ -178,7 +204,7 @@ local function has_back(one)
   local stop_at, n = sys.clock() + PATIENCE
   repeat
     n = descriptors(one.pid)
-    if n <= one.descriptors then return true end
+    if n <= one.descriptors + (one.keeps or 0) then return true end
     is_served(one) -- what was received for the last one goes with the next
     attacks.pause(0.05)
   until sys.clock() > stop_at
@@ -217,8 +243,12 @@ end
 local function start_all(one)
   if not one.behind then return start(one) end
   local behind = { name = "behind " .. one.name, kind = "tcp", path = one.behind, talk = ECHO }
-  start(behind, "0 60")
-  start(one, ("127.0.0.1 %d 0"):format(behind.ai:port()))
+  start(behind, one.is_nginx == "example" and one.args or "0 60")
+  if one.is_nginx then
+    start_nginx(one, behind.ai:port())
+  else
+    start(one, ("127.0.0.1 %d 0"):format(behind.ai:port()))
+  end
   return behind
 end
 
@@ -239,10 +269,49 @@ local function torment(one)
   return faults[1]
 end
 
-local T = require("tap").plan(#SERVERS + 1)
+-- Clients ----------------------------------------------------------------------------------------------------------
+
+local CLIENTS, asked, total = {}, 0, 0
+for _, name in ipairs(ONLY == "" and { "coroutine", "luv", "cqueues", "copas" } or {}) do
+  if name == "coroutine" or pcall(require, name) then CLIENTS[#CLIENTS + 1] = name end
+end
+
+local ROUNDS = 3
+
+-- Lets the clients of each face ask all hostile servers, each several times at once.
+local function ask_all(name)
+  local loop, ports, stop_servers = loops.open(name), hostile.start()
+  local fault
+  L.wait.set(name ~= "coroutine" and loop.wait or nil)
+  for _, face in ipairs(askers.FACES) do
+    for _, case in ipairs(hostile.cases(ports, face)) do
+      for _ = 1, ROUNDS do
+        loop.spawn(function()
+          local said = hostile.judge(case.client, case.port, case.is_good)
+          fault = fault or said and case.title .. ": " .. said
+        end)
+        asked = asked + 1
+      end
+    end
+  end
+  loop.run()
+  L.wait.set()
+  stop_servers()
+  return fault
+end
+
+local T = require("tap").plan(#SERVERS + #CLIENTS + 1)
 torture.announce()
 if not entered then print("# without forged and vanishing peers: " .. why_not) end
-local total = 0
+if no_nginx then print("# without nginx: " .. no_nginx) end
+for _, name in ipairs(torture.shuffle(CLIENTS)) do
+  local title = ("clients in the loop of %s survive %d kinds of hostile servers"):format(name, #hostile.WAYS + 1)
+  if torture.seconds and torture.elapsed() > torture.seconds / 9 then
+    T.skip(1, title .. ": not in this share")
+  else
+    T.is(ask_all(name), nil, title)
+  end
+end
 for _, one in ipairs(torture.shuffle(SERVERS)) do
   if torture.is_time_up() then
     T.skip(1, one.name .. ": not in this share")
@@ -255,7 +324,7 @@ for _, one in ipairs(torture.shuffle(SERVERS)) do
 end
 attacks.close()
 net.cleanup()
-print(("# %d attacks, %d s"):format(total, torture.elapsed()))
+print(("# %d attacks, %d requests to hostile servers, %d s"):format(total, asked, torture.elapsed()))
 if usual then sys.limit_descriptors(usual) end
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

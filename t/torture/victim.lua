@@ -121,6 +121,29 @@ local function serve_streams(listener)
   end)
 end
 
+-- A server of LuaSocket's face, as programs for LuaSocket are written: a byte is waited for, what came with it is taken along.
+function RECEIVE.luasocket() end
+local function echo_words(client)
+  while true do
+    client:settimeout(60)
+    local text = client:receive(1)
+    if not text then break end
+    client:settimeout(0)
+    local whole, _, part = client:receive(SIZE)
+    client:settimeout(60)
+    if not client:send(text .. (whole or part)) then break end
+  end
+  client:close()
+  collectgarbage()
+end
+
+local function serve_words(server)
+  while true do
+    local client = server:accept()
+    if client then loop.spawn(echo_words, client) else loop.sleep(0.05) end
+  end
+end
+
 local function answer(sock)
   while sock:recvable() do
     local text, from = RECEIVE[WAY](sock)
@@ -135,6 +158,14 @@ local function address()
   return assert(L.inet.getaddrinfo("127.0.0.1", "0", socktype))[1]
 end
 
+if WAY == "luasocket" then
+  local server = require("llsocket.luasocket").tcp()
+  assert(server:bind("127.0.0.1", 0) and server:listen(128))
+  print("listening on 127.0.0.1:" .. select(2, server:getsockname()))
+  io.stdout:flush()
+  loop.spawn(serve_words, server)
+  return loop.run()
+end
 assert(RECEIVE[WAY], WAY)
 local sock = assert(L.socket.new(address(), true))
 local err = sock:bind() or STREAM and sock:listen()
