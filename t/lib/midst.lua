@@ -177,7 +177,8 @@ function M.try(op, way, n)
   local where = arm(n)
   local ok, err = pcall(loop.run)
   debug.sethook()
-  local fault = not ok and not is_stopped(err) and tostring(err) or run_out()
+  local fault = L.wait.is_set() and "the way of waiting stays set"
+  fault = fault or not ok and not is_stopped(err) and tostring(err) or run_out()
   fault = fault or judge(where())
   fault = fault or again()
   if is_stuck then fault, is_stuck = "it waits for ever; " .. tostring(fault), false end

@@ -218,6 +218,7 @@ end
 
 -- Looks at the queue last: what a debug hook closes or cancels meanwhile goes from the waiters into the queue.
 local function loop()
+  waiting.lend(M.wait)
   if is_torn then mend() end
   if kernel.left() > 0 then queue_rest() end
   repeat
@@ -228,6 +229,7 @@ local function loop()
   until is_over()
   timers.clear()
   kernel.close()
+  waiting.give_back()
 end
 
 -- Takes back a coroutine that the loop had in its hand.
@@ -245,6 +247,7 @@ end
 
 -- Looks whom the loop had in its hand when an error interrupted it.
 local function rescue(err)
+  waiting.give_back()
   if err == reported then return err end
   is_torn = true
   for _, one in ipairs(mending.in_hand(loop)) do take_back(one.co, one.answer, one.fn) end
@@ -281,9 +284,8 @@ function M.run(onerror)
   local fn = handler(onerror)
   if runs() then error("llsocket.wait.coroutine is running", 2) end
   is_running, runner, complain = true, running(), fn
-  waiting.lend(M.wait)
   local ok, err = xpcall(loop, rescue)
-  waiting.give_back()
+  if not ok then waiting.give_back() end -- where memory runs out, LuaJIT calls no handler
   is_running, runner, complain = false, nil, nil
   if not ok then error(err, 0) end
 end
