@@ -3,7 +3,7 @@ local ffi = require "ffi"
 local face = require "llsocket.luasocket"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(18)
+local T = require("tap").plan(19)
 local before = leak.count()
 
 local NULL = ffi.cast("void *", 0)
@@ -58,6 +58,10 @@ local join = { multiaddr = "ff02::9", interface = NULL }
 T.ok(not six or answer(six.setoption, six, "ipv6-add-membership", join):find "number 'interface' field expected",
   "nor the lack of an interface")
 if six then six:close() end
+local four = assert(face.udp4())
+T.ok(answer(four.setoption, four, "ip-add-membership", { multiaddr = "::ffff:239.1.2.3", interface = "*" })
+  :find("invalid 'multiaddr' ip address", 1, true), "a mapped address is none of IPv4")
+four:close()
 T.is(answer(b.send, b, "abc", 1 / 0, 1 / 0), "true, 0, nil, nil", "bytes from beyond every integer on are none")
 
 a:close(); b:close()

@@ -76,6 +76,7 @@ local bytes_t = ffi.typeof "uint8_t[16]"
 -- Answers the bytes of a numeric IPv4 address, or nil.  "*" is the wildcard.
 local function four(text)
   if text == "*" then return "\0\0\0\0" end
+  if text:find(":", 1, true) then return nil end -- a mapped address is one of IPv6
   local list = inet.getaddrinfo4(text, nil, const.SOCK_DGRAM, nil, const.AI_NUMERICHOST)
   local cell = bytes_t()
   if not list or C.llsocket2_inet_pton(const.AF_INET, list[1]:addr(), cell) ~= 1 then return nil end
