@@ -1,9 +1,11 @@
--- luasocket-edges: what is no object in the lists of select, NULL pointers, NUL bytes in words, numbers that no integer holds.
+-- luasocket-edges: what is no object in the lists of select, NULL pointers, NUL bytes in words, numbers that no integer holds,
+-- finalisers that close what is read.
 local ffi = require "ffi"
 local face = require "llsocket.luasocket"
+local finalising = require "finalising"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(19)
+local T = require("tap").plan(20)
 local before = leak.count()
 
 local NULL = ffi.cast("void *", 0)
@@ -14,7 +16,7 @@ local function answer(fn, ...)
     local a, b, c = fn(...)
     return a, b, c
   end, ...))
-  return (text:gsub("%f[^%s\"][^,\"]*luasocket%-edges%.t%.lua:14: ", "HERE: "))
+  return (text:gsub("%f[^%s\"][^,\"]*luasocket%-edges%.t%.lua:16: ", "HERE: "))
 end
 
 local function pair()
@@ -65,6 +67,21 @@ four:close()
 T.is(answer(b.send, b, "abc", 1 / 0, 1 / 0), "true, 0, nil, nil", "bytes from beyond every integer on are none")
 
 a:close(); b:close()
+
+-- A finaliser that closes what is read ------------------------------------------------------------------------------
+
+jit.off() -- LuaJIT of 2022 does not survive finalisers at every allocation of compiled code
+local wrong = {}
+for k = 1, 12 do
+  a, b = pair()
+  a:settimeout(0.05); b:send "abc\n"
+  local _, ok, said = finalising.run(k, function() a:close() end, function() return a:receive() or "" end)
+  if not ok then wrong[#wrong + 1] = ("%s at %d"):format(said, k) end
+  a:close(); b:close()
+end
+T.is(table.concat(wrong, "; "), "", "an object that a finaliser closes in the midst of receive answers")
+
+a, b = nil, nil -- luacheck: ignore
 collectgarbage(); collectgarbage()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

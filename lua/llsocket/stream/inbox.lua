@@ -139,6 +139,7 @@ end
 -- Receives once; answers what recvinto answers.
 local function take(s)
   local sock, capacity = s.sock, s.size - s.last
+  if not sock then return nil, nil, false end -- an object of LuaSocket's face that a finaliser has closed meanwhile
   if s.direct then return sock:recvinto(s.block, capacity, s.last) end
   local msg, err, again, e = sock:recv(capacity)
   if not msg then return nil, err, again, e end
