@@ -4,9 +4,10 @@ local cosocket = require "llsocket.cosocket"
 local loop = require "llsocket.wait.coroutine"
 local stream = require "llsocket.stream"
 local face = require "llsocket.luasocket"
+local finalising = require "finalising"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(28)
+local T = require("tap").plan(29)
 local before = leak.count()
 
 local function answer(fn, ...)
@@ -178,6 +179,7 @@ for name, read in pairs {
 } do
   T.is(interrupt_all(read), "", ("an error of a hook in the midst of %s leaves the cosocket usable"):format(name))
 end
+sock:close()
 close_all(listener, called)
 
 -- An object that is none ------------------------------------------------------------------------------------------
@@ -190,8 +192,30 @@ end
 T.is(table.concat(wrong), "", "time limits are not set of what is no table")
 T.ok(answer(cosocket.udp().settimeout, 1, 1):find("(table expected, got number)", 1, true), "nor of datagrams")
 
+-- A finaliser that uses the same cosocket --------------------------------------------------------------------------
+
+jit.off() -- LuaJIT of 2022 does not survive finalisers at every allocation of compiled code
+wrong = {}
+for name, call in pairs {
+  setkeepalive = function(one) return one:setkeepalive(1) end, send = function(one) return one:send { "a", "b" } end,
+} do
+  for k = 1, 6 do
+    listener, port, count = listen()
+    sock = connect(port)
+    _, called = count()
+    local one = sock
+    local _, ok, said = finalising.run(k, function() one:setkeepalive(1) end, call, one)
+    if not ok then wrong[#wrong + 1] = ("%s at %d: %s"):format(name, k, tostring(said)) end
+    one:close()
+    close_all(listener, called)
+    ok, said = pcall(cosocket.sweep)
+    if not ok then wrong[#wrong + 1] = ("sweep after %s at %d: %s"):format(name, k, said) end
+  end
+end
+T.is(table.concat(wrong, "; "), "", "a finaliser may put the cosocket into the pool in the midst of a call")
+
 cosocket.sweep()
-sock, object = nil, nil -- luacheck: ignore
+called, sock, object = nil, nil, nil -- luacheck: ignore
 collectgarbage(); collectgarbage()
 T.is(leak.count(), before, "no descriptor is left")
 T.done()

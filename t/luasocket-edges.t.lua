@@ -5,7 +5,7 @@ local face = require "llsocket.luasocket"
 local finalising = require "finalising"
 local leak = require "leak"
 local show = require("show").show
-local T = require("tap").plan(20)
+local T = require("tap").plan(21)
 local before = leak.count()
 
 local NULL = ffi.cast("void *", 0)
@@ -64,6 +64,8 @@ local four = assert(face.udp4())
 T.ok(answer(four.setoption, four, "ip-add-membership", { multiaddr = "::ffff:239.1.2.3", interface = "*" })
   :find("invalid 'multiaddr' ip address", 1, true), "a mapped address is none of IPv4")
 four:close()
+T.ok(answer(a.setoption, a, "linger", { on = true, timeout = ffi.typeof "int" }):find("number 'timeout' field expected", 1, true),
+  "cdata are no numbers")
 T.is(answer(b.send, b, "abc", 1 / 0, 1 / 0), "true, 0, nil, nil", "bytes from beyond every integer on are none")
 
 a:close(); b:close()

@@ -140,10 +140,12 @@ end
 function M.get(key, size, backlog)
   local pool = of(key)
   if pool or not size then return pool end
-  pool = { key = key, size = size, backlog = backlog, idle = {} }
-  pool.busy, pool.waiting = setmetatable({}, WEAK_KEYS), setmetatable({}, WEAK_KEYS)
-  pools[key] = pool
-  return pool
+  local made = { key = key, size = size, backlog = backlog, idle = {} }
+  made.busy, made.waiting = setmetatable({}, WEAK_KEYS), setmetatable({}, WEAK_KEYS)
+  pool = of(key) -- a finaliser may have made it just now
+  if pool then return pool end
+  pools[key] = made
+  return made
 end
 
 -- Takes the idle connection that was used last, or the one that was handed over; those that ended meanwhile are closed.
@@ -207,12 +209,17 @@ function M.leave(link)
   settle(pool)
 end
 
-local function put(pool, link, ms)
+-- Moves the link's stream into the pool; answers false where a finaliser has closed it or kept it meanwhile.
+local function put(pool, link, s, ms)
+  local at = ms > 0 and now() + ms / 1000 or nil
+  local item = { stream = s, reused = link.reused, at = at }
+  if link.stream ~= s then return false end
+  link.stream = nil
   if #pool.idle >= pool.size then remove(pool.idle, 1).stream:close() end
   if link.pool then link.pool.busy[link] = nil end
-  local at = ms > 0 and now() + ms / 1000 or nil
-  pool.idle[#pool.idle + 1] = { stream = link.stream, reused = link.reused, at = at }
+  pool.idle[#pool.idle + 1] = item
   due = min(due, at or huge)
+  return true
 end
 
 --- Keeps a connection for later.
@@ -223,13 +230,15 @@ end
 ---@return boolean? kept
 ---@return string? err  "closed": it is still the caller's; "connection in dubious state": it was closed
 function M.keep(key, link, ms, size)
-  local what = came(link.stream)
+  local s = link.stream
+  local what = came(s)
   if what == "closed" then return nil, what end
   if what then return nil, "connection in dubious state" end
   sweep_if_due()
   local pool = M.get(key, size)
-  put(pool, link, ms)
+  local kept = put(pool, link, s, ms)
   settle(pool)
+  if not kept then return nil, "closed" end
   return true
 end
 

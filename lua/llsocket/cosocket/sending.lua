@@ -14,6 +14,7 @@ local now, values, ETIMEDOUT = shim.llsocket2_now, settings.values, const.ETIMED
 -- Sends all; the time limit is one of standing still.  Answers the word of an error.
 local function write(sock, link, msg)
   local s = link.stream
+  if not s then return "closed" end -- by a finaliser, while the bytes were joined
   repeat
     s.at = now() + links.limit(sock, "send_timeout") / 1000
     local done, _, e, taken = s:write(msg)

@@ -262,7 +262,6 @@ function Tcp:setkeepalive(ms, size, extra)
   end
   local kept, why = pool.keep(self.key, link, ms, size)
   if why == "closed" then return nil, why end
-  if kept then link.stream = nil end
   links.finish(link)
   if not kept then return nil, why end
   return 1

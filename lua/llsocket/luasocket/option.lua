@@ -13,6 +13,12 @@ local abs = math.abs
 local SOL_SOCKET, TCP, IP, IPV6 = const.SOL_SOCKET, const.IPPROTO_TCP, const.IPPROTO_IP, const.IPPROTO_IPV6
 local EBADF = const.EBADF
 
+-- Cdata are numbers in tonumber, and none in C.
+local function number_of(value)
+  local kind = type(value)
+  return (kind == "number" or kind == "string") and tonumber(value) or nil
+end
+
 local function set_failed() return nil, "setsockopt failed" end
 local function get_failed() return nil, "getsockopt failed" end
 
@@ -43,7 +49,7 @@ end
 
 -- What is no number is 0, and what no int holds is the smallest one, as in C on x86-64.
 integer.set = function(object, value, level, name)
-  local n = argument.whole(tonumber(value) or 0)
+  local n = argument.whole(number_of(value) or 0)
   return set(object, level, name, "int", abs(n) < 2^31 and n or -2^31)
 end
 
@@ -59,8 +65,8 @@ linger.set = function(object, value, level, name)
   local t = argument.table(value, 3)
   local on, timeout = t.on, t.timeout
   if type(on) ~= "boolean" then argument.raise(3, "boolean 'on' field expected") end
-  if not tonumber(timeout) then argument.raise(3, "number 'timeout' field expected") end
-  local cell = linger_t(on and 1 or 0, argument.whole(tonumber(timeout)) % 65536)
+  if not number_of(timeout) then argument.raise(3, "number 'timeout' field expected") end
+  local cell = linger_t(on and 1 or 0, argument.whole(number_of(timeout)) % 65536)
   return set(object, level, name, "bytes", ffi.string(cell, 8))
 end
 
@@ -125,8 +131,8 @@ membership6.set = function(object, value, level, name)
   local t = argument.table(value, 3)
   local group = six(text_field(t, "multiaddr")) or invalid "multiaddr"
   local index = t.interface
-  if type(index) ~= "nil" and not tonumber(index) then argument.raise(5, "number 'interface' field expected") end
-  local cell = uint_t(argument.whole(tonumber(index) or 0) % 2^32)
+  if type(index) ~= "nil" and not number_of(index) then argument.raise(5, "number 'interface' field expected") end
+  local cell = uint_t(argument.whole(number_of(index) or 0) % 2^32)
   return set(object, level, name, "bytes", group .. ffi.string(cell, 4))
 end
 
