@@ -6,7 +6,7 @@ local loop = require "llsocket.wait.coroutine"
 local leak = require "leak"
 local show = require("show").show
 
-local T = require("tap").plan(30)
+local T = require("tap").plan(33)
 local before = leak.count()
 
 local function ready() return true end
@@ -97,6 +97,15 @@ raises("#3 to 'resolve' (string or number expected, got table)", resolve.resolve
 raises("#1 to 'wait' (number, socket or object with a method fd or getfd expected, got cdata)", loop.wait,
   require("ffi").new "void *", "r")
 
+for title, fn in pairs {
+  ["nothing"] = function() end, ["true"] = function() return true end, ["an address"] = function() return ai end,
+} do
+  resolve.set(fn)
+  local _, err = pcall(stream.connect, "some.name", 80, 5)
+  T.is(err, "the function that resolve.set got answered neither a list nor an error",
+    "a resolver that answers " .. title .. " is told of")
+end
+resolve.set()
 T.is(show(stream.connect("127.0.0.1", 70000)), show(nil, "Invalid argument", L.EAI_SYSTEM, L.EINVAL),
   "an impossible port has its errno after EAI_SYSTEM")
 

@@ -6,7 +6,7 @@ local const = require "llsocket.core.const"
 local gai = require "llsocket.gai"
 local inet = require "llsocket.inet"
 local waiting = require "llsocket.wait"
-local type = type
+local error, type = error, type
 
 local EAI_SYSTEM, EINVAL = const.EAI_SYSTEM, const.EINVAL
 
@@ -54,6 +54,12 @@ function M.set(fn)
   return previous
 end
 
+-- A function of the program's that forgets to return would look like an error without a text.
+local function answered(arr, err, code, e)
+  if type(arr) == "table" or type(arr) == "nil" and err then return arr, err, code, e end
+  error("the function that resolve.set got answered neither a list nor an error", 0)
+end
+
 --- Looks up a name in the way that the program has set.
 ---@param sec number?  seconds, below 2^31; nil is no limit
 ---@param host? string
@@ -67,7 +73,7 @@ end
 ---@return integer? errno  after EAI_SYSTEM only: ETIMEDOUT, ECANCELED; EINVAL
 function M.resolve(sec, host, port, socktype, protocol, flag)
   if not check_all(sec, host, port, socktype, protocol, flag, "resolve") then return gai.failed(EAI_SYSTEM, EINVAL) end
-  return current(sec, host, port, socktype, protocol, flag)
+  return answered(current(sec, host, port, socktype, protocol, flag))
 end
 
 return M
