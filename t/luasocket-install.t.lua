@@ -66,7 +66,8 @@ T.is(said [[
 package.path, package.cpath = package.path, "/nowhere/?.so;" .. package.cpath:match "[^;]*"
 require("llsocket.luasocket").install()
 local a, b = select(2, pcall(require, "ssl")), select(2, pcall(require, "ssl"))
-print(type(a) == "table" or a == b, tostring(b):find "loop or previous")]], "true\tnil", "a LuaSec that is not there is told alike twice")
+print(type(a) == "table" or a == b, tostring(b):find "loop or previous")]],
+  "true\tnil", "a LuaSec that is not there is told alike twice")
 
 if has_socket then
   T.is(said [[
