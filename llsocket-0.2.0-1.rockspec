@@ -146,6 +146,7 @@ build = {
     ["llsocket.wait"] = "lua/llsocket/wait.lua",
     ["llsocket.wait.copas"] = "lua/llsocket/wait/copas.lua",
     ["llsocket.wait.coroutine"] = "lua/llsocket/wait/coroutine.lua",
+    ["llsocket.wait.crowd"] = "lua/llsocket/wait/crowd.lua",
     ["llsocket.wait.cqueues"] = "lua/llsocket/wait/cqueues.lua",
     ["llsocket.wait.kernel"] = "lua/llsocket/wait/kernel.lua",
     ["llsocket.wait.luv"] = "lua/llsocket/wait/luv.lua",

@@ -20,7 +20,7 @@ local FLOOR = {
   ["poll.waker"] = 6,
   ["wait.timers"] = 6, ["wait.results"] = 6, ["wait.mending"] = 6, ["wait.queue"] = 6, ["wait.kernel"] = 6,
   ["wait.pause"] = 7, ["wait.waiters"] = 7,
-  ["wait.copas"] = 8, ["wait.coroutine"] = 8, ["wait.cqueues"] = 8, ["wait.luv"] = 8, ["wait.nginx"] = 8,
+  ["wait.copas"] = 8, ["wait.crowd"] = 3, ["wait.coroutine"] = 8, ["wait.cqueues"] = 8, ["wait.luv"] = 8, ["wait.nginx"] = 8,
   meta = -3, shim = -2, errno = 2, gai = 3, wait = 3, addrinfo = 4, descriptor = 4, pipe = 5, unix = 5, device = 6, poll = 7,
   bpf = 4, resolve = 8, ["resolve.asking"] = 14, ["resolve.cqueues"] = 15, ["resolve.files"] = 3, ["resolve.luv"] = 15,
   ["resolve.nginx"] = 15, ["resolve.unbound"] = 15,

@@ -12,6 +12,7 @@ local event = require "llsocket.poll.event"
 local sockets = require "llsocket.socket.object"
 local lifecycle = require "llsocket.socket.lifecycle"
 local waiting = require "llsocket.wait"
+local crowds = require "llsocket.wait.crowd"
 local pairs, rawequal, setmetatable, max = pairs, rawequal, setmetatable, math.max
 
 local now = shim.llsocket2_now
@@ -31,7 +32,7 @@ local PRECISION = 0.1
 local Watch = {}
 Watch.__index = Watch
 
-local crowd = waiting.crowd(function() return setmetatable({}, Watch) end)
+local crowd = crowds.new(function() return setmetatable({}, Watch) end)
 
 -- common.pair: the pair.  Only waiting threads refer to it: where none waits the collector closes it.
 local common = setmetatable({}, { __mode = "v" })

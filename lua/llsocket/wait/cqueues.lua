@@ -5,12 +5,13 @@ local cqueues = require "cqueues"
 local const = require "llsocket.core.const"
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
+local crowds = require "llsocket.wait.crowd"
 local rawequal, max = rawequal, math.max
 
 local monotime, running, cancel, pause = cqueues.monotime, cqueues.running, cqueues.cancel, cqueues.poll
 local EBADF = const.EBADF
 
-local crowd = waiting.crowd()
+local crowd = crowds.new()
 
 -- wanted[direction][fd]: what cqueues.poll takes.  It holds only the number, so one does for all waits.
 local wanted = { r = {}, w = {} }

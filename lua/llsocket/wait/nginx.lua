@@ -8,6 +8,7 @@ local const = require "llsocket.core.const"
 local failed = require("llsocket.core.failure").failed
 local sockets = require "llsocket.socket.object"
 local waiting = require "llsocket.wait"
+local crowds = require "llsocket.wait.crowd"
 
 local now = shim.llsocket2_now
 local max, min = math.max, math.min
@@ -19,7 +20,7 @@ local YIELDS = {
   ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true,
 }
 
-local crowd = waiting.crowd()
+local crowd = crowds.new()
 
 -- Looks and sleeps in turn; answers as wait does.
 local function watch(fd, direction, sec, waiter)
