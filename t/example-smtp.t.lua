@@ -15,6 +15,7 @@ local port = listener:getsockname():port()
 -- A server that notes what it is told.
 local function converse(s, _)
   local file = assert(io.open(dir .. "/told", "a"))
+  file:setvbuf "no" -- it is read before this process has closed it
   s:write("220-test server\r\n220 ready\r\n")
   for line in s:lines() do
     file:write(line, "\n")

@@ -186,7 +186,6 @@
 
 ---@class llsocket.wait.module
 ---@field package answer function
----@field package crowd function
 ---@field package give_back function
 ---@field package is_foreign function
 ---@field package is_lent function

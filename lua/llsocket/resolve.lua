@@ -56,7 +56,11 @@ end
 
 -- A function of the program's that forgets to return would look like an error without a text.
 local function answered(arr, err, code, e)
-  if type(arr) == "table" or type(arr) == "nil" and err then return arr, err, code, e end
+  if type(arr) == "table" then return arr end
+  if type(arr) == "nil" and err then
+    if type(e) == "nil" then return nil, err, code end
+    return nil, err, code, e
+  end
   error("the function that resolve.set got answered neither a list nor an error", 0)
 end
 

@@ -8,7 +8,7 @@ for title in ([[
   descriptor.new device.of gai.failed
   msghdr.after_partial_send msghdr.after_receive msghdr.arg msghdr.before_receive msghdr.before_send
   msghdr.check_size msghdr.set_data pipe.arg pipe.count pipe.left
-  pipe.pass_mark wait.answer wait.crowd wait.give_back wait.is_foreign wait.is_lent wait.is_plain wait.left wait.lend
+  pipe.pass_mark wait.answer wait.give_back wait.is_foreign wait.is_lent wait.is_plain wait.left wait.lend
   wait.milliseconds wait.note_foreign wait.number_of wait.quick_r wait.quick_w wait.shorten wait.sleeper
 ]]):gmatch "%S+" do
   M.list[#M.list + 1], M.set[title] = title, true
