@@ -157,6 +157,7 @@ build = {
     ["llsocket.wait.results"] = "lua/llsocket/wait/results.lua",
     ["llsocket.wait.timers"] = "lua/llsocket/wait/timers.lua",
     ["llsocket.wait.waiters"] = "lua/llsocket/wait/waiters.lua",
+    ["llsocket.wait.yielding"] = "lua/llsocket/wait/yielding.lua",
     ["llsocket.resolve"] = "lua/llsocket/resolve.lua",
     ["llsocket.resolve.asking"] = "lua/llsocket/resolve/asking.lua",
     ["llsocket.resolve.cqueues"] = "lua/llsocket/resolve/cqueues.lua",

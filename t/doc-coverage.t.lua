@@ -31,7 +31,7 @@ local INSIDE = set [[
   socket.filter socket.flags socket.foreign socket.lifecycle socket.message socket.multicast socket.object socket.option
   socket.optionkind socket.originaldst socket.program socket.rarekind socket.splice socket.steer socket.supports socket.tcpinfo
   socket.tcpmd5sig socket.transfer socket.wrap socket.zero socket.zerocopy wait.kernel wait.mending
-  wait.crowd wait.pause wait.queue wait.results wait.timers wait.waiters
+  wait.crowd wait.pause wait.queue wait.results wait.timers wait.waiters wait.yielding
   resolve.asking resolve.files
   luasocket.argument luasocket.dns luasocket.except luasocket.luasec luasocket.names luasocket.object luasocket.option
   luasocket.packet luasocket.reading luasocket.select luasocket.serving luasocket.sleeping luasocket.tcp luasocket.udp

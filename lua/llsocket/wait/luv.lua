@@ -10,7 +10,8 @@ local waiting = require "llsocket.wait"
 local error, rawequal, tostring, type, traceback = error, rawequal, tostring, type, debug.traceback
 
 local now = shim.llsocket2_now
-local ceil, resume, running, yield = math.ceil, coroutine.resume, coroutine.running, coroutine.yield
+local ceil, resume, running = math.ceil, coroutine.resume, coroutine.running
+local yield = require("llsocket.wait.yielding").yield
 local is_socket = check.is(sockets.type)
 local EBADF, EBUSY, EINVAL = const.EBADF, const.EBUSY, const.EINVAL
 

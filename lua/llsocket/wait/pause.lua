@@ -14,7 +14,7 @@ local timers = require "llsocket.wait.timers"
 local ipairs, next, pairs, type, insert, remove = ipairs, next, pairs, type, table.insert, table.remove
 
 local now, errno, enqueue, LONGEST = shim.llsocket2_now, ffi.errno, queue.enqueue, waiting.LONGEST
-local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
+local running, status, yield = coroutine.running, coroutine.status, require("llsocket.wait.yielding").yield
 local EDEADLK, EINVAL, ETIMEDOUT = const.EDEADLK, const.EINVAL, const.ETIMEDOUT
 
 -- by coroutine: its pause.  pause.co; pause.target: the coroutine that it joins; pause.late: the answer when the time runs

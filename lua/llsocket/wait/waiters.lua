@@ -20,7 +20,7 @@ local failed = require("llsocket.core.failure").failed
 local type = type
 
 local now, limits, enqueue, make_room = shim.llsocket2_now, timers.at, queue.enqueue, queue.make_room
-local running, status, yield = coroutine.running, coroutine.status, coroutine.yield
+local running, status, yield = coroutine.running, coroutine.status, require("llsocket.wait.yielding").yield
 local bor, is_socket, told_r, told_w = bit.bor, check.is(sockets.type), kernel.reads, kernel.writes
 local EBADF, EBUSY, READ, WRITE = const.EBADF, const.EBUSY, readiness.READ, readiness.WRITE
 
