@@ -101,13 +101,15 @@ local function short_of_descriptors()
     for _ = 1, 3 do own_loop.sleep(0) end
     for _, sock in ipairs(held) do sock:close() end
     local s = assert(stream.connect(ai, 5))
+    s:deadline(5)
     answer = s:line()
     s:close()
   end)
   own_loop.run()
   return answer == "hello"
 end
-if sys.limit_descriptors then
+if not (L.EPOLLIN or L.EV_ADD) then T.skip(1, "here the loop waits without a descriptor")
+elseif sys.limit_descriptors then
   T.is(proc.wait(proc.fork(short_of_descriptors)), 0, "a loop without a descriptor lets the others run, which give theirs back")
 else T.skip(1, "this system cannot limit descriptors") end
 

@@ -58,10 +58,12 @@ local function asked(want)
     band(want, URGENT) ~= 0 and PRI or 0))
 end
 
+-- An error of a debug hook may come between any two steps.  So a slot that is found has its generation, and a slot that counts
+-- is whole.
 local function set(state, fd, slot, want, generation)
   local at = slot * SHORT_STEP
-  state.fds[slot * FD_STEP], state.events[at], state.events[at + REVENTS] = fd, asked(want), 0
   state.generations[fd], state.once[fd] = generation, band(want, ONCE) ~= 0
+  state.fds[slot * FD_STEP], state.events[at], state.events[at + REVENTS] = fd, asked(want), 0
 end
 
 -- A one-shot slot is disarmed by the negative number -1 - fd, which poll(2) skips; the same formula gives fd back.
@@ -89,9 +91,10 @@ function M.add(state, fd, want, generation)
   if state.at[fd] then return const.EEXIST end
   local _, closed = fcntl.is_cloexec(fd)
   if closed then return closed end
-  state.at[fd] = state.n
-  state.n = state.n + 1
-  set(state, fd, state.at[fd], want, generation)
+  local slot = state.n
+  set(state, fd, slot, want, generation)
+  state.n = slot + 1
+  state.at[fd] = slot
 end
 
 --- Changes the bits that are waited for, and the generation.
@@ -114,11 +117,13 @@ end
 function M.remove(state, fd)
   local slot = state.at[fd]
   if not slot then return const.ENOENT end
-  state.n = state.n - 1
-  local moved, to, from = state.fds[state.n * FD_STEP], slot * SHORT_STEP, state.n * SHORT_STEP
-  state.fds[slot * FD_STEP], state.at[armed(moved)] = moved, slot
+  local last = state.n - 1
+  local moved, to, from = state.fds[last * FD_STEP], slot * SHORT_STEP, last * SHORT_STEP
   state.events[to], state.events[to + REVENTS] = state.events[from], state.events[from + REVENTS]
-  state.at[fd], state.generations[fd], state.once[fd] = nil, nil, nil
+  state.fds[slot * FD_STEP], state.at[armed(moved)] = moved, slot
+  state.at[fd] = nil
+  state.n = last
+  state.generations[fd], state.once[fd] = nil, nil
 end
 
 -- Reads the events that poll(2) wrote into a slot, and clears them: a slot that is moved during the walk must not be
