@@ -105,7 +105,7 @@ local THERE = { "link set lo up", "address add 192.0.2.2/24 dev w1b", "link set 
 
 -- Packets of chance, in which lengths and versions are wrong.
 local function nonsense()
-  local seed, count = random.seed(), 300
+  local seed, count = random.seed(), 150 -- which fit into the socket's buffer, if the program does not run meanwhile
   local draw = random.new(seed)
   local one = start("ours", example.command(example.dir .. "tcpdump.lua", "w1a " .. count))
   local sock = assert(L.socket.new(assert(L.addrinfo.packet("w1a", L.ETH_P_ALL, nil, L.SOCK_DGRAM, 0))))
