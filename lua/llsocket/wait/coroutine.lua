@@ -1,7 +1,7 @@
 -- coroutine.lua -- a loop for coroutines: spawn, run, wait, sleep, cancel, join.
 --
 -- kernel.lua tells which descriptor is ready, timers.lua which time has come, waiters.lua and pause.lua who waits for what,
--- queue.lua who runs next.
+-- queue.lua who runs next; mending.lua puts right what an error in the midst has left.
 package.loaded[...] = nil -- see core/lazy.lua
 setfenv(1, require "llsocket.core.lazy")
 local bit = require "bit"
