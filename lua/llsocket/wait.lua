@@ -156,8 +156,8 @@ local lent -- the way of a loop that runs now
 ---@param fn function
 function M.lend(fn)
   if current ~= M.poll then return end
+  lent = fn -- first: an error that comes in between is followed by give_back, which looks at it
   use(fn)
-  lent = fn
 end
 
 --- Tells whether the way of waiting is the one that a running loop has lent.
