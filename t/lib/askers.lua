@@ -23,9 +23,8 @@ function M.CLIENTS.stream(port, sec)
   return body, err or "the end"
 end
 
-function M.CLIENTS.luasocket(port, sec)
-  local sock = require("llsocket.luasocket").tcp()
-  sock:settimeout(sec, "t")
+-- What both faces do alike.
+local function ask(sock, port)
   local line, err = sock:connect("127.0.0.1", port)
   if line then line, err = sock:send(REQUEST) end
   for _ = 1, 100 do
@@ -38,19 +37,16 @@ function M.CLIENTS.luasocket(port, sec)
   return body, err or "the end"
 end
 
+function M.CLIENTS.luasocket(port, sec)
+  local sock = require("llsocket.luasocket").tcp()
+  sock:settimeout(sec, "t")
+  return ask(sock, port)
+end
+
 function M.CLIENTS.cosocket(port, sec)
   local sock = require("llsocket.cosocket").ngx().socket.tcp()
   sock:settimeout(sec * 1000)
-  local line, err = sock:connect("127.0.0.1", port)
-  if line then line, err = sock:send(REQUEST) end
-  for _ = 1, 100 do
-    if line then line, err = sock:receive "*l" end
-    if line == "" then break end
-  end
-  local body
-  if line == "" then body, err = sock:receive(5) end
-  sock:close()
-  return body, err or "the end"
+  return ask(sock, port)
 end
 
 -- Each sends more than the deaf server takes; answers nil and an error.
