@@ -10,7 +10,7 @@ local shell = require "shell"
 local show = require("show").show
 local sys = require "sys"
 
-local T = require("tap").plan(#loops.names * 6 + 21)
+local T = require("tap").plan(#loops.names * 6 + 23)
 loops.settle()
 local has_ssl, ssl = pcall(require, "ssl")
 local has_luasec, luasec = pcall(require, "llsocket.stream.luasec")
@@ -20,7 +20,7 @@ local before = leak.count()
 -- What cannot be told of without LuaSec.
 if why then
   T.ok(has_luasec or tostring(luasec):find "ssl", "without LuaSec the module says so")
-  T.skip(#loops.names * 6 + 20, why)
+  T.skip(#loops.names * 6 + 22, why)
   T.done()
 end
 
@@ -95,6 +95,23 @@ server:close()
 local line, same = talk(client)
 T.ok(line == "HELLO" and same, "without a loop a stream over TLS blocks")
 proc.wait(pid)
+
+-- Answers the name that a client asks for by SNI.
+local function asked_by(name)
+  local x, y = net.tcp()
+  local child = proc.fork(function()
+    y:close()
+    luasec.secure(assert(stream.wrap(x)), CLIENT, name):close()
+  end)
+  x:close()
+  local s = assert(luasec.secure(assert(stream.wrap(y)), SERVER))
+  local asked = s.sock.conn:getsniname()
+  s:close()
+  proc.wait(child)
+  return asked
+end
+T.is(asked_by "localhost", "localhost", "the server is told the name by SNI")
+T.is(show(asked_by "127.0.0.1", asked_by "::1"), show(nil, nil), "and no address, which is no name in SNI")
 
 -- Another coroutine closes a stream that waits.
 local function close_while_it_waits(loop)

@@ -6,6 +6,7 @@ setfenv(1, require "llsocket.core.lazy")
 local ssl = require "ssl"
 local check = require "llsocket.core.check"
 local const = require "llsocket.core.const"
+local pton = require("llsocket.inet").pton
 local socket = require "llsocket.socket"
 local streams = require "llsocket.stream.object"
 local left = require("llsocket.wait").left
@@ -132,7 +133,7 @@ local M = {}
 --- deadline, which holds on.
 ---@param s llsocket.stream  of a socket; it is closed where this fails
 ---@param context any  what ssl.newcontext answers, or its table of parameters
----@param name? string  the host's name for a client's SNI
+---@param name? string  the host's name for a client's SNI; a numeric address is not sent
 ---@return llsocket.stream? s  its sock has LuaSec's object as `conn`
 ---@return string? err
 ---@return integer? errno  EPROTO: TLS failed, or bytes came before the handshake; ETIMEDOUT, ECANCELED; EBADF once closed
@@ -147,7 +148,7 @@ function M.secure(s, context, name)
     return nil, err, no
   end
   tls.conn:settimeout(0)
-  if name then tls.conn:sni(name) end
+  if name and not pton(name) then tls.conn:sni(name) end -- RFC 6066: an address is no name
   local is_clean = s.first >= s.last -- bytes before the handshake would be taken for the peer's: STARTTLS injection
   local done, why, e = is_clean, "bytes came before the TLS handshake", EPROTO
   if is_clean then done, why, e = shake(tls, s.at) end

@@ -79,8 +79,8 @@ end
 ---@param n integer  0 to 2^31-1
 ---@return string? bytes  no values at all at the end
 ---@return string? err
----@return integer? errno  ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ECANCELED, ENOMEM; EINVAL; EBADF
----once closed
+---@return integer? errno  ETIMEDOUT: the next read finds all that arrived; ECONNRESET, ECANCELED, ENOMEM; EMSGSIZE: more
+---than 1 GiB would be held; EINVAL; EBADF once closed
 function Stream:exactly(n)
   is_self(self, "exactly")
   check.number(n, 1, "exactly")
