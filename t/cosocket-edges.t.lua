@@ -198,11 +198,14 @@ jit.off() -- LuaJIT of 2022 does not survive finalisers at every allocation of c
 wrong = {}
 for name, call in pairs {
   setkeepalive = function(one) return one:setkeepalive(1) end, send = function(one) return one:send { "a", "b" } end,
+  receive = function(one) return one:receive() end, receiveany = function(one) return one:receiveany(9) end,
+  receiveuntil = function(one) return one:receiveuntil "-"() end, size = function(one) return one:receive(2) end,
 } do
   for k = 1, 6 do
     listener, port, count = listen()
     sock = connect(port)
     _, called = count()
+    if name:find "^[rs][ei][cz]" then called[1]:send "ab-\n" end
     local one = sock
     local _, ok, said = finalising.run(k, function() one:setkeepalive(1) end, call, one)
     if not ok then wrong[#wrong + 1] = ("%s at %d: %s"):format(name, k, tostring(said)) end

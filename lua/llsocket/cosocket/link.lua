@@ -1,7 +1,8 @@
 -- link.lua -- a cosocket's connection: which halves are open, and who waits for it.
 --
 -- A cosocket (tcp.lua) has as `link`:
---   stream                             the connection, a llsocket.stream; nil once it is closed
+--   stream                             the connection, a llsocket.stream; nil once it is closed.  Read it once in a call:
+--                                      a finaliser may close the cosocket, or put it into the pool, between any two lines
 --   read_closed, write_closed          that half has failed
 --   is_ended                           the peer has sent its last byte
 --   connecting, reading, writing       the coroutine that does so, or false
@@ -71,12 +72,12 @@ function M.finish(link)
   pool.leave(link)
 end
 
---- Answers the link of a cosocket whose half is open; else nil, a word.
+--- Answers the link of a cosocket whose half is open, and its stream; else nil, a word.
 ---@param sock table
 ---@param half "read_closed"|"write_closed"
 ---@param what string  for the log
 ---@return table? link
----@return string? err
+---@return llsocket.stream|string s_or_err
 function M.open(sock, half, what)
   local link = sock.link
   if not M.is_alive(link) or link[half] then
@@ -85,7 +86,9 @@ function M.open(sock, half, what)
   end
   local busy = M.busy(link, half == "read_closed", half == "write_closed")
   if busy then return nil, busy end
-  return link
+  local s = link.stream
+  if not s then return nil, "closed" end
+  return link, s
 end
 
 --- The time limit of a cosocket in milliseconds.

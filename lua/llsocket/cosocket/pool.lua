@@ -231,6 +231,7 @@ end
 ---@return string? err  "closed": it is still the caller's; "connection in dubious state": it was closed
 function M.keep(key, link, ms, size)
   local s = link.stream
+  if not s then return nil, "closed" end
   local what = came(s)
   if what == "closed" then return nil, what end
   if what then return nil, "connection in dubious state" end

@@ -39,8 +39,8 @@ end
 
 M.take = take
 
-local function line(sock, link)
-  local s, searched = link.stream, 0
+local function line(sock, link, s)
+  local searched = 0
   while true do
     local n = line_feed(s, searched)
     if n then return clean(take(s, n, 1)) end
@@ -50,8 +50,7 @@ local function line(sock, link)
   end
 end
 
-local function all(sock, link)
-  local s = link.stream
+local function all(sock, link, s)
   while true do
     local arrived, err = fill(sock, link)
     if err then return failed(link, err, rest(s)) end
@@ -59,8 +58,7 @@ local function all(sock, link)
   end
 end
 
-local function exactly(sock, link, n)
-  local s = link.stream
+local function exactly(sock, link, s, n)
   while held(s) < n do
     local arrived, err = fill(sock, link)
     if not arrived then return failed(link, err, rest(s)) end
@@ -68,8 +66,7 @@ local function exactly(sock, link, n)
   return cut(s, n)
 end
 
-local function any(sock, link, most)
-  local s = link.stream
+local function any(sock, link, s, most)
   if held(s) == 0 then
     local arrived, err = fill(sock, link)
     if not arrived then return failed(link, err, "") end
@@ -104,12 +101,12 @@ local Tcp = {}
 function Tcp:receive(what, extra)
   settings.no_more(extra, "expecting 1 or 2 arguments (including the object), but got %d", 3)
   settings.self(self, "receive")
-  local link, err = links.open(self, "read_closed", "receive")
-  if not link then return nil, err end
-  if type(what) == "nil" then return line(self, link) end
+  local link, s = links.open(self, "read_closed", "receive")
+  if not link then return nil, s end
+  if type(what) == "nil" then return line(self, link, s) end
   local read, size = asked(what)
   if size == 0 then return "" end
-  return read(self, link, size)
+  return read(self, link, s, size)
 end
 
 --- Reads what is there, waiting only where nothing is.
@@ -121,11 +118,11 @@ end
 function Tcp:receiveany(max, extra)
   settings.no_more(extra, "expecting 2 arguments (including the object), but got %d", 3)
   settings.self(self, "receiveany")
-  local link, err = links.open(self, "read_closed", "receive")
-  if not link then return nil, err end
+  local link, s = links.open(self, "read_closed", "receive")
+  if not link then return nil, s end
   local most = settings.integer(max)
   if not most or most <= 0 then settings.refuse(1, "receiveany", "bad max argument") end
-  return any(self, link, most)
+  return any(self, link, s, most)
 end
 
 M.methods = Tcp

@@ -241,7 +241,9 @@ local function resting(sock)
   if not links.is_alive(link) or link.read_closed or link.write_closed or link.is_ended then return nil, "closed" end
   local busy = links.busy(link, true, true)
   if busy then return nil, busy end
-  if link.stream.last > link.stream.first then return nil, "unread data in buffer" end
+  local s = link.stream
+  if not s then return nil, "closed" end
+  if s.last > s.first then return nil, "unread data in buffer" end
   return link
 end
 

@@ -91,8 +91,7 @@ local function unsecured(err, e)
 end
 
 -- Answers the stream over TLS; nil, a word.
-local function secure(sock, link, luasec, name, verifies)
-  local s = link.stream
+local function secure(sock, s, luasec, name, verifies)
   s.at = now() + links.limit(sock, "connect_timeout") / 1000
   local context, why = context_of(sock, verifies)
   if not context then return nil, why end
@@ -113,7 +112,9 @@ local function ready(sock)
   if not links.is_alive(link) or link.read_closed or link.write_closed then return nil, "closed" end
   local busy = links.busy(link, true, true)
   if busy then return nil, busy end
-  return link
+  local s = link.stream
+  if not s then return nil, "closed" end
+  return link, s
 end
 
 ---@class llsocket.cosocket.tcp
@@ -131,13 +132,14 @@ function Tcp:sslhandshake(reused, name, verifies, _, extra)
   settings.no_more(extra, "ngx.socket sslhandshake: expecting 1 ~ 5 arguments (including the object), but seen %d", 6)
   settings.self(self, "sslhandshake")
   name = name and settings.check_string(name, 2, "sslhandshake") or nil
-  local link, err = ready(self)
-  if not link then return nil, err end
-  if not link.stream.direct then return type(reused) == "cdata" and reused or true end
+  local link, s = ready(self)
+  if not link then return nil, s end
+  if not s.direct then return type(reused) == "cdata" and reused or true end
   local luasec, why = load_luasec()
   if not luasec then return nil, why end
   link.connecting = links.me() -- neither half may be used: what is sent now would not be encrypted
-  local secured, word = secure(self, link, luasec, name, verifies)
+  local secured, word = nil, "closed" -- by a finaliser, just now
+  if link.stream == s then secured, word = secure(self, s, luasec, name, verifies) end
   link.connecting = false
   if not secured then return failed(link, word) end
   link.stream = secured

@@ -95,6 +95,7 @@ end
 
 local function read(reader, link, size)
   local search, s = begin(reader, size), link.stream
+  if not s then return nil, "closed" end
   while true do
     local is_found = look(search, s)
     if is_found then return found(reader, search, s, size ~= nil) end
