@@ -30,13 +30,13 @@ local function accept_all(p, listener)
   end
 end
 
--- Answers -1 when the connection has ended.
+-- Answers -1 when the connection has ended.  Most are reset, so that not all ports of this machine wait for a minute.
 local function echo(sock)
-  local msg, err, again = sock:recv(64)
+  local msg, err, again, errno = sock:recv(64)
   if msg then
     assert(sock:send(msg) == #msg)
   elseif not again then
-    assert(not err, err)
+    assert(not err or errno == L.ECONNRESET, err)
     assert(not sock:close())
     return -1
   end
@@ -114,7 +114,10 @@ local function client(ai)
   for round = 1, ROUNDS do
     T.is(exchange(p, socks, round), connections, ("round %d: each gets its own bytes back"):format(round))
   end
-  for _, sock in ipairs(socks) do assert(not sock:close()) end
+  for i, sock in ipairs(socks) do
+    if i > 100 then sock:linger(0) end
+    assert(not sock:close())
+  end
   T.is(p:wait(0), 0, "closed sockets are not reported")
   p:close()
 end

@@ -3,6 +3,7 @@
 -- positions.lua SEED SHARE [ONLY]: SHARE of 1,000 cases, chosen by the seed; ONLY: operations whose title has this pattern.
 -- Each case is a line that is the same in every mode; a line that begins with "! " is a fault.
 local L = require "llsocket"
+local interfere = require "interfere"
 local nasty = require "nasty"
 local operations = require "operations"
 local random = require "random"
@@ -127,7 +128,7 @@ local function try(op, position, value, field)
   if not made then return end
   local own, dispose = nasty.owner()
   local at = position + (op.name:find ":" and 1 or 0)
-  if field and not is_plain(case.args[at]) then return operations.dispose(case) end
+  if field and not is_plain(case.args[at]) then return interfere.dispose(case) end
   local what = ("%s #%d%s %s"):format(op.title, position, field and "." .. field or "", value.name)
   io.write(what, ": ")
   local made_value = value.make(own)
@@ -135,7 +136,7 @@ local function try(op, position, value, field)
   case.answer = ok and answer or nil
   local fault = fault_of(op, position, ok, answer, not field and made_value)
   io.write(ok and verdict.stable(op.name, answer) or tostring(answer):gsub("^.-:%d+: ", ""), "\n")
-  operations.dispose(case); dispose(); reset()
+  interfere.dispose(case); dispose(); reset()
   case, answer, made_value = nil, nil, nil -- luacheck: ignore
   local changed = verdict.changed(before)
   if changed and not op.mask then fault = fault or changed end
@@ -157,7 +158,7 @@ local FIELDS = { 1, 2, 3, "data", "name", "size", "controlsize", "control", "int
 local function has_fields(op, position)
   local made, case = pcall(operations.ready, op)
   if not made then return false end
-  operations.dispose(case)
+  interfere.dispose(case)
   return is_plain(case.args[position + (op.name:find ":" and 1 or 0)])
 end
 
