@@ -112,7 +112,9 @@ local function renew()
   if not state then return e end
   events = state.events
   for fd = 0, highest do restore(fd) end
-  seen = forks[0] -- at last: where memory runs out before, the next call renews again
+  -- At last: where memory runs out before, the next call renews again.  Not forks[0]: a child that a debug hook or a finaliser
+  -- has forked meanwhile has the parent's set, and must not take it for its own.
+  seen = made
 end
 
 local function is_current() return state and forks[0] == seen end
