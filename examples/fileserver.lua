@@ -90,38 +90,16 @@ local function receive_head(conn)
   end
 end
 
--- What follows walks over bytes: LuaJIT compiles that, and no patterns, which would take half the time of an answer.
-local CR, LF, BLANK = 13, 10, { [32] = true, [9] = true }
-
--- Whether there is no NUL, and no CR or LF but at the end of a line.
-local function is_clean(head)
-  for i = 1, #head do
-    local c = head:byte(i)
-    if c == 0 or c == CR and head:byte(i + 1) ~= LF or c == LF and head:byte(i - 1) ~= CR then return false end
-  end
-  return true
-end
-
-local function trimmed(text, first, last)
-  while BLANK[text:byte(first)] and first <= last do first = first + 1 end
-  while BLANK[text:byte(last)] and first <= last do last = last - 1 end
-  return text:sub(first, last)
-end
-
--- Returns the fields from a place on, by their names in small letters; nil if a line is none.
+-- Returns the fields from a place on, or nil.  Patterns are not compiled, so few of them are tried, each on a whole line.
 local function parse_fields(head, first)
   local fields = {}
-  while true do
-    local last = head:find("\r\n", first, true) - 1
-    if last < first then return fields end
-    local colon = head:find(":", first, true)
-    local name = colon and colon < last + 1 and head:sub(first, colon - 1):match "^[%w!#$%%&'*+.^_`|~-]+$"
+  while head:sub(first, first + 1) ~= "\r\n" do
+    local name, value, rest = head:match("^([%w!#$%%&'*+.^_`|~-]+):([^%z\r\n]*)\r\n()", first)
     if not name then return nil end
-    local value = trimmed(head, colon + 1, last)
-    name = name:lower()
+    name, value, first = name:lower(), value:match "^[ \t]*(.*[^ \t])" or "", rest
     fields[name] = fields[name] and fields[name] .. ", " .. value or value
-    first = last + 3
   end
+  return fields
 end
 
 -- A request with a body gets an answer, and then the connection is closed: a file server does not read bodies.
@@ -135,33 +113,25 @@ end
 -- Returns the request, or nil and a status.  RFC 9112 2.2: refuse NUL, and CR or LF that do not end a line, because a
 -- proxy before this server may interpret the bytes after them differently.
 local function parse(head)
-  if not is_clean(head) then return nil, 400 end
-  local method, target, version, rest = head:match "^[\r\n]*(%u+) ([!-~]+) HTTP/(%d%.%d)\r\n()"
+  local method, target, version, rest = head:match("^(%u+) ([!-~]+) HTTP/(%d%.%d)\r\n()", head:find "^\r\n" and 3 or 1)
   if not method then return nil, 400 end
   if not version:find "^1%." then return nil, 505 end
   local fields = parse_fields(head, rest)
-  if not fields then return nil, 400 end
-  local host = fields.host
-  if version ~= "1.0" and not host or host and host:find "," then return nil, 400 end
+  local host = fields and fields.host
+  if not fields or version ~= "1.0" and not host or host and host:find "," then return nil, 400 end
   return { method = method, target = target, fields = fields, keep = is_kept(version, fields) }
 end
 
-local function has(text, part) return text:find(part, 1, true) ~= nil end
-local function to_char(hex) return string.char(tonumber(hex, 16)) end
-
 -- Returns the name under DIR that a target refers to, or nil and a status.
 local function resolve(target)
-  local path = target:match "^[^?#]*"
-  if path:sub(1, 1) ~= "/" then path = path:gsub("^%a[%w+.-]*://[^/]*", "") end
+  local path = target:match "^[^?#]*":gsub("^%a[%w+.-]*://[^/]*", "")
   if path == "" then path = "/" end
-  if path:sub(1, 1) ~= "/" then return nil, 400 end
-  if has(path, "%") then
-    if has(path:gsub("%%%x%x", ""), "%") then return nil, 400 end
-    path = path:gsub("%%(%x%x)", to_char)
-  end
-  if has(path, "//") then path = path:gsub("/+", "/") end
-  if has(path, "\0") then return nil, 400 end -- fopen would cut the name there
-  if has(path, "/.") then return nil, 404 end -- "..", "." and hidden files, in every spelling
+  local is_coded = path:find("%", 1, true)
+  if path:sub(1, 1) ~= "/" or is_coded and path:gsub("%%%x%x", ""):find "%%" then return nil, 400 end
+  if is_coded then path = path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end) end
+  if path:find("//", 1, true) then path = path:gsub("/+", "/") end
+  if path:find("\0", 1, true) then return nil, 400 end -- fopen would cut the name there
+  if path:find("/.", 1, true) then return nil, 404 end -- "..", "." and hidden files, in every spelling
   return path
 end
 
@@ -206,8 +176,7 @@ local TYPES = {
 }
 
 local function type_of(path)
-  if path:sub(-1) == "/" then return TYPES.html end
-  return TYPES[(path:match "%.(%w+)$" or ""):lower()] or "application/octet-stream"
+  return path:sub(-1) == "/" and TYPES.html or TYPES[(path:match "%.(%w+)$" or ""):lower()] or "application/octet-stream"
 end
 
 ----------------------------------------------------------------------- answers
