@@ -224,7 +224,7 @@ local function signalled(own)
 end
 
 local function child(own)
-  local pid = proc.fork(none)
+  local pid = proc.ended()
   own.later(function() proc.reap(pid) end)
   return pid
 end
