@@ -53,8 +53,8 @@ end
 -- The instructions of one operation in each of some runs, and their median.
 local function instructions(question, case, row)
   local runs = {}
-  for i = 1, math.min(row.runs or 1, RUNS) do
-    runs[i] = participant.instructions(question, row, case)
+  for _ = 1, math.min(row.runs or question.runs or 1, RUNS) do
+    runs[#runs + 1] = participant.instructions(question, row, case)
   end
   return runs[1] and turns.quartiles(runs).median, row.runs and runs[1] and runs
 end

@@ -20,7 +20,7 @@ end
 
 return {
   title = "a TCP echo server's rounds", unit = "rounds", chunk = 1000, load = true, cases = cases,
-  turns = 11, seconds = 0.1,
+  turns = 11, seconds = 0.1, runs = 3, chunks = 32,
   note = "No two messages are alike. Go and Node.js run threads, so the CPU time of one would say nothing: they have a rate "
     .. "only.",
   rows = {

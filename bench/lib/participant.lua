@@ -164,7 +164,8 @@ local function difference(question, row, case, operations, tool, pattern)
     counts[i] = tonumber(pipes[i]:read "*a":match(pattern))
     pipes[i]:close()
   end
-  return counts[1] and counts[2] and (counts[2] - counts[1]) / operations
+  if not (counts[1] and counts[2] and counts[2] > counts[1]) then return nil end -- the short run had compiled more
+  return (counts[2] - counts[1]) / operations
 end
 
 -- What callgrind counted between the two marks of one run: that compiling differs from run to run does not show.
