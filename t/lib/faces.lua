@@ -1,10 +1,13 @@
 -- faces.lua -- operations of llsocket.luasocket and llsocket.cosocket: rows for operations.lua.  A row has its function beside.
+-- M.fuzzed has more: what waits for nothing and makes few system calls, so that nasty values alone are of interest there.
 local L = require "llsocket"
 local cosocket = require "llsocket.cosocket"
-local luasocket = require "llsocket.luasocket"
+local face = require "llsocket.luasocket"
 local net = require "net"
 local on = require "makers"
 local timer = require "llsocket.cosocket.timer"
+
+local luasocket = face -- what the makers use
 
 -- A short limit: nothing here waits for ever.
 local function limited(object, limit)
@@ -65,7 +68,9 @@ end
 
 local function path(own)
   local object = own(limited(assert(luasocket.unix.stream()), 5))
-  local name = net.tmpdir() .. "/socket"
+  net.dir = net.dir or net.tmpdir()
+  local name = net.dir .. "/" .. net.unique()
+  own.later(function() os.remove(name) end)
   assert(object:bind(name))
   assert(object:listen())
   return own(limited(assert(luasocket.unix.stream()), 5)), name
@@ -140,28 +145,30 @@ end
 
 local function call(fn, ...) return fn(...) end
 
-local ROWS = {}
+local M = { rows = {}, fuzzed = {} }
 
-local function row(title, want, make, args, fn)
+local function add(list, title, want, make, args, fn)
   local name = title:match "^[^,]+"
   local kept = title:find "keepalive" or title:find "a pool"
-  ROWS[#ROWS + 1] = { title, "face", want, make, args, fn = fn or method(name:match "%w+$"), kept = kept }
+  list[#list + 1] = { title, "face", want, make, args, fn = fn or method(name:match "%w+$"), kept = kept }
 end
+
+local function row(...) add(M.rows, ...) end
 
 -- As LuaSocket's, it raises where the kernel fails.
 local function select(...)
-  local done, a, b, c = pcall(luasocket.select, ...)
+  local done, a, b, c = pcall(face.select, ...)
   if done then return a, b, c end
   if tostring(a):find "select failed$" then return nil, "select failed" end
   error(a, 0)
 end
 
 local OBJECT = "tcp{client}: .+"
-row("luasocket.tcp4", "tcp{master}: .+", on.none, nil, luasocket.tcp4)
-row("luasocket.udp4", "udp{unconnected}: .+", on.none, nil, luasocket.udp4)
-row("luasocket.connect", OBJECT, on.none, function(_, _, _, own) return place(server(own)) end, luasocket.connect)
+row("luasocket.tcp4", "tcp{master}: .+", on.none, nil, face.tcp4)
+row("luasocket.udp4", "udp{unconnected}: .+", on.none, nil, face.udp4)
+row("luasocket.connect", OBJECT, on.none, function(_, _, _, own) return place(server(own)) end, face.connect)
 row("luasocket:connect", "1", master, function(_, _, _, own) return place(server(own)) end)
-row("luasocket:bind", "1", master, { "127.0.0.1", 0 })
+row("luasocket:bind", "1", master, { net.own_host(9), 0 }) -- fuzz binds to ports that another process binds to, too
 row("luasocket:listen", "1", master)
 row("luasocket:accept", OBJECT, called)
 row("luasocket:receive", '"abc", nil, nil', fed "abc\r\nde")
@@ -181,9 +188,10 @@ row("luasocket:sendto", "3", function(own) return own(assert(luasocket.udp4())) 
 row("luasocket:receive, a datagram", '"abc"', datagrams)
 row("luasocket:receivefrom", '"abc", "127.0.0.1", %d+', datagrams)
 row("luasocket:connect, a path", "1", path, function(_, name) return name end)
-row("luasocket.select", "{.*}, {}, nil", fed "abc", nil, function(object) return select({ object }, nil, 5) end)
-row("luasocket.select, in vain", '{}, {}, "timeout"', pair, nil, function(object) return select({ object }, nil, 0.001) end)
-row("luasocket.sleep", "", on.none, { 0.001 }, luasocket.sleep)
+row("luasocket.select", "{.*}, {}, nil", on.none, function(_, _, _, own) return { (fed "abc"(own)) }, nil, 0.05 end, select)
+row("luasocket.select, in vain", '{}, {}, "timeout"', on.none,
+  function(_, _, _, own) return { (pair(own)) }, nil, 0.001 end, select)
+row("luasocket.sleep", "", on.none, { 0.001 }, face.sleep)
 
 row("cosocket:connect", "1", fresh, function(_, own) return to_port(nil, own) end)
 row("cosocket:connect, a pool", "1", pooled, function(_, port) return "127.0.0.1", port end)
@@ -195,7 +203,7 @@ row("cosocket:receive, the end", 'nil, "closed", "abc"', linked("abc", true))
 row("cosocket:receiveany", '"abc"', linked "abc", { 10 })
 row("cosocket:receiveuntil", '"ab"', reader, nil, call)
 row("cosocket:setkeepalive", "1", linked(), { 1 })
-row("cosocket.drain", "[01]", pooled, nil, function() return cosocket.drain() end)
+row("cosocket.drain", "[012]", pooled, nil, function() return cosocket.drain() end)
 row("cosocket:getreusedtimes", "0", linked())
 row("cosocket:setoption", "true", linked(), { "keepalive", true })
 row("cosocket:getoption", "%d+", linked(), { "keepalive" })
@@ -205,4 +213,75 @@ row("cosocket:send, a datagram", "1", messages, { "abc" })
 row("cosocket:receive, a datagram", '"abc"', messages)
 row("cosocket.sleep", "", on.none, { 0.001 }, timer.sleep)
 
-return ROWS
+-- Those that are only fuzzed ----------------------------------------------------------------------------------
+
+local function fuzzed(title, make, args, fn) add(M.fuzzed, title, ".*", make, args, fn) end
+
+local function udp4(own) return own(assert(luasocket.udp4())) end
+local function udp6(own) return own(assert(luasocket.udp6())) end
+local function linked_udp(own)
+  local a = datagrams(own)
+  assert(a:setpeername("127.0.0.1", 9))
+  return a
+end
+local function dgram(own) return own(limited(assert(luasocket.unix.dgram()), 0.01)) end
+
+for name in ("tcp udp udp6 tcp6 gettime newtry protect"):gmatch "%S+" do
+  fuzzed("luasocket." .. name, on.none, nil, face[name])
+end
+fuzzed("luasocket.skip", on.none, { 1, 2, 3 }, face.skip)
+for name in ("toip tohostname getaddrinfo getnameinfo"):gmatch "%S+" do
+  fuzzed("luasocket.dns." .. name, on.none, { "127.0.0.1" }, face.dns[name])
+end
+for name in ("settimeout gettimeout dirty getstats setstats getfamily setsockname"):gmatch "%S+" do
+  fuzzed("luasocket:" .. name, pair)
+end
+fuzzed("luasocket:settimeout, a mode", pair, { 1, "b" })
+fuzzed("luasocket:receive, a prefix", fed "abc\n", { "*l", "x" })
+fuzzed("luasocket:sendto, a path", dgram, { "abc", "/nowhere" })
+fuzzed("luasocket:receivefrom, a path", dgram)
+fuzzed("luasocket:bind, a path", dgram, { "" })
+fuzzed("luasocket:send, a datagram", linked_udp, { "abc" })
+fuzzed("luasocket:setpeername, nobody", linked_udp, { "*" })
+
+-- Options, by the objects that have them: a good value.
+local LINGER, JOIN = { on = true, timeout = 0 }, { multiaddr = "239.1.2.3", interface = "127.0.0.1" }
+for _, group in ipairs {
+  { "tcp", pair, { keepalive = true, reuseaddr = true, reuseport = true, ["tcp-nodelay"] = true, ["tcp-keepidle"] = 9,
+    ["tcp-keepcnt"] = 9, ["tcp-keepintvl"] = 9, linger = LINGER, ["ipv6-v6only"] = true, ["recv-buffer-size"] = 9999,
+    ["send-buffer-size"] = 9999, ["tcp-defer-accept"] = 1, ["tcp-fastopen"] = 1, ["tcp-fastopen-connect"] = 1, error = 0 } },
+  { "udp", udp4, { dontroute = true, broadcast = true, ["ip-multicast-if"] = "127.0.0.1", ["ip-multicast-ttl"] = 9,
+    ["ip-multicast-loop"] = true, ["ip-add-membership"] = JOIN, ["ip-drop-membership"] = JOIN } },
+  { "udp6", udp6, { ["ipv6-unicast-hops"] = 9, ["ipv6-multicast-hops"] = 9, ["ipv6-multicast-loop"] = true,
+    ["ipv6-add-membership"] = { multiaddr = "ff02::9", interface = 1 }, ["ipv6-v6only"] = true,
+    ["ipv6-drop-membership"] = { multiaddr = "ff02::9", interface = 1 } } },
+} do
+  local names = {}
+  for name in pairs(group[3]) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    fuzzed(("luasocket:setoption, %s of %s"):format(name, group[1]), group[2], { name, group[3][name] })
+    fuzzed(("luasocket:getoption, %s of %s"):format(name, group[1]), group[2], { name })
+  end
+end
+
+for name in ("tcp udp connect"):gmatch "%S+" do fuzzed("cosocket." .. name, on.none, nil, cosocket[name]) end
+for name in ("settimeout settimeouts bind setclientcert"):gmatch "%S+" do fuzzed("cosocket:" .. name, linked()) end
+for name in ("settimeout bind close"):gmatch "%S+" do fuzzed(("cosocket:%s, datagrams"):format(name), messages) end
+for name in ("reuseaddr tcp-nodelay sndbuf rcvbuf"):gmatch "%S+" do
+  fuzzed("cosocket:setoption, " .. name, linked(), { name, 1 })
+end
+fuzzed("cosocket:connect, options", fresh, function(_, own)
+  local host, port = to_port(nil, own)
+  return host, port, { pool = "x", pool_size = 2, backlog = 2 }
+end)
+fuzzed("cosocket:receiveuntil, a pattern", linked "ab--c", { "--", { inclusive = true } })
+
+--- Lets the makers use LuaSocket itself, or with nil its face.
+---@param core? table  with its unix module as `unix`
+function M.use(core) luasocket = core or face end
+
+--- What `use` was told.
+function M.used() return luasocket end
+
+return M

@@ -15,15 +15,29 @@ local M = {}
 
 local function nothing() end
 
+-- The socket that a value is, or that an object of the faces has.
+local function socket_of(value)
+  if ffi.istype(sockets.type, value) then return value end
+  if type(value) ~= "table" then return nil end
+  local link = rawget(value, "link")
+  return socket_of(link and link.stream and link.stream.sock or rawget(value, "sock"))
+end
+
+local ABORT = { on = true, timeout = 0 }
+
+local function reset_one(value)
+  local sock = socket_of(value)
+  if sock then sock:linger(0) end
+  if type(value) == "userdata" then value:setoption("linger", ABORT) end -- LuaSocket's own
+end
+
 local function reset(values)
-  for i = 1, values and values.n or 0 do
-    if ffi.istype(sockets.type, values[i]) then values[i]:linger(0) end
-  end
+  for i = 1, values and (values.n or #values) or 0 do pcall(reset_one, values[i]) end
 end
 
 --- Disposes of a case; resets TCP connections: tens of thousands that close in order would leave no port.
 function M.dispose(case)
-  reset(case.args); reset(case.answer)
+  reset(case.args); reset(case.answer); reset(case.undo)
   operations.dispose(case)
 end
 
@@ -48,6 +62,8 @@ local function modify(case)
   each_object(case, function(object) object:control {} end)
   each_object(case, function(object) object:count(1) end)
   each_object(case, function(object) object:modify(case.args[2], "rw", "changed") end)
+  each_object(case, function(object) object:shutdown "send" end) -- of the faces
+  each_object(case, function(object) object:setkeepalive(1) end)
 end
 
 -- Takes out what is registered, and registers another.

@@ -12,7 +12,9 @@ local shapes = require "shapes"
 local sys = require "sys"
 local options, multicast = require("methods").options, require "llsocket.socket.multicast"
 
-local M = { list = {}, faces = {} } -- faces: of llsocket.luasocket and llsocket.cosocket, whose answers have words
+-- faces: of llsocket.luasocket and llsocket.cosocket, whose answers have words; all: both lists; fuzzed: more of the faces, for
+-- t/torture/fuzz alone
+local M = { list = {}, faces = {}, all = {}, fuzzed = {} }
 
 -- The system calls that may block, by their names in strace(1): close and shutdown never wait without the option linger.
 M.BLOCKING = {}
@@ -355,7 +357,11 @@ local function add(list, row)
 end
 
 for _, row in ipairs(ROWS) do add(M.list, row) end
-for _, row in ipairs(require "faces") do add(M.faces, row) end
+for _, row in ipairs(require("faces").rows) do add(M.faces, row) end
+for _, row in ipairs(require("faces").fuzzed) do add(M.fuzzed, row) end
+for _, list in ipairs { M.list, M.faces } do
+  for _, op in ipairs(list) do M.all[#M.all + 1] = op end
+end
 
 local function noter(undo)
   local function note(_, ...)
@@ -395,7 +401,7 @@ local function hurry(args)
   for i = 1, args.n do
     local one = type(args[i]) == "table" and args[i] or {}
     if one.deadline then one:deadline(0.05) end
-    if one.settimeout then one:settimeout(one.patience and 0.05 or 50) end -- seconds, and milliseconds
+    if one.settimeout then one:settimeout(one.patience and 0.005 or 5) end -- seconds, and milliseconds
   end
 end
 

@@ -51,13 +51,11 @@ function M.shuffle(list)
   return list
 end
 
--- The operations to do, without those that this system lacks; with `faces` those of the faces, too.
-function M.chosen(faces)
+-- The operations to do, without those that this system lacks.
+function M.chosen()
   local out, lacks = {}, lacking.titles()
-  for _, list in ipairs { operations.list, faces and operations.faces or {} } do
-    for _, op in ipairs(list) do
-      if op.title:find(only) and not lacks[op.title] then out[#out + 1] = op end
-    end
+  for _, op in ipairs(operations.all) do
+    if op.title:find(only) and not lacks[op.title] then out[#out + 1] = op end
   end
   return out
 end

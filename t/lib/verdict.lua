@@ -53,6 +53,32 @@ function M.raised(title, err, place)
   return nil, position
 end
 
+-- What nginx's cosockets and LuaSocket raise beside messages with an argument's number.
+local WORDS = { "^expecting .+ arguments?.*, but .+ %d$", "^expecting .+ seen %d$", "^ngx%.socket.*: expecting .+ seen %d$",
+  "^attempt to pass 0 arguments, but accepted 1$", "^bad timeout value$", '^bad "inclusive" option value type: %a+$',
+  "^socket is never created nor connected$", "^invalid sleep duration", "^select failed$", "^host and serv cannot be both nil$",
+  "^attempt to index a %a+ value$", "^attempt to call a %a+ value$", "has no member named 'getfd'$" }
+
+local function is_face_message(message)
+  if message:find "^bad argument #%d+ to '[%w_?]+' %(.+%)$" or message:find "^calling '[%w_?]+' on bad self %(.+%)$" then
+    return true
+  end
+  for _, pattern in ipairs(WORDS) do if message:find(pattern) then return true end end
+  return false
+end
+
+--- Judges what a call of a face raised.
+---@param err any
+---@param place string  "FILE:LINE" of the caller
+---@return string? fault  nil where the message is the original's kind and names the caller's line
+function M.raised_by_face(_, err, place)
+  if err == nasty.HOSTILE then return nil end
+  if type(err) ~= "string" then return "raised a " .. type(err) end
+  local where, message = err:match "^(.-:%d+): ([^\n]*)"
+  if where ~= place then return "raised at another place than the caller's line: " .. err end
+  if not is_face_message(message) then return "raised no message about its arguments: " .. message end
+end
+
 --- What must be the same before and after: the signal mask and the open descriptors below a number.
 ---@param top integer
 ---@return table state

@@ -72,7 +72,7 @@ end
 
 local only = os.getenv "LLSOCKET_TORTURE_ONLY" or ""
 local list = {}
-for _, op in ipairs(operations.list) do
+for _, op in ipairs(operations.all) do
   local backend = op.title:match "^pol.*, (%a+)$"
   if is_ready(op) and op.title:find(only) and (arg[3] ~= "kqueue" or backend == "kqueue") then list[#list + 1] = op end
 end
@@ -95,4 +95,5 @@ for _, op in ipairs(list) do
   done = done + 1
   if seconds > 0 and sys.clock() - start > seconds then break end
 end
+require("net").cleanup()
 print(("# finalisers %d in %d operations"):format(runs, done))

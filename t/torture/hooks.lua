@@ -31,6 +31,9 @@ local LOSES = {
   ["sock:recvmsg, descriptors"] = 7, ["sock:unwrap"] = 1, ["desc:unwrap"] = 3,
   ["sock:close"] = 5, ["desc:close"] = 4, ["event:close"] = 10, ["tube:close"] = 8, ["poller:close"] = 14,
   -- These make a socket, some a poller or a waker, and close them.
+  ["luasocket.connect"] = 4, ["luasocket.tcp4"] = 4, ["luasocket.udp4"] = 4, ["luasocket:accept"] = 4, ["luasocket:close"] = 5,
+  ["cosocket:connect"] = 4, ["cosocket:setpeername"] = 4, ["cosocket:close"] = 5, ["cosocket.drain"] = 5,
+  ["cosocket.sleep"] = 14,
   ["stream.listen"] = 4, ["stream.connect"] = 4, ["stream.connect, two addresses"] = 26, ["s:close"] = 5, ["luasec.secure"] = 13,
   ["stream.serve"] = 14,
 }
@@ -240,7 +243,7 @@ local has_midst = ("loop.wait"):find(os.getenv "LLSOCKET_TORTURE_ONLY" or "") ~=
 
 require("tap").plan(#ways + (names and 0 or has_midst and 3 or 2))
 torture.announce()
-for _, op in ipairs(operations.list) do -- modules that are read at their first use, traces, spare objects
+for _, op in ipairs(operations.all) do -- modules that are read at their first use, traces, spare objects
   local made, case = pcall(operations.ready, op)
   if made then pcall(operations.run, case); operations.dispose(case) end
 end

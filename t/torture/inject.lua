@@ -26,7 +26,7 @@ local C = ffi.C
 local BEGIN, END = 1000, 900 -- close(-BEGIN - i) and close(-END) mark the calls of operation i
 local dir = net.tmpdir()
 local LOG, REPORT = dir .. "/log", dir .. "/report"
-local all = torture.chosen(true)
+local all = torture.chosen()
 
 -- The process under strace --------------------------------------------------------------------------------------
 

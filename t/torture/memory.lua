@@ -182,7 +182,7 @@ torture.announce()
 C.llsocket_t_host_begin(1, 0, 0) -- looked up now: that allocates
 C.llsocket_t_host_end()
 local done = 0
-for _, op in ipairs(torture.shuffle(torture.chosen(true))) do
+for _, op in ipairs(torture.shuffle(torture.chosen())) do
   if torture.is_time_up() then break end
   torment(op)
   done = done + 1

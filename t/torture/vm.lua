@@ -31,9 +31,18 @@ local function perform(op, case)
   operations.dispose(case)
 end
 
+-- What LLSOCKET_TORTURE_ONLY chooses, or all where it chooses a row of threads.lua.
+local function chosen()
+  local only, list = os.getenv "LLSOCKET_TORTURE_ONLY" or "", {}
+  for _, op in ipairs(operations.all) do
+    if op.title:find(only) then list[#list + 1] = op end
+  end
+  return list[1] and list or operations.all
+end
+
 function DO.operations()
   local share, list = tonumber(WORD), {}
-  for _, op in ipairs(operations.list) do
+  for _, op in ipairs(chosen()) do
     if not (PROCESS[op.name] or TITLES[op.title]) and math.random() < share then
       table.insert(list, math.random(#list + 1), op)
     end
@@ -42,6 +51,7 @@ function DO.operations()
     local made, case = pcall(operations.ready, op)
     if made then perform(op, case) elseif not lacking.reason_in(case) then error(op.title .. ": " .. case) end
   end
+  net.cleanup()
 end
 
 -- Echo -------------------------------------------------------------------------------------------------------
