@@ -147,6 +147,17 @@ function M.owner()
   return own, function() for i = #undo, 1, -1 do pcall(undo[i]) end end
 end
 
+--- Whether a value is a table whose fields may be replaced.
+function M.is_plain(value) return type(value) == "table" and not getmetatable(value) end
+
+--- Answers a copy of a table with one field replaced.
+function M.with(table, field, value)
+  local copy = {}
+  for name, other in pairs(table) do copy[name] = other end
+  copy[field] = value
+  return copy
+end
+
 table.sort(M.list, function(a, b) return a.name < b.name end) -- the same order in every process
 
 return M

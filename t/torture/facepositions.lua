@@ -10,6 +10,7 @@ local operations = require "operations"
 local random = require "random"
 local shapes = require "shapes"
 local verdict = require "verdict"
+local is_plain, with = nasty.is_plain, nasty.with
 
 local seed, share, only = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local draw = random.new(seed)
@@ -85,15 +86,6 @@ local function caller(op, position, object)
   if op.title == "cosocket:receiveuntil" then return compile(FUNCTION, name, shapes.pack, object), position + 1, 2 end
   if position > 0 then return compile(METHOD, name, shapes.pack), position + 1 end
   return compile(FUNCTION, name, shapes.pack, object[name]), 1, 1
-end
-
-local function is_plain(value) return type(value) == "table" and not getmetatable(value) end
-
-local function with(table, field, value)
-  local copy = {}
-  for name, other in pairs(table) do copy[name] = other end
-  copy[field] = value
-  return copy
 end
 
 local function limit(case)

@@ -10,6 +10,7 @@ local random = require "random"
 local shapes = require "shapes"
 local signature = require "signature"
 local verdict = require "verdict"
+local is_plain, with = nasty.is_plain, nasty.with
 
 local seed, share, only = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local draw = random.new(seed)
@@ -56,13 +57,6 @@ end
 
 local HERE = debug.getinfo(1, "S").short_src
 local PLACE -- of the call in `caller`
-
-local function with(table, field, value)
-  local copy = {}
-  for name, other in pairs(table) do copy[name] = other end
-  copy[field] = value
-  return copy
-end
 
 -- Calls fn with one argument replaced, or one field of it.  No tail call: the line is to be the caller's.
 local function caller(fn, at, value, field)
@@ -120,8 +114,6 @@ local function fault_of(op, position, ok, answer, value)
   if outcome == "done" and is_impossible(op, position, value) then return "an impossible number is taken" end
   return not outcome and "has no shape of its family: " .. verdict.stable(op.name, answer) or nil
 end
-
-local function is_plain(value) return type(value) == "table" and not getmetatable(value) end
 
 local function try(op, position, value, field)
   local made, case = pcall(operations.ready, op)
