@@ -46,6 +46,16 @@ EXPORT int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t
     return 1;
 }
 
+/* Reads the first header of one kind from `at` on, as llsocket2_cmsg_get does.  Returns 0 where there is none. */
+EXPORT int llsocket2_cmsg_find(const void *control, uint32_t controllen, uint32_t at, int level, int type,
+                               int32_t *out) {
+    while (llsocket2_cmsg_get(control, controllen, at, out)) {
+        if (out[0] == level && out[1] == type) return 1;
+        at = (uint32_t)out[4];
+    }
+    return 0;
+}
+
 #if defined(__linux__) && !defined(SCM_PIDFD)
 #define SCM_PIDFD 4 /* SO_PASSPIDFD, Linux 6.5; a kernel newer than the headers sends it all the same */
 #endif

@@ -39,6 +39,7 @@ uint32_t llsocket2_cmsg_space(uint32_t len);
 uint32_t llsocket2_cmsg_len(uint32_t len);
 uint32_t llsocket2_cmsg_put(void *control, uint32_t at, int level, int type, const void *data, uint32_t len);
 int llsocket2_cmsg_get(const void *control, uint32_t controllen, uint32_t at, int32_t *out);
+int llsocket2_cmsg_find(const void *control, uint32_t controllen, uint32_t at, int level, int type, int32_t *out);
 int llsocket2_cmsg_owns(int level, int type);
 void *llsocket2_control_new(uint32_t size);
 void *llsocket2_control_bytes(void *control);

@@ -13,6 +13,9 @@ local iovec = require "llsocket.message.iovec"
 local ipairs = ipairs
 
 local ENOMEM, ENOBUFS, SOL_SOCKET = const.ENOMEM, const.ENOBUFS, const.SOL_SOCKET
+local NONE = -1 -- no header has this type
+local SCM_TIMESTAMP, SCM_TIMESTAMPNS = const.SCM_TIMESTAMP or NONE, const.SCM_TIMESTAMPNS or NONE
+local SCM_TIMESTAMPING = const.SCM_TIMESTAMPING or NONE
 local head_ptr = ffi.typeof "struct { uint32_t len, size; } *"
 local cell = ffi.new "int32_t[5]"
 
@@ -78,22 +81,20 @@ local function get(into, at)
 end
 
 --- Finds one kind of ancillary data.  Pass the pointer that an object keeps, and where the headers begin: a pointer made for
---- the call would be allocated each time that the walk goes on.
+--- the call would be allocated where the caller is not compiled.  The walk is in C: there are one or two headers, and LuaJIT
+--- gives up for good a loop that it meets so short, with everything that calls it.
 ---@param bytes ffi.cdata*
 ---@param at integer  where the headers begin, bytes
 ---@param stop integer  where they end
----@param wanted_level integer  SOL_SOCKET, IPPROTO_UDP, ...
----@param wanted_type integer  SCM_*, UDP_*, ...
+---@param level integer  SOL_SOCKET, IPPROTO_UDP, ...
+---@param type integer  SCM_*, UDP_*, ...
 ---@return integer? offset  of its data
 ---@return integer? length
-function M.find(bytes, at, stop, wanted_level, wanted_type)
-  repeat
-    local got, level, type, offset, length, after =
-      shim.llsocket2_cmsg_get(bytes, stop, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
-    if got == 1 and level == wanted_level and type == wanted_type then return offset, length end
-    at = after
-  until got ~= 1
+local function find(bytes, at, stop, level, type)
+  local got, offset, length = shim.llsocket2_cmsg_find(bytes, stop, at, level, type, cell), cell[2], cell[3]
+  if got == 1 then return offset, length end
 end
+M.find = find
 
 local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_t *"
 
@@ -103,12 +104,21 @@ local byte_ptr, int_ptr = ffi.typeof "const uint8_t *", ffi.typeof "const int32_
 ---@param wanted_type integer
 ---@return integer? n  nil when there is none
 function M.integer(into, wanted_level, wanted_type)
-  local offset, length = M.find(into.bytes, 0, into.head.len, wanted_level, wanted_type)
+  local offset, length = find(into.bytes, 0, into.head.len, wanted_level, wanted_type)
   if offset and length == 4 then return ffi.cast(int_ptr, ffi.cast(byte_ptr, into.bytes) + offset)[0] end
   return nil
 end
 
---- Reads the time in the first header that has one, without making an object.
+-- Returns the kind of the time, then offset and length of its data.  The kernel writes SCM_TIMESTAMPING last.
+local function find_time(bytes, at, stop)
+  local offset, length = find(bytes, at, stop, SOL_SOCKET, SCM_TIMESTAMPNS)
+  if offset then return SCM_TIMESTAMPNS, offset, length end
+  offset, length = find(bytes, at, stop, SOL_SOCKET, SCM_TIMESTAMP)
+  if offset then return SCM_TIMESTAMP, offset, length end
+  return SCM_TIMESTAMPING, find(bytes, at, stop, SOL_SOCKET, SCM_TIMESTAMPING)
+end
+
+--- Reads the time that came with a message, without making an object.
 ---@param bytes ffi.cdata*  see find
 ---@param at integer
 ---@param stop integer
@@ -117,15 +127,9 @@ end
 ---@return integer? hwsec
 ---@return integer? hwnsec
 function M.timestamp(bytes, at, stop)
-  repeat
-    local got, level, type, offset, length, after =
-      shim.llsocket2_cmsg_get(bytes, stop, at, cell), cell[0], cell[1], cell[2], cell[3], cell[4]
-    if got == 1 and level == SOL_SOCKET and decode.is_time(type, length) then
-      return decode.time(type, ffi.cast(byte_ptr, bytes) + offset)
-    end
-    at = after
-  until got ~= 1
-  return nil
+  local kind, offset, length = find_time(bytes, at, stop)
+  if not offset or not decode.is_time(kind, length) then return nil end
+  return decode.time(kind, ffi.cast(byte_ptr, bytes) + offset)
 end
 
 --- Makes an object of each header that arrived.  The objects own the descriptors from here on.
