@@ -99,13 +99,8 @@ local function test_mac()
   local mac = L.device.macaddrs().v0
   local far = bound(A.packet("v1", EXPERIMENT), "packet: a socket listens at the far end")
   local near = assert(L.socket.new(A.packet("v0", EXPERIMENT, nil, L.SOCK_DGRAM)))
-  local function send() return near:sendto("body", A.packet("v0", EXPERIMENT, "02:00:5e:00:53:7f")) end
-  T.is(show(send()), "4, nil, false", "packet: a datagram goes to a hardware address")
-  -- Again where it was lost: each processor has one queue for the frames of all namespaces, which other tests may have filled.
-  for _ = 1, 9 do
-    if far:recvable(0.5) then break end
-    send()
-  end
+  T.is(show(near:sendto("body", A.packet("v0", EXPERIMENT, "02:00:5e:00:53:7f"))), "4, nil, false",
+    "packet: a datagram goes to a hardware address")
   assert(far:recvable(5))
   local frame, from = far:recvfrom()
   local header = frame:sub(1, 14):gsub(".", function(c) return ("%02x:"):format(c:byte()) end)

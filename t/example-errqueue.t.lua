@@ -59,6 +59,9 @@ local function router(wire)
   forward "ipv4/ip_forward"
   forward "ipv6/conf/all/forwarding"
   wire:send "ready"
+  assert(wire:recv() == "wired")
+  netns.settle()
+  wire:send "settled"
   wire:recv()
 end
 
@@ -75,6 +78,8 @@ local function network()
   ours:send "yours"
   assert(ours:recv() == "ready", "the router's network was not made")
   netns.batch(HERE)
+  ours:send "wired"
+  assert(ours:recv() == "settled")
   net.await(function() return netns.try("route get fd00:1::1"):find "^local" end)
   net.await(function() return select(2, netns.try "route get fd00:2::9") end)
   return { pid = pid, wire = ours }

@@ -144,7 +144,10 @@ local function handed_tcp()
   T.ok(same, "and originaldst is that or ENOENT")
 end
 
-loop.spawn(function() assert(told "up" == "up") end)
+loop.spawn(function()
+  assert(told "up" == "up")
+  netns.settle()
+end)
 loop.run()
 local ok, refused = rules(1)
 if ok then redirected() else T.skip(5, refused) end

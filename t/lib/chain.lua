@@ -81,6 +81,8 @@ function M.make(all)
     netns.ip(("link set w%db netns %d"):format(i, one.pid))
   end
   for i = 0, #all do configure(chain, i, all[i]) end
+  netns.settle()
+  for i = 1, #all do M.tell(chain, i, "netns.settle()") end
   return chain
 end
 

@@ -38,10 +38,25 @@ end
 -- Runs ip(8); answers its output, and whether it ended well.
 function M.try(command) return proc.run(PATH .. "ip " .. command) end
 
+-- Whether an interface has a carrier and does not send yet.
+local function is_pending(link) return link:find "LOWER_UP" and link:find "state [DL]" end
+
+-- Waits until what is up sends.  The first end of a veth pair gets its carrier from the second, and begins to send when the
+-- kernel's link watch comes to it, which waits for a lock while other namespaces are made or ended.  Until then what it sends
+-- is lost without a word: beside three such processes 21 of 120 frames, and none of 120 after this.
+function M.settle()
+  for _ = 1, 2000 do -- of some 3 ms
+    local pending = false
+    for link in M.try "-o link":gmatch "[^\n]+" do pending = pending or is_pending(link) end
+    if not pending then return end
+  end
+end
+
 -- Runs ip(8) and insists.
 function M.ip(command)
   local out, ok = M.try(command)
   if not ok then error(("ip %s: %s"):format(command, out), 2) end
+  if command:find " up" then M.settle() end
   return out
 end
 
@@ -52,6 +67,7 @@ function M.batch(lines)
   local out, ok = M.try("-batch " .. shell.quote(path))
   os.remove(path)
   if not ok then error("ip -batch: " .. out, 2) end
+  M.settle()
 end
 
 -- Whether there is an ip(8).
