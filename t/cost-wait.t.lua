@@ -9,6 +9,7 @@ local net = require "net"
 local proc = require "proc"
 local shell = require "shell"
 local sys = require "sys"
+local trace = require "trace"
 local T = require("tap").plan(12)
 
 local before = leak.count()
@@ -163,24 +164,14 @@ end
 local function garbage(seconds)
   local a, b = net.pair(L.SOCK_STREAM, true)
   local bytes
-  local function rounds(n)
-    for _ = 1, n do
+  local function rounds()
+    for _ = 1, 2000 do
       b:send "x"
       a:recvable(seconds)
       a:recv()
     end
   end
-  W.spawn(function()
-    for _ = 1, 5 do -- a trace that is made meanwhile allocates
-      rounds(1000)
-      collectgarbage(); collectgarbage "stop"
-      bytes = collectgarbage "count"
-      rounds(2000)
-      bytes = (collectgarbage "count" - bytes) * 1024 / 2000
-      collectgarbage "restart"
-      if bytes <= GARBAGE then break end
-    end
-  end)
+  W.spawn(function() bytes = trace.garbage(rounds) / 2000 end)
   W.run()
   a:close(); b:close()
   return bytes

@@ -37,13 +37,15 @@ local function once(ai, line)
   return word, err
 end
 
--- One client after the other, until the test shuts its end down; then tells how many each server answered, and the failures.
+-- One client after the other, until the test shuts its end down.  Tells each server's first answer; in the end how many each
+-- server answered, and the failures.
 local function keep_coming(ai, report)
   local counts, failures, n = {}, {}, 0
   repeat
     n = n + 1
     local word, err = once(ai, "line " .. n)
     if word then counts[word] = (counts[word] or 0) + 1 else failures[#failures + 1] = err end
+    if word and counts[word] == 1 then report:send(word) end
   until report:recvable(0.001)
   report:send(("%d %d %d %d %s"):format(n, counts.one or 0, counts.two or 0, counts.three or 0, table.concat(failures, ";")))
 end
@@ -55,12 +57,17 @@ local function fork_client(ai)
     keep_coming(ai, theirs)
   end)
   theirs:close()
+  ours:rcvtimeo(20)
   return { pid = pid, sock = ours }
+end
+
+-- Waits until each client had an answer of that server.
+local function await_answers(clients, word)
+  for _, client in ipairs(clients) do assert(client.sock:recv() == word) end
 end
 
 local function finish(client)
   client.sock:shutdown(L.SHUT_WR)
-  client.sock:rcvtimeo(20)
   local text = client.sock:recv() or "0 0 0 0 no report"
   client.sock:close()
   proc.wait(client.pid)
@@ -88,15 +95,18 @@ T.is(ask(long, "hello"), "one", "the first server answers")
 
 local clients = {}
 for i = 1, CLIENTS do clients[i] = fork_client(ai) end
+await_answers(clients, "one")
 local two
 two, line = start("two", 0)
 T.is(line, "took over 127.0.0.1:" .. port, "a second one takes the socket over")
 T.is(answers(ai), "two", "and from then on it alone answers new clients")
+await_answers(clients, "two")
 T.is(ask(long, "still there?"), "one", "a client of the first is still served by the first")
 local three
 three, line = start("three", 0)
 T.is(line, "took over 127.0.0.1:" .. port, "a third one takes it over from the second")
 T.is(answers(ai), "three", "and from then on it alone answers new clients")
+await_answers(clients, "three")
 
 local sum = { n = 0, one = 0, two = 0, three = 0 }
 for _, client in ipairs(clients) do

@@ -167,17 +167,8 @@ local function echo()
   end
 end
 trace.is(T, echo, "receiving into memory and asking for the size compiles")
-local function bytes_of_a_round()
-  for _ = 1, 3 do echo() end
-  collectgarbage(); collectgarbage "stop"
-  local start = collectgarbage "count"
-  echo()
-  local used = (collectgarbage "count" - start) * 1.024
-  collectgarbage "restart"
-  return used
-end
 if os.getenv "LLSOCKET_STRESS" or not jit.status() then T.skip(1, "garbage is counted in the default mode only") else
-  local used = bytes_of_a_round()
+  local used = trace.garbage(echo) / 1000
   if not T.ok(used < 4, "and allocates nothing") then print("# bytes a round: " .. used) end
 end
 a:close(); b:close()

@@ -196,19 +196,7 @@ gone:close()
 -- How many bytes a compiled loop of fn leaves to the collector, which is stopped meanwhile.  The least of three
 -- counts: a trace that is still to be made takes memory too.
 local function garbage(fn)
-  local function run() for _ = 1, 2000 do fn() end end
-  local least = math.huge
-  jit.flush()
-  for _ = 1, 4 do run() end
-  for _ = 1, 3 do
-    collectgarbage(); collectgarbage()
-    collectgarbage "stop"
-    local was = collectgarbage "count"
-    run()
-    least = math.min(least, (collectgarbage "count" - was) * 1024)
-    collectgarbage "restart"
-  end
-  return least
+  return (trace.garbage(function() for _ = 1, 2000 do fn() end end))
 end
 
 local compiled = jit.status() and not os.getenv "LLSOCKET_STRESS"

@@ -273,11 +273,7 @@ local function rounds()
 end
 trace.is(T, rounds, "a loop of sends, receives and completions compiles")
 if os.getenv "LLSOCKET_STRESS" or not jit.status() then T.skip(1, "garbage is counted in the default mode only") else
-  collectgarbage(); collectgarbage "stop"
-  local start = collectgarbage "count"
-  for _ = 1, 10 do rounds() end
-  local used = (collectgarbage "count" - start) * 1024 / 3000
-  collectgarbage "restart"
+  local used = trace.garbage(rounds) / 300
   if not T.ok(used < 4, "and allocates nothing") then print("# bytes a round: " .. used) end
 end
 settle(from)
