@@ -93,7 +93,7 @@ T.is(leak.count(), before, "no descriptor is left")
 
 port, stop = start(100)
 in_loop(function()
-  for _ = 1, 3 do T.is(assert(connect(port, { pool_size = 3 })):setkeepalive(60), 1, "a connection is kept for 60 ms") end
+  for _ = 1, 3 do T.is(assert(connect(port, { pool_size = 3 })):setkeepalive(600), 1, "a connection is kept for 600 ms") end
   T.is(cosocket.sweep(), 1, "the one")
   local from = loop.now()
   cosocket.watch()
@@ -147,8 +147,10 @@ in_loop(function()
   kept[1] = nil
   collectgarbage()
   collectgarbage()
-  loop.sleep(1.3)
-  T.ok(got and not kept[1], "who waits for a place notices within a second that one was dropped")
+  for _ = 1, 100 do -- a second, and more on a busy machine
+    if not got then loop.sleep(0.1) end
+  end
+  T.ok(got and not kept[1], "who waits for a place notices that one was dropped")
 end)
 in_loop(function()
   local options = { pool = "cancelled", pool_size = 1, backlog = 1 }
@@ -211,14 +213,14 @@ T.ok(refused(5):find "bad argument #1 to 'configure' %(table expected, got numbe
 T.ok(refused({ nothing = 1 }):find "no setting is called 'nothing'", "with names that it knows")
 T.ok(refused({ pool_size = "x" }):find "number of 'pool_size' expected, got string", "and values of their type")
 T.ok(refused({ read_timeout = -1 }):find "number of 'read_timeout' expected", "which can be")
-cosocket.configure { read_timeout = 40, pool_size = 1, keepalive_timeout = 30 }
+cosocket.configure { read_timeout = 40, pool_size = 1, keepalive_timeout = 500 }
 local quiet = assert(connect(port))
 quiet:settimeouts(0, 0, 0)
 T.is(select(2, quiet:receive()), "timeout", "a limit of 0 is that of the setting")
 quiet:setkeepalive()
 T.is(cosocket.sweep(), 1, "so is the size of a pool")
 L.wait.poll(before, "r", 0)
-in_loop(function() loop.sleep(0.05) end)
+in_loop(function() loop.sleep(0.55) end)
 T.is(cosocket.sweep(), 0, "and how long a connection stays")
 stop()
 collectgarbage()

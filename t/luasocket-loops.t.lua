@@ -134,7 +134,7 @@ local function sleeping(loop)
   crowd(loop, function()
     asleep = asleep + 1
     most = math.max(most, asleep)
-    face.sleep(0.05)
+    face.sleep(0.5)
     asleep = asleep - 1
   end, function() end)
   T.is(most, CROWD, loop.name .. ": all sleep at once")

@@ -85,12 +85,13 @@ local function open_files(pid)
 end
 
 local function limits(server)
-  local waiting, from = nginx.ask(server, "/look?name=silent.lan&sec=0.5"), sys.clock()
+  local from = sys.clock()
+  local waiting = nginx.ask(server, "/look?name=silent.lan&sec=1.5")
   T.is(nginx.get(server, "/"), "quick", "while a request waits for a name another is served")
-  T.ok(sys.clock() - from < 0.4, "at once")
+  T.ok(sys.clock() - from < 1.4, "at once")
   T.is(nginx.body(waiting), "ETIMEDOUT", "a server that is silent is timed out")
   local took = sys.clock() - from
-  T.ok(took >= 0.5 and took < 3, ("when the time has run out: %.3f s of 0.5"):format(took))
+  T.ok(took >= 1.5 and took < 5, ("when the time has run out: %.3f s of 1.5"):format(took))
 end
 
 local function many(server)
