@@ -154,7 +154,7 @@ local function write(path, text)
 end
 
 local function mount(source, target, flags)
-  return ffi.C.llsocket_t_mount(source, target, nil, flags, nil) == 0
+  return ffi.C.llsocket_t_mount(source, target, "none", flags, nil) == 0
 end
 
 -- Moves this process into namespaces of its own where `conf` and `hosts` are the texts of resolv.conf and hosts; answers
