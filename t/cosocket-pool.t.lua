@@ -139,18 +139,20 @@ in_loop(function()
   local sock, err = connect(port, options)
   T.ok(sock and not err, "sockets that were dropped without close give their places back")
 end)
-in_loop(function()
-  local options = { pool = "late", pool_size = 1, backlog = 2 }
+-- Whether who waits for a place has one within 1.3 s after a socket was dropped.
+local function is_noticed(try)
+  local options = { pool = "late " .. try, pool_size = 1, backlog = 2 }
   local kept, got = { connect(port, options) }, nil
   loop.spawn(function() got = connect(port, options) end)
   loop.sleep(0.05)
   kept[1] = nil
   collectgarbage()
   collectgarbage()
-  for _ = 1, 100 do -- a second, and more on a busy machine
-    if not got then loop.sleep(0.1) end
-  end
-  T.ok(got and not kept[1], "who waits for a place notices that one was dropped")
+  loop.sleep(1.3)
+  return got and not kept[1]
+end
+in_loop(function() -- what the machine does besides may delay one try, but not each
+  T.ok(is_noticed(1) or is_noticed(2) or is_noticed(3), "who waits for a place notices within a second that one was dropped")
 end)
 in_loop(function()
   local options = { pool = "cancelled", pool_size = 1, backlog = 1 }

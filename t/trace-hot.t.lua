@@ -193,8 +193,7 @@ peer:close()
 compiles("recv and send where the peer has closed", function() gone:recv(); gone:send "x" end)
 gone:close()
 
--- How many bytes a compiled loop of fn leaves to the collector, which is stopped meanwhile.  The least of three
--- counts: a trace that is still to be made takes memory too.
+-- How many bytes a compiled loop of fn leaves to the collector.
 local function garbage(fn)
   return (trace.garbage(function() for _ = 1, 2000 do fn() end end))
 end

@@ -81,8 +81,8 @@ local function get(into, at)
 end
 
 --- Finds one kind of ancillary data.  Pass the pointer that an object keeps, and where the headers begin: a pointer made for
---- the call would be allocated where the caller is not compiled.  The walk is in C: there are one or two headers, and LuaJIT
---- gives up for good a loop that it meets so short, with everything that calls it.
+--- the call would be allocated where the caller is not compiled.  Do not walk in Lua: there are one or two headers, and LuaJIT
+--- may give up such a short loop for good, and with it everything that calls it.
 ---@param bytes ffi.cdata*
 ---@param at integer  where the headers begin, bytes
 ---@param stop integer  where they end
